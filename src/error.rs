@@ -1,0 +1,143 @@
+//! Errors by consequence. A [`RequestError`] goes to one caller with a stable code; a [`Fatal`] ends the process with
+//! a documented exit code. Nothing else in the product decides about either.
+
+use std::fmt;
+
+/// What went wrong with one request. `code` never changes once published; `message` is for people and says what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestError {
+    /// The kind, from which code and HTTP status follow.
+    pub kind: ErrorKind,
+    /// One sentence for people.
+    pub message: String,
+    /// For ambiguous or unknown addresses: what could have been meant.
+    pub candidates: Vec<String>,
+}
+
+/// The kinds of request errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request is not well-formed: JSON, types, missing or overlong fields.
+    Invalid,
+    /// The addressed session, room or message does not exist.
+    NotFound,
+    /// The address fits more than one.
+    Ambiguous,
+    /// The caller has not said, or not shown, who it is.
+    UnknownCaller,
+    /// The request is understood and refused.
+    Refused,
+    /// Too large for a stated bound.
+    TooLarge,
+    /// The log cannot be written; nothing was stored. Try again later.
+    StorageFull,
+    /// The daemon is stopping or overloaded. Try again.
+    Unavailable,
+}
+
+impl ErrorKind {
+    /// The stable code on the wire.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid_request",
+            Self::NotFound => "not_found",
+            Self::Ambiguous => "ambiguous",
+            Self::UnknownCaller => "unknown_caller",
+            Self::Refused => "refused",
+            Self::TooLarge => "too_large",
+            Self::StorageFull => "storage_full",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// The HTTP status that goes with the code.
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::Invalid | Self::UnknownCaller => 400,
+            Self::NotFound => 404,
+            Self::Ambiguous | Self::Refused => 409,
+            Self::TooLarge => 413,
+            Self::StorageFull => 507,
+            Self::Unavailable => 503,
+        }
+    }
+}
+
+impl RequestError {
+    /// An error without candidates.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), candidates: Vec::new() }
+    }
+
+    /// A malformed request.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    /// Something that is not there.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, message)
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if !self.candidates.is_empty() {
+            write!(f, " (candidates: {})", self.candidates.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+/// Exit codes of the binary, after `sysexits.h` where one fits.
+pub mod exit_code {
+    /// Done.
+    pub const OK: u8 = 0;
+    /// The daemon refused the request, or nothing fits it.
+    pub const REFUSED: u8 = 1;
+    /// Wrong command line.
+    pub const USAGE: u8 = 64;
+    /// The daemon does not run, or does not answer.
+    pub const UNAVAILABLE: u8 = 69;
+    /// A bug: a thread of the daemon died.
+    pub const SOFTWARE: u8 = 70;
+    /// The operating system refused something that the daemon needs (a thread, a socket).
+    pub const OS: u8 = 71;
+    /// The state directory, the log or the socket cannot be made.
+    pub const CANNOT_CREATE: u8 = 73;
+    /// The log can no longer be trusted: a sync or a cut-back failed.
+    pub const IO: u8 = 74;
+    /// Somebody else holds the state directory or the port.
+    pub const HELD: u8 = 75;
+    /// A file or directory belongs to somebody else or is open to others.
+    pub const PERMISSION: u8 = 77;
+    /// A setting is wrong.
+    pub const CONFIG: u8 = 78;
+}
+
+/// Why the process cannot start or go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fatal {
+    /// One of [`exit_code`].
+    pub code: u8,
+    /// What happened and what to do about it.
+    pub message: String,
+}
+
+impl Fatal {
+    /// A fatal error.
+    pub fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Fatal {}

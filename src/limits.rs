@@ -1,0 +1,153 @@
+//! Every bound of the product in one place, with its unit in its name, and the relations between them checked at
+//! compile time. It must not import anything: every other module may use it.
+
+use std::time::Duration;
+
+// ---- the gate: what one connection may cost before it is admitted ----
+
+/// Bytes of a request head (request line and headers), as RFC 9112 leaves the bound to the server.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Headers in one request head.
+pub const HEAD_HEADERS_MAX: usize = 64;
+/// Bytes of a request body.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Time from accept until head and body are there in full.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// Time for a caller to take an answer that did not fit its socket's buffer, and to close.
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// Connections that the gate holds at once (reading, finishing an answer, waiting for the caller's close).
+pub const GATE_CONNECTIONS_MAX: usize = 1024;
+/// File descriptors kept back from the gate for the log, the lock, the watcher and the doors themselves.
+pub const RESERVED_DESCRIPTORS: usize = 48;
+/// File descriptors that the daemon asks the system for; it goes on with fewer.
+pub const DESCRIPTORS_WANTED: u64 = 8192;
+/// Pause before accepting again when the process has no file descriptor left.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Bytes read and thrown away after an early refusal, so that the caller can still read the answer.
+pub const DRAIN_BYTES_MAX: usize = 1024 * 1024;
+
+// ---- queues between threads ----
+
+/// Commands waiting for the store.
+pub const STORE_QUEUE_MAX: usize = 4096;
+/// Commands applied in one batch, that is with one write and one sync.
+pub const BATCH_COMMANDS_MAX: usize = 1024;
+/// Bytes of log lines after which a batch is closed, whatever is still waiting.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Requests read whole and waiting for an HTTP worker.
+pub const REQUEST_QUEUE_MAX: usize = 1024;
+/// HTTP workers. They never wait for the store or for a caller, so a handful serves any number of callers.
+pub const HTTP_WORKERS: usize = 2;
+/// Answers on their way from the store to the HTTP workers: room for every request that can be under way, so that
+/// the store never finds this queue full.
+pub const ANSWER_QUEUE_MAX: usize = STORE_QUEUE_MAX + BATCH_COMMANDS_MAX + HTTP_WORKERS;
+/// Connections on their way back from a worker to the gate.
+pub const RETURN_QUEUE_MAX: usize = 1024;
+/// Notices from the watcher and the sweeper that may wait for the log watcher thread.
+pub const WATCH_QUEUE_MAX: usize = 64;
+
+// ---- WebSocket clients ----
+
+/// WebSocket clients connected at once.
+pub const WS_CLIENTS_MAX: usize = 2048;
+/// Bytes of one WebSocket message, and of one frame, from a client.
+pub const WS_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a WebSocket client's read buffer.
+pub const WS_READ_BUFFER_BYTES: usize = 2 * 1024;
+/// Frames waiting for one WebSocket client; a client that lets more pile up is disconnected.
+pub const WS_OUTBOX_FRAMES_MAX: usize = 1024;
+/// Bytes gathered into one write to a WebSocket client.
+pub const WS_WRITE_BYTES_MAX: usize = 64 * 1024;
+/// Time after which a write to a client that does not read is given up.
+pub const WS_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time between two pings from the server to a WebSocket client.
+pub const WS_PING_EVERY: Duration = Duration::from_secs(20);
+/// Silence after which a WebSocket client counts as gone.
+pub const WS_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Live queries of one WebSocket client.
+pub const WS_QUERIES_MAX: usize = 64;
+/// Stack of a WebSocket client's reader or writer thread.
+pub const WS_STACK_BYTES: usize = 256 * 1024;
+
+// ---- the roster ----
+
+/// Bytes of a session id, room id or message id from outside.
+pub const ID_BYTES_MAX: usize = 256;
+/// Bytes of a name (nickname, host, operator, room name, tool) from outside.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Bytes of a path from outside.
+pub const PATH_BYTES_MAX: usize = 4096;
+/// Bytes of free text from outside (current task, room description).
+pub const TEXT_BYTES_MAX: usize = 4096;
+/// Bytes of a message body.
+pub const MESSAGE_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Ad-hoc rooms of one session.
+pub const ROOMS_PER_SESSION_MAX: usize = 256;
+/// Message ids in one acknowledgement.
+pub const ACK_IDS_MAX: usize = 1000;
+/// Messages in one answer to a history or read request.
+pub const PAGE_MESSAGES_MAX: usize = 200;
+/// Messages in one answer when the caller does not say.
+pub const PAGE_MESSAGES_DEFAULT: usize = 50;
+/// Stored messages looked at for one history or read request; the answer carries a cursor to go on from.
+pub const HISTORY_SCAN_MAX: usize = 20_000;
+/// Candidates listed with an ambiguous address.
+pub const CANDIDATES_MAX: usize = 10;
+/// Rows deleted by one sweep, so that a sweep cannot hold up callers; the next tick goes on.
+pub const SWEEP_ROWS_MAX: usize = 2000;
+/// Time between two sweeps.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(3);
+/// Time that a WebSocket session outlives its client, so that it can reconnect.
+pub const CLIENT_GRACE_MS: i64 = 10_000;
+/// Silence after which a hook session is gone.
+pub const HOOK_SILENCE_MAX_MS: i64 = 60 * 60 * 1000;
+/// Age of the persisted activity of a session after which the next activity is written to the log.
+pub const ACTIVITY_PERSIST_EVERY_MS: i64 = 60 * 1000;
+/// Time for which a message that was put into a hook answer is not put into another one, while it is not known
+/// whether the answer arrived.
+pub const HANDOVER_LEASE_MS: i64 = 15_000;
+/// Age at which a message that everybody has read is deleted.
+pub const READ_MESSAGE_AGE_MAX_MS: i64 = 14 * 24 * 60 * 60 * 1000;
+/// Age at which a message that somebody has not read is deleted.
+pub const UNREAD_MESSAGE_AGE_MAX_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+
+// ---- answers to agents ----
+
+/// Messages in one hook answer.
+pub const INBOX_MESSAGES_MAX: usize = 20;
+/// Characters (UTF-16 units, as Claude Code counts) of one hook answer. Claude Code replaces more than 10,000 by a
+/// file and a short preview, so that the agent would not see what was acknowledged.
+pub const HOOK_ANSWER_CHARACTERS_MAX: usize = 9_000;
+
+// ---- the log ----
+
+/// Bytes of one line of the log that a reader holds in memory; a longer line is skipped and reported.
+pub const LOG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes that the watcher reads from the log in one step.
+pub const LOG_CHUNK_BYTES: usize = 256 * 1024;
+/// Events that the watcher hands to the store in one command.
+pub const LOG_CHUNK_EVENTS_MAX: usize = 512;
+/// Quiet time after a change of the log's directory before it is looked at.
+pub const WATCH_DEBOUNCE: Duration = Duration::from_millis(75);
+/// Malformed lines that are named one by one in the daemon's own log; the rest is counted.
+pub const MALFORMED_LINES_NAMED_MAX: usize = 10;
+
+// ---- the daemon's life ----
+
+/// Time for an ordered stop; after it the process exits all the same.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(2);
+/// A turn of the store's loop longer than this is reported.
+pub const SLOW_TURN: Duration = Duration::from_millis(100);
+/// Time for the command line to wait for the daemon's answer.
+pub const CLIENT_DEADLINE: Duration = Duration::from_secs(10);
+
+const _: () = assert!(HEAD_BYTES_MAX < BODY_BYTES_MAX);
+const _: () = assert!(MESSAGE_BODY_BYTES_MAX < BODY_BYTES_MAX / 2, "an escaped body must fit a request");
+const _: () = assert!(BODY_BYTES_MAX < WS_MESSAGE_BYTES_MAX);
+const _: () = assert!(WS_MESSAGE_BYTES_MAX < LOG_LINE_BYTES_MAX, "what came in must be readable from the log");
+const _: () = assert!(ANSWER_QUEUE_MAX >= STORE_QUEUE_MAX + BATCH_COMMANDS_MAX);
+const _: () = assert!(HOOK_ANSWER_CHARACTERS_MAX < 10_000);
+const _: () = assert!(INBOX_MESSAGES_MAX <= ACK_IDS_MAX);
+const _: () = assert!(READ_MESSAGE_AGE_MAX_MS <= UNREAD_MESSAGE_AGE_MAX_MS);
+const _: () = assert!(WS_PING_EVERY.as_secs() * 2 < WS_SILENCE_MAX.as_secs());
+const _: () = assert!(HANDOVER_LEASE_MS > ANSWER_DEADLINE.as_millis() as i64);

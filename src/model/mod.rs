@@ -1,0 +1,139 @@
+//! The rows of the roster: sessions, rooms, memberships, messages, read receipts. Plain values without behaviour
+//! beyond what their fields mean; they know neither JSON nor how they are stored. Timestamps are wall-clock
+//! milliseconds since 1970 (UTC).
+
+mod message;
+mod room;
+mod session;
+
+pub use message::{Message, MessageRead, Recipient};
+pub use room::{Room, RoomKind, RoomMember};
+pub use session::{Host, Session};
+
+use std::sync::{Arc, OnceLock};
+
+/// A row and the text form that was made of it, so that the log, the live queries and the HTTP answers share one
+/// serialization. A changed row is a new `Stored`; the text of one never changes.
+#[derive(Debug)]
+pub struct Stored<R> {
+    /// The row.
+    pub row: R,
+    text: OnceLock<Arc<str>>,
+}
+
+impl<R> Stored<R> {
+    /// A row whose text has not been made yet.
+    pub fn new(row: R) -> Arc<Self> {
+        Arc::new(Self { row, text: OnceLock::new() })
+    }
+
+    /// The text of the row, made by `make` the first time.
+    pub fn text(&self, make: impl FnOnce(&R) -> String) -> &Arc<str> {
+        self.text.get_or_init(|| Arc::from(make(&self.row)))
+    }
+}
+
+/// The types of rows, as they are spelled in the log and on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ItemType {
+    /// A session.
+    Session,
+    /// A room.
+    Room,
+    /// A membership.
+    RoomMember,
+    /// A message.
+    Message,
+    /// A read receipt.
+    MessageRead,
+}
+
+impl ItemType {
+    /// All types, parents before children: the order in which a snapshot can be applied.
+    pub const ALL: [Self; 5] = [Self::Session, Self::Room, Self::RoomMember, Self::Message, Self::MessageRead];
+
+    /// The spelling on the wire and in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "Session",
+            Self::Room => "Room",
+            Self::RoomMember => "RoomMember",
+            Self::Message => "Message",
+            Self::MessageRead => "MessageRead",
+        }
+    }
+
+    /// The type that is spelled `text`, if it is one of ours.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|item_type| item_type.as_str() == text)
+    }
+}
+
+/// A row of any type.
+#[derive(Clone, Debug)]
+pub enum Row {
+    /// A session.
+    Session(Arc<Stored<Session>>),
+    /// A room.
+    Room(Arc<Stored<Room>>),
+    /// A membership.
+    RoomMember(Arc<Stored<RoomMember>>),
+    /// A message.
+    Message(Arc<Stored<Message>>),
+    /// A read receipt.
+    MessageRead(Arc<Stored<MessageRead>>),
+}
+
+impl Row {
+    /// The row's type.
+    pub fn item_type(&self) -> ItemType {
+        match self {
+            Self::Session(_) => ItemType::Session,
+            Self::Room(_) => ItemType::Room,
+            Self::RoomMember(_) => ItemType::RoomMember,
+            Self::Message(_) => ItemType::Message,
+            Self::MessageRead(_) => ItemType::MessageRead,
+        }
+    }
+
+    /// The row's id.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Session(stored) => stored.row.id.as_str(),
+            Self::Room(stored) => stored.row.id.as_str(),
+            Self::RoomMember(stored) => stored.row.id.as_str(),
+            Self::Message(stored) => stored.row.id.as_str(),
+            Self::MessageRead(stored) => stored.row.id.as_str(),
+        }
+    }
+}
+
+impl From<Session> for Row {
+    fn from(row: Session) -> Self {
+        Self::Session(Stored::new(row))
+    }
+}
+
+impl From<Room> for Row {
+    fn from(row: Room) -> Self {
+        Self::Room(Stored::new(row))
+    }
+}
+
+impl From<RoomMember> for Row {
+    fn from(row: RoomMember) -> Self {
+        Self::RoomMember(Stored::new(row))
+    }
+}
+
+impl From<Message> for Row {
+    fn from(row: Message) -> Self {
+        Self::Message(Stored::new(row))
+    }
+}
+
+impl From<MessageRead> for Row {
+    fn from(row: MessageRead) -> Self {
+        Self::MessageRead(Stored::new(row))
+    }
+}

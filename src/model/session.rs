@@ -1,0 +1,92 @@
+//! A session: one running agent. It must not know how sessions come and go; that is the roster's business.
+
+use crate::ids::{ClientId, SessionId};
+use std::sync::Arc;
+
+/// The machine that a session runs on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Host name up to the first dot.
+    pub name: Arc<str>,
+    /// Operating system, or empty.
+    pub os: Arc<str>,
+    /// Processor architecture, or empty.
+    pub arch: Arc<str>,
+}
+
+/// One agent session. Text is shared, so that copying a row to change one field is cheap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Stable id: the agent's own session id where it has hooks, else the shim's.
+    pub id: SessionId,
+    /// The WebSocket connection that holds the session; none for a session known by hooks alone. It is kept over a
+    /// disconnect and over a restart, so that the session is granted time to reconnect.
+    pub client_id: Option<ClientId>,
+    /// Display name, unique on the roster and stable for the life of the session.
+    pub nickname: Arc<str>,
+    /// The shim's process, or 0.
+    pub pid: u32,
+    /// Working directory.
+    pub cwd: Arc<str>,
+    /// Current git branch.
+    pub git_branch: Option<Arc<str>>,
+    /// What the session says it is doing.
+    pub current_task: Option<Arc<str>>,
+    /// When it was first seen.
+    pub connected_at: i64,
+    /// When it last did something.
+    pub last_activity_at: Option<i64>,
+    /// The last tool it used.
+    pub last_tool: Option<Arc<str>>,
+    /// When it last used a tool.
+    pub last_tool_at: Option<i64>,
+    /// The human it works for.
+    pub operator: Option<Arc<str>>,
+    /// The machine it runs on.
+    pub host: Option<Host>,
+    /// The project it works in.
+    pub project: Option<Arc<str>>,
+    /// Whether hooks have been seen for it. Such a session outlives its shim. Not in marshal 0.9, whose readers
+    /// ignore it.
+    pub hooks: bool,
+    /// Whether its shim can put pushed messages before the model (shims from 0.16 on say so).
+    pub channels_enabled: Option<bool>,
+    /// The title that the user gave it (shims from 0.40 on).
+    pub session_name: Option<Arc<str>>,
+    /// `busy`, `idle` or `shell` (shims from 0.40 on).
+    pub activity: Option<Arc<str>>,
+    /// `interactive` or `bg` (shims from 0.40 on).
+    pub kind: Option<Arc<str>>,
+}
+
+impl Session {
+    /// A session about which nothing but its id, place and birth is known.
+    pub fn new(id: SessionId, nickname: &str, cwd: &str, connected_at: i64) -> Self {
+        Self {
+            id,
+            client_id: None,
+            nickname: Arc::from(nickname),
+            pid: 0,
+            cwd: Arc::from(cwd),
+            git_branch: None,
+            current_task: None,
+            connected_at,
+            last_activity_at: None,
+            last_tool: None,
+            last_tool_at: None,
+            operator: None,
+            host: None,
+            project: None,
+            hooks: false,
+            channels_enabled: None,
+            session_name: None,
+            activity: None,
+            kind: None,
+        }
+    }
+
+    /// When the session last showed a sign of life.
+    pub fn last_seen_at(&self) -> i64 {
+        self.last_activity_at.unwrap_or(self.connected_at).max(self.last_tool_at.unwrap_or(i64::MIN))
+    }
+}

@@ -1,0 +1,114 @@
+//! Who is meant: an address becomes a session, a human's mailbox or a room, a caller becomes a sender. It must not
+//! guess: what fits nothing or more than one thing is an error that lists candidates.
+
+use super::{Caller, Roster, validate};
+use crate::error::{ErrorKind, RequestError};
+use crate::ids::{HUMAN_PREFIX, RoomId, SessionId};
+use crate::limits::CANDIDATES_MAX;
+use crate::model::{Room, Stored};
+use std::ops::Bound;
+use std::sync::Arc;
+
+impl Roster {
+    /// The session or human that `address` means: an id, `human:<name>`, a nickname, or a prefix of exactly one id.
+    pub(super) fn resolve_session(&self, address: &str) -> Result<SessionId, RequestError> {
+        if let Some((id, _)) = self.tables.sessions.get_key_value(address) {
+            return Ok(id.clone());
+        }
+        if let Some(human) = address.strip_prefix(HUMAN_PREFIX) {
+            validate::name("the human's name", human)?;
+            if human.is_empty() {
+                return Err(RequestError::invalid("'human:' needs a name, as in human:alice"));
+            }
+            return Ok(SessionId::from(address));
+        }
+        let mut named = self.tables.nicknames.holders(address);
+        if let Some(only) = named.next() {
+            return if named.next().is_none() {
+                Ok(only.clone())
+            } else {
+                Err(self.ambiguous(address, self.tables.nicknames.holders(address)))
+            };
+        }
+        self.resolve_prefix(address)
+    }
+
+    fn resolve_prefix(&self, address: &str) -> Result<SessionId, RequestError> {
+        let mut matches = self.ids_with_prefix(address);
+        match (address.is_empty(), matches.next(), matches.next()) {
+            (false, Some(only), None) => Ok(only.clone()),
+            (false, Some(_), Some(_)) => Err(self.ambiguous(address, self.ids_with_prefix(address))),
+            _ => Err(self.unknown_session(address)),
+        }
+    }
+
+    fn ids_with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a SessionId> {
+        let from = self.tables.sessions.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from.map(|(id, _)| id).take_while(move |id| id.as_str().starts_with(prefix))
+    }
+
+    fn ambiguous<'a>(&self, address: &str, ids: impl Iterator<Item = &'a SessionId>) -> RequestError {
+        let nickname = |id: &SessionId| {
+            let row = self.tables.sessions.get(id);
+            format!("{id} ({})", row.map_or("?", |placed| &placed.stored.row.nickname))
+        };
+        let mut candidates: Vec<String> = ids.take(CANDIDATES_MAX + 1).map(nickname).collect();
+        if candidates.len() > CANDIDATES_MAX {
+            candidates.truncate(CANDIDATES_MAX);
+            candidates.push("...".to_owned());
+        }
+        let message = format!("'{address}' fits more than one session; give a whole id");
+        RequestError { kind: ErrorKind::Ambiguous, message, candidates }
+    }
+
+    fn unknown_session(&self, address: &str) -> RequestError {
+        let mut error = RequestError::not_found(format!("no session with id '{address}' on the roster"));
+        if self.find_room(address).is_some() {
+            error.candidates.push(format!("@{address}"));
+        }
+        error
+    }
+
+    /// The room with this id, or else with this name, or else with this name's slug.
+    pub(super) fn find_room(&self, name: &str) -> Option<&Arc<Stored<Room>>> {
+        let by_id = |id: &str| self.tables.rooms.get(id).map(|placed| &placed.stored);
+        by_id(name)
+            .or_else(|| {
+                let start = (Arc::from(name), RoomId::from(""));
+                let (found, id) = self.tables.rooms_by_name.range(start..).next()?;
+                (&**found == name).then(|| by_id(id.as_str()))?
+            })
+            .or_else(|| by_id(&super::rooms::slug(name)))
+    }
+
+    /// The sender that a caller is: its session and nickname, or the human's mailbox and name.
+    pub(super) fn resolve_caller(&self, caller: &Caller) -> Result<(SessionId, Arc<str>), RequestError> {
+        let unknown = |message: String| Err(RequestError::new(ErrorKind::UnknownCaller, message));
+        let nickname = |id: &SessionId| Some(self.tables.sessions.get(id)?.stored.row.nickname.clone());
+        match caller {
+            Caller { as_session: Some(session), .. } => match nickname(session) {
+                Some(nickname) => Ok((session.clone(), nickname)),
+                None => unknown(format!("asSession '{session}' is not on the roster")),
+            },
+            Caller { client: Some(client), .. } => {
+                match self.tables.presence.session_of(client).and_then(|id| Some((id.clone(), nickname(id)?))) {
+                    Some(sender) => Ok(sender),
+                    None => unknown(format!(
+                        "caller (client {client}) has no session on the roster — re-SET your Session and retry"
+                    )),
+                }
+            }
+            Caller { human: Some(human), .. } => {
+                validate::name("the human's name", human)?;
+                if human.is_empty() {
+                    return unknown("the human's name is empty".to_owned());
+                }
+                Ok((SessionId::human(human), Arc::from(human.as_str())))
+            }
+            Caller { as_session: None, client: None, human: None } => unknown(
+                "command needs either an `asSession` id (HTTP/self-identify) or a connected client (WS shim)"
+                    .to_owned(),
+            ),
+        }
+    }
+}

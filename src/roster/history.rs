@@ -1,0 +1,147 @@
+//! Looking back: what a reader may read, newest first, and pages of the history. It looks at a bounded number of
+//! messages for one request, found through the indexes.
+
+use super::{
+    Answer, Caller, Handled, HistoryEntry, HistoryPage, HistoryQuery, MessageFilter, MessageView, Reply, Roster, Wait,
+};
+use crate::error::RequestError;
+use crate::ids::{MessageId, ReadId, RoomId, SessionId};
+use crate::limits::{HISTORY_SCAN_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
+use crate::model::{Message, Recipient};
+
+type Newest<'a> = Box<dyn Iterator<Item = (u64, &'a MessageId)> + 'a>;
+
+/// Merges lists that are each newest first into one, without duplicates.
+fn merge<'a>(lists: Vec<Newest<'a>>) -> impl Iterator<Item = (u64, &'a MessageId)> {
+    let mut lists: Vec<_> = lists.into_iter().map(Iterator::peekable).collect();
+    std::iter::from_fn(move || {
+        let newest = lists.iter_mut().filter_map(|list| list.peek().map(|(place, _)| *place)).max()?;
+        let mut found = None;
+        for list in &mut lists {
+            if list.peek().is_some_and(|(place, _)| *place == newest) {
+                found = list.next();
+            }
+        }
+        found
+    })
+}
+
+impl Roster {
+    /// All that `session` sent, or that was for it, before `place`, newest first.
+    fn of_session<'a>(&'a self, session: &'a SessionId, place: u64) -> impl Iterator<Item = (u64, &'a MessageId)> {
+        let mail = &self.tables.mail;
+        let rooms = self.tables.rooms_of.get(session).into_iter().flatten();
+        let mut lists: Vec<Newest<'a>> = vec![Box::new(mail.concerning(session, place))];
+        for (room, member) in rooms {
+            let joined = self.tables.members.get(member).map_or(u64::MAX, |member| member.place);
+            lists.push(Box::new(mail.in_room(room, place).take_while(move |(at, _)| *at > joined)));
+        }
+        merge(lists)
+    }
+
+    pub(super) fn read_messages(&self, caller: &Caller, filter: &MessageFilter) -> Handled {
+        let (me, _) = self.resolve_caller(caller)?;
+        let room = match &filter.room {
+            Some(name) => match self.find_room(name) {
+                Some(room) => Some(room.row.id.clone()),
+                None => {
+                    return Err(RequestError::not_found(format!("no room matching '{name}'")));
+                }
+            },
+            None => None,
+        };
+        let limit = filter.limit.unwrap_or(PAGE_MESSAGES_DEFAULT).min(PAGE_MESSAGES_MAX);
+        let unread_only: Vec<(u64, MessageId)>;
+        let candidates: Newest<'_> = if filter.unread && !filter.sent {
+            unread_only = self.tables.mail.unread_ids(&me).into_iter().rev().map(|id| (0, id)).collect();
+            Box::new(unread_only.iter().map(|(place, id)| (*place, id)))
+        } else {
+            Box::new(self.of_session(&me, u64::MAX))
+        };
+        let (mut messages, mut total) = (Vec::new(), 0);
+        for (_, id) in candidates.take(HISTORY_SCAN_MAX) {
+            let Some(placed) = self.tables.messages.get(id) else {
+                continue;
+            };
+            let unread = self.tables.mail.is_unread(id, &me);
+            if !fits(&placed.stored.row, &me, filter, room.as_ref(), unread) {
+                continue;
+            }
+            total += 1;
+            if messages.len() < limit {
+                messages.push(MessageView { message: placed.stored.clone(), read_by_me: !unread });
+            }
+        }
+        Ok(Answer::new(Reply::Messages { messages, total }, Wait::Batch))
+    }
+
+    pub(super) fn history(&self, query: &HistoryQuery) -> Handled {
+        let limit = query.limit.unwrap_or(PAGE_MESSAGES_DEFAULT).clamp(1, PAGE_MESSAGES_MAX);
+        let before = query.before.unwrap_or(u64::MAX);
+        let session = query.session.as_deref().map(|address| self.resolve_participant(address)).transpose()?;
+        let room = match &query.room {
+            Some(name) => match self.find_room(name.strip_prefix('@').unwrap_or(name)) {
+                Some(room) => Some(room.row.id.clone()),
+                None => {
+                    return Err(RequestError::not_found(format!("no room matching '{name}'")));
+                }
+            },
+            None => None,
+        };
+        let newest: Newest<'_> = match (&session, &room) {
+            (Some(session), _) => Box::new(self.of_session(session, before)),
+            (None, Some(room)) => Box::new(self.tables.mail.in_room(room, before)),
+            (None, None) => Box::new(self.tables.mail.newest_first(before)),
+        };
+        let (mut messages, mut cursor) = (Vec::new(), None);
+        for (looked, (place, id)) in newest.enumerate() {
+            if messages.len() == limit || looked == HISTORY_SCAN_MAX {
+                cursor = Some(place + 1);
+                break;
+            }
+            let Some(placed) = self.tables.messages.get(id) else {
+                continue;
+            };
+            let row = &placed.stored.row;
+            let in_room = room.as_ref().is_none_or(|room| row.to == Recipient::Room(room.clone()));
+            if in_room && query.since.is_none_or(|since| row.sent_at >= since) {
+                messages.push(self.history_entry(placed));
+            }
+        }
+        messages.reverse();
+        Ok(Answer::new(Reply::History(HistoryPage { messages, before: cursor }), Wait::Batch))
+    }
+
+    fn history_entry(&self, placed: &super::tables::Placed<Message>) -> HistoryEntry {
+        let row = &placed.stored.row;
+        let first = ReadId::from(format!("{}::", row.id));
+        let receipts = self.tables.reads.range(first.clone()..);
+        let receipts = receipts.take_while(|(id, _)| id.as_str().starts_with(first.as_str())).count();
+        HistoryEntry {
+            message: placed.stored.clone(),
+            read_by: receipts + usize::from(row.read_at.is_some()),
+            waiting_for: self.tables.mail.waiting_for(&row.id),
+        }
+    }
+
+    /// A session or human that may be gone: a whole id is taken as it is if messages concern it.
+    fn resolve_participant(&self, address: &str) -> Result<SessionId, RequestError> {
+        self.resolve_session(address).or_else(|error| {
+            let gone = SessionId::from(address);
+            let known = self.tables.mail.concerning(&gone, u64::MAX).next().is_some();
+            if known { Ok(gone) } else { Err(error) }
+        })
+    }
+}
+
+fn fits(row: &Message, me: &SessionId, filter: &MessageFilter, room: Option<&RoomId>, unread: bool) -> bool {
+    let mine = row.from_session_id == *me;
+    let to_me = !mine || row.to == Recipient::Session(me.clone());
+    (!filter.unread || unread)
+        && (!filter.inbox || to_me || (filter.sent && mine))
+        && (!filter.sent || mine || (filter.inbox && to_me))
+        && filter.from.as_ref().is_none_or(|from| row.from_session_id == *from)
+        && filter.to_session.as_ref().is_none_or(|to| row.to == Recipient::Session(to.clone()))
+        && room.is_none_or(|room| row.to == Recipient::Room(room.clone()))
+        && filter.since.is_none_or(|since| row.sent_at >= since)
+}

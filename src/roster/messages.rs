@@ -1,0 +1,149 @@
+//! Messages: stored first, pushed where somebody listens, read when the reader says so. It must not claim more than it
+//! knows: that a message is pushed means that it is on its way to a connected client, not that a model has seen it.
+
+use super::{Answer, BroadcastSent, Caller, Handled, Push, Reply, Roster, Sent, Wait, validate};
+use crate::error::{ErrorKind, RequestError};
+use crate::ids::{ClientId, IdSource, MessageId, ReadId, SessionId};
+use crate::limits::{ACK_IDS_MAX, ID_BYTES_MAX};
+use crate::model::{Message, MessageRead, Recipient, Row, Stored};
+use std::sync::Arc;
+
+/// How a session hears of a message at once.
+struct LivePath {
+    client: ClientId,
+    /// Whether the client puts pushed messages before the model itself, so that one that is written to it is read.
+    shows_pushes: bool,
+}
+
+impl Roster {
+    pub(super) fn send(&mut self, caller: &Caller, to: &str, body: &str, ids: &mut dyn IdSource) -> Handled {
+        if let Some(room) = to.strip_prefix('@') {
+            return self.broadcast(caller, room, body, ids);
+        }
+        let sender = self.resolve_caller(caller)?;
+        let recipient = self.resolve_session(to)?;
+        validate::body(body)?;
+        let row = self.tables.sessions.get(&recipient).map(|placed| placed.stored.row.clone());
+        let to_nick = match &row {
+            Some(row) => row.nickname.clone(),
+            None => Arc::from(recipient.as_str().trim_start_matches(crate::ids::HUMAN_PREFIX)),
+        };
+        let message = self.store_message(sender, Recipient::Session(recipient.clone()), to_nick, body, ids);
+        let path = self.live_path(&recipient);
+        let pushes = path.iter().map(|path| push(path, &message, None, &recipient)).collect();
+        let live = path.map(|path| path.client);
+        self.dirty.insert(recipient);
+        Ok(Answer { reply: Reply::Sent(Sent { message, live }), wait: Wait::Batch, pushes })
+    }
+
+    pub(super) fn broadcast(&mut self, caller: &Caller, room: &str, body: &str, ids: &mut dyn IdSource) -> Handled {
+        let sender = self.resolve_caller(caller)?;
+        let Some(room) = self.find_room(room).cloned() else {
+            return Err(RequestError::not_found(format!("no room with id '{room}' on the roster")));
+        };
+        validate::body(body)?;
+        let members = self.tables.members_of.get(&room.row.id).into_iter().flatten();
+        // A membership whose session is gone is no recipient.
+        let others: Vec<(SessionId, Arc<str>)> = members
+            .filter(|(session, _)| **session != sender.0)
+            .filter_map(|(session, _)| {
+                Some((session.clone(), self.tables.sessions.get(session)?.stored.row.nickname.clone()))
+            })
+            .collect();
+        if others.is_empty() {
+            let message = format!("room '{}' has no other members — nothing to broadcast to", room.row.id);
+            return Err(RequestError::new(ErrorKind::Refused, message));
+        }
+        let to = Recipient::Room(room.row.id.clone());
+        let message = self.store_message(sender, to, room.row.name.clone(), body, ids);
+        let (mut pushes, mut recipients) = (Vec::new(), Vec::with_capacity(others.len()));
+        for (session, nickname) in others {
+            let path = self.live_path(&session);
+            pushes.extend(path.iter().map(|path| push(path, &message, Some(&room.row.name), &session)));
+            self.dirty.insert(session.clone());
+            recipients.push((session, nickname, path.map(|path| path.client)));
+        }
+        let reply = Reply::Broadcast(BroadcastSent { message, room_name: room.row.name.clone(), recipients });
+        Ok(Answer { reply, wait: Wait::Batch, pushes })
+    }
+
+    fn store_message(
+        &mut self,
+        (from_session_id, from_nick): (SessionId, Arc<str>),
+        to: Recipient,
+        to_nick: Arc<str>,
+        body: &str,
+        ids: &mut dyn IdSource,
+    ) -> Arc<Stored<Message>> {
+        let stored = Stored::new(Message {
+            id: MessageId::from(ids.new_id()),
+            from_session_id,
+            from_nick,
+            to,
+            to_nick,
+            body: Arc::from(body),
+            sent_at: self.tables.now.wall_ms,
+            read_at: None,
+        });
+        self.tables.set(Row::Message(stored.clone()));
+        stored
+    }
+
+    /// The client to push to. A session with hooks gets its mail in their answers; pushing it too would show it twice,
+    /// unless its shim has said that pushes reach the model, in which case the push counts as the handover.
+    fn live_path(&self, session: &SessionId) -> Option<LivePath> {
+        let row = &self.tables.sessions.get(session)?.stored.row;
+        let client = row.client_id.clone().filter(|client| self.tables.presence.is_connected(client))?;
+        let shows_pushes = row.channels_enabled == Some(true);
+        (!row.hooks || shows_pushes).then_some(LivePath { client, shows_pushes: row.hooks && shows_pushes })
+    }
+
+    /// Notes that `session` has read `message`. Says whether it had not before; none if the message is not for it.
+    pub(super) fn mark_read(&mut self, session: &SessionId, message: &MessageId) -> Option<bool> {
+        let placed = self.tables.messages.get(message)?;
+        if !self.tables.mail.is_unread(message, session) {
+            let direct = placed.stored.row.to == Recipient::Session(session.clone());
+            let read = self.tables.reads.contains_key(&ReadId::of(message, session));
+            return (read || (direct && placed.stored.row.read_at.is_some())).then_some(false);
+        }
+        let read_at = self.tables.now.wall_ms;
+        if self.tables.sessions.contains_key(session) || session.is_human() {
+            let (id, message_id) = (ReadId::of(message, session), message.clone());
+            self.tables.set(MessageRead { id, message_id, session_id: session.clone(), read_at });
+        } else {
+            // The reader ended after its answer was on its way: no receipt may outlive it, the fact must.
+            let mut row = placed.stored.row.clone();
+            row.read_at = Some(read_at);
+            self.tables.set(row);
+        }
+        Some(true)
+    }
+
+    pub(super) fn ack_messages(&mut self, caller: &Caller, messages: &[MessageId]) -> Handled {
+        let (session, _) = self.resolve_caller(caller)?;
+        if messages.len() > ACK_IDS_MAX {
+            let message = format!("{} message ids; at most {ACK_IDS_MAX} are taken at once", messages.len());
+            return Err(RequestError::new(ErrorKind::TooLarge, message));
+        }
+        let (mut newly, mut already, mut unknown) = (0, 0, 0);
+        for message in messages {
+            validate::bounded("message id", message.as_str(), ID_BYTES_MAX)?;
+            match self.mark_read(&session, message) {
+                Some(true) => newly += 1,
+                Some(false) => already += 1,
+                None => unknown += 1,
+            }
+        }
+        self.dirty.insert(session);
+        Ok(Answer::new(Reply::Acked { newly, already, unknown }, Wait::Batch))
+    }
+}
+
+fn push(path: &LivePath, message: &Arc<Stored<Message>>, room_name: Option<&Arc<str>>, reader: &SessionId) -> Push {
+    Push {
+        client: path.client.clone(),
+        message: message.clone(),
+        room_name: room_name.cloned(),
+        read_when_written: path.shows_pushes.then(|| reader.clone()),
+    }
+}

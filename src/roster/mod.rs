@@ -1,0 +1,222 @@
+//! The roster: a pure state machine over sessions, rooms, messages and receipts. Given a request, a moment and a source
+//! of ids it changes its rows and says what to answer and what to push. It opens no file or socket, reads no clock,
+//! draws no random number and starts no thread, so that a test or a simulation can drive it with a seed.
+
+mod address;
+mod external;
+mod history;
+mod mailbox;
+mod messages;
+mod nickname;
+mod presence;
+mod request;
+mod rooms;
+mod sessions;
+mod sweep;
+mod tables;
+mod validate;
+
+pub use request::*;
+pub use tables::Change;
+
+use crate::error::RequestError;
+use crate::ids::{IdSource, SessionId};
+use crate::model::{ItemType, Row};
+use crate::time::Now;
+use std::collections::BTreeSet;
+use tables::Tables;
+
+/// The live roster.
+#[derive(Debug)]
+pub struct Roster {
+    tables: Tables,
+    /// Sessions whose row or mail the current batch has changed: what is said about them must wait for the disk.
+    dirty: BTreeSet<SessionId>,
+    /// Rows that may have lost what they hang on (their session, their message, their last member) without our doing:
+    /// looked at, and removed if so, by the next sweeps.
+    suspects: BTreeSet<(ItemType, String)>,
+}
+
+/// On what an answer depends.
+enum Wait {
+    /// On nothing that is not on disk.
+    No,
+    /// On whatever the batch has changed.
+    Batch,
+    /// On what the batch has changed about one session.
+    Session(SessionId),
+}
+
+/// What a handler comes to.
+struct Answer {
+    reply: Reply,
+    wait: Wait,
+    pushes: Vec<Push>,
+}
+
+impl Answer {
+    fn new(reply: Reply, wait: Wait) -> Self {
+        Self { reply, wait, pushes: Vec::new() }
+    }
+}
+
+type Handled = Result<Answer, RequestError>;
+
+/// Counts for health, metrics and status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RosterCounts {
+    /// Sessions on the roster.
+    pub sessions: usize,
+    /// Connected WebSocket clients.
+    pub clients: usize,
+    /// Rooms.
+    pub rooms: usize,
+    /// Memberships.
+    pub members: usize,
+    /// Stored messages.
+    pub messages: usize,
+    /// Read receipts.
+    pub reads: usize,
+}
+
+impl Default for Roster {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Roster {
+    /// An empty roster.
+    pub fn new() -> Self {
+        Self { tables: Tables::new(), dirty: BTreeSet::new(), suspects: BTreeSet::new() }
+    }
+
+    /// Takes over the rows that the log describes, in the order of their first appearance. Nothing follows from them:
+    /// what did follow is in the log too.
+    pub fn load(&mut self, rows: impl IntoIterator<Item = Row>, now: Now) {
+        self.tables.now = now;
+        self.tables.persist = false;
+        for row in rows {
+            self.suspect(&row);
+            self.tables.set(row);
+        }
+        self.tables.persist = true;
+        self.commit();
+    }
+
+    /// The doors are open: from now on, sessions that lost their client are granted time to reconnect.
+    pub fn doors_opened(&mut self, now: Now) {
+        self.tables.presence.renew_graces(now);
+    }
+
+    /// Applies one request. An error leaves no trace. The changes wait in the journal until [`Roster::commit`] or
+    /// [`Roster::roll_back`].
+    pub fn apply(&mut self, request: Request, now: Now, ids: &mut dyn IdSource) -> Outcome {
+        self.tables.now = now;
+        let length = self.tables.journal().len();
+        match self.handle(request, ids) {
+            Ok(Answer { reply, wait, pushes }) => {
+                let needs_commit = match wait {
+                    Wait::No => false,
+                    Wait::Batch => !self.tables.journal().is_empty(),
+                    Wait::Session(session) => self.dirty.contains(&session),
+                };
+                Outcome { reply: Ok(reply), pushes, needs_commit }
+            }
+            Err(error) => {
+                self.tables.persist = true;
+                self.tables.undo_to(length);
+                // What is not found may have been there until a request of the same batch removed it.
+                Outcome { reply: Err(error), pushes: Vec::new(), needs_commit: length > 0 }
+            }
+        }
+    }
+
+    fn handle(&mut self, request: Request, ids: &mut dyn IdSource) -> Handled {
+        match request {
+            Request::SessionStart(report) => self.session_start(report),
+            Request::PromptSubmit(report) => self.prompt_submit(report),
+            Request::SessionEnd(session) => self.session_end(&session),
+            Request::InboxHanded { session, messages, complete } => self.inbox_handed(&session, &messages, complete),
+            Request::PublishSession { client, session } => self.publish_session(client, *session),
+            Request::WithdrawSession { client, session } => self.withdraw_session(&client, &session),
+            Request::UpdateSession { session, change } => self.update_session(&session, change),
+            Request::ClientConnected(client) => self.client_connected(client),
+            Request::ClientGone(client) => self.client_gone(&client),
+            Request::Send { caller, to, body } => self.send(&caller, &to, &body, ids),
+            Request::Broadcast { caller, room, body } => self.broadcast(&caller, &room, &body, ids),
+            Request::JoinRoom { caller, name, description } => self.join_room(&caller, &name, description.as_deref()),
+            Request::LeaveRoom { caller, room } => self.leave_room(&caller, &room),
+            Request::ReadMessages { caller, filter } => self.read_messages(&caller, &filter),
+            Request::AckMessages { caller, messages } => self.ack_messages(&caller, &messages),
+            Request::ListSessions => Ok(self.list_sessions()),
+            Request::ListRooms => Ok(self.list_rooms()),
+            Request::History(query) => self.history(&query),
+            Request::Sweep => Ok(self.sweep()),
+            Request::External(events) => Ok(self.external(events)),
+        }
+    }
+
+    /// The changes of the current batch, in order.
+    pub fn journal(&self) -> &[Change] {
+        self.tables.journal()
+    }
+
+    /// The batch is on disk: its changes stand.
+    pub fn commit(&mut self) -> Vec<Change> {
+        self.dirty.clear();
+        self.tables.take_journal()
+    }
+
+    /// The batch could not be written: everything is as it was before it.
+    pub fn roll_back(&mut self) {
+        self.dirty.clear();
+        self.tables.undo_to(0);
+    }
+
+    /// All rows of one type, parents in order of id, messages and receipts in no promised order.
+    pub fn rows(&self, item_type: ItemType) -> Vec<Row> {
+        let tables = &self.tables;
+        match item_type {
+            ItemType::Session => tables.sessions.values().map(|p| Row::Session(p.stored.clone())).collect(),
+            ItemType::Room => tables.rooms.values().map(|p| Row::Room(p.stored.clone())).collect(),
+            ItemType::RoomMember => tables.members.values().map(|p| Row::RoomMember(p.stored.clone())).collect(),
+            ItemType::Message => tables.messages.values().map(|p| Row::Message(p.stored.clone())).collect(),
+            ItemType::MessageRead => tables.reads.values().map(|p| Row::MessageRead(p.stored.clone())).collect(),
+        }
+    }
+
+    /// All rows with their places, in the order of their first appearance: what a log must hold to describe this
+    /// roster.
+    pub fn rows_in_order(&self) -> Vec<Row> {
+        let tables = &self.tables;
+        let mut rows: Vec<(u64, Row)> = Vec::new();
+        rows.extend(tables.sessions.values().map(|p| (p.place, Row::Session(p.stored.clone()))));
+        rows.extend(tables.rooms.values().map(|p| (p.place, Row::Room(p.stored.clone()))));
+        rows.extend(tables.members.values().map(|p| (p.place, Row::RoomMember(p.stored.clone()))));
+        rows.extend(tables.messages.values().map(|p| (p.place, Row::Message(p.stored.clone()))));
+        rows.extend(tables.reads.values().map(|p| (p.place, Row::MessageRead(p.stored.clone()))));
+        rows.sort_by_key(|(place, _)| *place);
+        rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// The row with this id.
+    pub fn row(&self, item_type: ItemType, id: &str) -> Option<Row> {
+        self.tables.row(item_type, id)
+    }
+
+    /// How many rows of each type there are.
+    pub fn counts(&self) -> RosterCounts {
+        RosterCounts {
+            sessions: self.tables.sessions.len(),
+            clients: self.tables.presence.connected_clients(),
+            rooms: self.tables.rooms.len(),
+            members: self.tables.members.len(),
+            messages: self.tables.mail.len(),
+            reads: self.tables.reads.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

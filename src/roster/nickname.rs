@@ -1,0 +1,132 @@
+//! Nicknames: who has which, and which one a newcomer gets. It must not rename anybody by itself.
+
+use crate::ids::SessionId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The index of nicknames in use.
+#[derive(Debug, Default)]
+pub(crate) struct Nicknames {
+    holders: BTreeMap<Arc<str>, BTreeSet<SessionId>>,
+    /// For a root that has been given out with numbers: below this number all are taken. It spares a newcomer among
+    /// ten thousand namesakes the walk over all of them.
+    taken_below: BTreeMap<Arc<str>, u32>,
+}
+
+impl Nicknames {
+    pub(crate) fn insert(&mut self, nickname: &Arc<str>, session: &SessionId) {
+        self.holders.entry(nickname.clone()).or_default().insert(session.clone());
+    }
+
+    pub(crate) fn remove(&mut self, nickname: &Arc<str>, session: &SessionId) {
+        let Some(holders) = self.holders.get_mut(nickname) else {
+            return;
+        };
+        holders.remove(session);
+        if !holders.is_empty() {
+            return;
+        }
+        self.holders.remove(nickname);
+        if let (root, Some(number)) = split(nickname)
+            && let Some(below) = self.taken_below.get_mut(root)
+        {
+            *below = number.min(*below);
+        }
+    }
+
+    /// Who is called `nickname`.
+    pub(crate) fn holders(&self, nickname: &str) -> impl Iterator<Item = &SessionId> {
+        self.holders.get(nickname).into_iter().flatten()
+    }
+
+    /// The name that `session` gets when it asks for `wanted`: that name if nobody else has it, else its root (the
+    /// name without a trailing `-<number>`), else the root with the smallest free number from 2 on.
+    pub(crate) fn free(&mut self, wanted: &str, session: &SessionId) -> Arc<str> {
+        if self.is_free(wanted, session) {
+            return Arc::from(wanted);
+        }
+        let (root, _) = split(wanted);
+        if self.is_free(root, session) {
+            return Arc::from(root);
+        }
+        let mut number = self.taken_below.get(root).copied().unwrap_or(2);
+        loop {
+            let name = format!("{root}-{number}");
+            if self.is_free(&name, session) {
+                self.taken_below.insert(Arc::from(root), number);
+                return Arc::from(name);
+            }
+            number += 1;
+        }
+    }
+
+    fn is_free(&self, nickname: &str, session: &SessionId) -> bool {
+        self.holders(nickname).all(|holder| holder == session)
+    }
+}
+
+/// Whether two nicknames differ in nothing but a trailing number.
+pub(crate) fn same_root(a: &str, b: &str) -> bool {
+    split(a).0 == split(b).0
+}
+
+/// A nickname without its trailing `-<number>`, and the number.
+fn split(nickname: &str) -> (&str, Option<u32>) {
+    match nickname.rsplit_once('-') {
+        Some((root, digits))
+            if !root.is_empty() && !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) =>
+        {
+            (root, digits.parse().ok())
+        }
+        _ => (nickname, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(names: &mut Nicknames, wanted: &str, id: &str) -> String {
+        let session = SessionId::from(id);
+        let name = names.free(wanted, &session);
+        names.insert(&name, &session);
+        name.to_string()
+    }
+
+    #[test]
+    fn namesakes_get_the_smallest_free_number() {
+        let mut names = Nicknames::default();
+        let given: Vec<String> = ["a", "b", "c", "d"].iter().map(|id| take(&mut names, "proj", id)).collect();
+        assert_eq!(given, ["proj", "proj-2", "proj-3", "proj-4"]);
+        names.remove(&Arc::from("proj-2"), &SessionId::from("b"));
+        assert_eq!(take(&mut names, "proj", "e"), "proj-2");
+        assert_eq!(take(&mut names, "proj-4", "f"), "proj-5", "the root of a taken numbered name is taken too");
+    }
+
+    #[test]
+    fn a_freed_root_is_given_again_and_a_holder_keeps_its_name() {
+        let mut names = Nicknames::default();
+        take(&mut names, "x", "a");
+        assert_eq!(take(&mut names, "x", "a"), "x");
+        names.remove(&Arc::from("x"), &SessionId::from("a"));
+        assert_eq!(take(&mut names, "x", "b"), "x");
+    }
+
+    #[test]
+    fn only_a_trailing_number_is_cut() {
+        assert_eq!(split("a-2"), ("a", Some(2)));
+        assert_eq!(split("a-b"), ("a-b", None));
+        assert_eq!(split("-2"), ("-2", None));
+        assert_eq!(split("a-"), ("a-", None));
+        assert_eq!(split("a-99999999999999").0, "a");
+    }
+
+    #[test]
+    fn ten_thousand_namesakes_are_named_without_walking_over_all_of_them() {
+        let mut names = Nicknames::default();
+        for index in 0..10_000 {
+            take(&mut names, "n", &index.to_string());
+        }
+        assert_eq!(names.taken_below.get("n"), Some(&10_000));
+    }
+}

@@ -1,0 +1,96 @@
+//! Signs of life: which clients are connected, which sessions lost theirs and until when they are kept, and how long
+//! each session without a client has been silent. Deadlines are on the monotonic clock, so that neither a wall clock
+//! that jumps nor a machine that sleeps ends a session. It must not delete anything itself.
+
+use crate::ids::{ClientId, SessionId};
+use crate::limits::{CLIENT_GRACE_MS, HOOK_SILENCE_MAX_MS};
+use crate::model::Session;
+use crate::time::Now;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Default)]
+pub(crate) struct Presence {
+    connected: BTreeSet<ClientId>,
+    sessions_of: BTreeMap<ClientId, BTreeSet<SessionId>>,
+    /// Sessions whose client is gone, and the monotonic millisecond until which they are kept.
+    kept_until: BTreeMap<SessionId, i64>,
+    /// Sessions without a client, by the monotonic millisecond of their last sign of life.
+    silent_since: BTreeSet<(i64, SessionId)>,
+    seen_at: BTreeMap<SessionId, i64>,
+}
+
+impl Presence {
+    pub(crate) fn insert(&mut self, session: &Session, now: Now) {
+        let Some(client) = &session.client_id else {
+            // How long ago it was seen is told by the wall clock, which survives a restart; from here on the
+            // monotonic clock counts. A last sign of life in the future counts as now.
+            let seen = now.mono_ms - (now.wall_ms - session.last_seen_at()).max(0);
+            self.seen_at.insert(session.id.clone(), seen);
+            self.silent_since.insert((seen, session.id.clone()));
+            return;
+        };
+        self.sessions_of.entry(client.clone()).or_default().insert(session.id.clone());
+        if !self.connected.contains(client) {
+            self.kept_until.insert(session.id.clone(), now.mono_ms + CLIENT_GRACE_MS);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, session: &Session) {
+        self.kept_until.remove(&session.id);
+        if let Some(seen) = self.seen_at.remove(&session.id) {
+            self.silent_since.remove(&(seen, session.id.clone()));
+        }
+        if let Some(client) = &session.client_id
+            && let Some(sessions) = self.sessions_of.get_mut(client)
+        {
+            sessions.remove(&session.id);
+            if sessions.is_empty() {
+                self.sessions_of.remove(client);
+            }
+        }
+    }
+
+    pub(crate) fn connect(&mut self, client: ClientId) {
+        self.connected.insert(client);
+    }
+
+    /// The client is gone: its sessions are kept for the grace.
+    pub(crate) fn disconnect(&mut self, client: &ClientId, now: Now) {
+        self.connected.remove(client);
+        for session in self.sessions_of.get(client).into_iter().flatten() {
+            self.kept_until.insert(session.clone(), now.mono_ms + CLIENT_GRACE_MS);
+        }
+    }
+
+    pub(crate) fn is_connected(&self, client: &ClientId) -> bool {
+        self.connected.contains(client)
+    }
+
+    pub(crate) fn connected_clients(&self) -> usize {
+        self.connected.len()
+    }
+
+    /// The session that speaks on a connection, if it has stated exactly one; else the last in order of id.
+    pub(crate) fn session_of(&self, client: &ClientId) -> Option<&SessionId> {
+        self.sessions_of.get(client)?.last()
+    }
+
+    /// Gives every session whose client is not there a fresh grace: called when the doors open.
+    pub(crate) fn renew_graces(&mut self, now: Now) {
+        for until in self.kept_until.values_mut() {
+            *until = now.mono_ms + CLIENT_GRACE_MS;
+        }
+    }
+
+    /// Sessions whose grace is over.
+    pub(crate) fn lost(&self, now: Now) -> Vec<SessionId> {
+        let over = self.kept_until.iter().filter(|(_, until)| **until <= now.mono_ms);
+        over.map(|(session, _)| session.clone()).collect()
+    }
+
+    /// Sessions without a client that have been silent for too long, the longest first.
+    pub(crate) fn silent(&self, now: Now, at_most: usize) -> Vec<SessionId> {
+        let over = self.silent_since.iter().take_while(|(seen, _)| now.mono_ms - seen >= HOOK_SILENCE_MAX_MS);
+        over.take(at_most).map(|(_, session)| session.clone()).collect()
+    }
+}

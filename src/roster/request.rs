@@ -1,0 +1,371 @@
+//! What can be asked of the roster and what it answers: values only. Doors translate their wire shapes into these and
+//! back; nothing here knows about HTTP, WebSocket or JSON.
+
+use crate::error::RequestError;
+use crate::ids::{ClientId, MessageId, RoomId, SessionId};
+use crate::model::{Host, Message, Room, RoomMember, Row, Session, Stored};
+use std::sync::Arc;
+
+/// Everything that can be asked of the roster.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// A hook reports that a session began (or resumed, or was cleared). Answer: [`Reply::Hook`].
+    SessionStart(HookReport),
+    /// A hook reports that a prompt was submitted. Answer: [`Reply::Hook`].
+    PromptSubmit(HookReport),
+    /// A hook reports that a session ended. Answer: [`Reply::Done`], also for a session that is not there.
+    SessionEnd(SessionId),
+    /// A hook's answer has left: the messages in it are read if it arrived whole, else they are free again.
+    InboxHanded {
+        /// Whose inbox it was.
+        session: SessionId,
+        /// What was in the answer.
+        messages: Vec<MessageId>,
+        /// Whether the caller got all of it.
+        complete: bool,
+    },
+    /// A shim states its session.
+    PublishSession {
+        /// The connection that speaks.
+        client: ClientId,
+        /// The session as stated; the roster keeps its own nickname and birth for one that it knows.
+        session: Box<Session>,
+    },
+    /// A shim takes its session back.
+    WithdrawSession {
+        /// The connection that speaks.
+        client: ClientId,
+        /// The session.
+        session: SessionId,
+    },
+    /// A shim changes one field of a session.
+    UpdateSession {
+        /// The session.
+        session: SessionId,
+        /// The change.
+        change: SessionChange,
+    },
+    /// A WebSocket client is there.
+    ClientConnected(ClientId),
+    /// A WebSocket client is gone.
+    ClientGone(ClientId),
+    /// Send a message to one session or human. Answer: [`Reply::Sent`].
+    Send {
+        /// Who speaks.
+        caller: Caller,
+        /// Session id, nickname, unique id prefix, or `human:<name>`; with a leading `@`, a room.
+        to: String,
+        /// The text.
+        body: String,
+    },
+    /// Send a message to a room. Answer: [`Reply::Broadcast`].
+    Broadcast {
+        /// Who speaks.
+        caller: Caller,
+        /// Room id or name.
+        room: String,
+        /// The text.
+        body: String,
+    },
+    /// Join an ad-hoc room, which is made if nobody has. Answer: [`Reply::Joined`].
+    JoinRoom {
+        /// Who joins.
+        caller: Caller,
+        /// Room name or id.
+        name: String,
+        /// What the room is for, when it is made.
+        description: Option<String>,
+    },
+    /// Leave an ad-hoc room. Answer: [`Reply::Left`].
+    LeaveRoom {
+        /// Who leaves.
+        caller: Caller,
+        /// Room id or name.
+        room: String,
+    },
+    /// Read messages, newest first. Answer: [`Reply::Messages`].
+    ReadMessages {
+        /// Who reads.
+        caller: Caller,
+        /// Which messages.
+        filter: MessageFilter,
+    },
+    /// Acknowledge messages. Answer: [`Reply::Acked`].
+    AckMessages {
+        /// Who has read them.
+        caller: Caller,
+        /// Which messages.
+        messages: Vec<MessageId>,
+    },
+    /// All sessions. Answer: [`Reply::Sessions`].
+    ListSessions,
+    /// All rooms. Answer: [`Reply::Rooms`].
+    ListRooms,
+    /// A page of messages. Answer: [`Reply::History`].
+    History(HistoryQuery),
+    /// Time has passed: remove what is over. No answer.
+    Sweep,
+    /// Somebody else wrote these events to the log. They are applied as if emitted here, and not written back.
+    External(Vec<ExternalEvent>),
+}
+
+/// What a hook tells about its session.
+#[derive(Clone, Debug, Default)]
+pub struct HookReport {
+    /// The agent's session id; never empty.
+    pub session_id: String,
+    /// Working directory.
+    pub cwd: Option<String>,
+    /// Host name up to the first dot, operating system, architecture.
+    pub host: Option<Host>,
+    /// The human it works for.
+    pub operator: Option<String>,
+}
+
+/// Who is asking.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// The session that the caller says it is.
+    pub as_session: Option<SessionId>,
+    /// The WebSocket connection it speaks on.
+    pub client: Option<ClientId>,
+    /// The human's name, for a caller that is no session.
+    pub human: Option<String>,
+}
+
+impl Caller {
+    /// A caller that says it is `session`.
+    pub fn session(session: &str) -> Self {
+        Self { as_session: Some(SessionId::from(session)), ..Self::default() }
+    }
+
+    /// A human.
+    pub fn human(name: &str) -> Self {
+        Self { human: Some(name.to_owned()), ..Self::default() }
+    }
+}
+
+/// One changed field of a session. `None` clears the field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionChange {
+    /// What it says it is doing.
+    CurrentTask(Option<String>),
+    /// When it last did something.
+    LastActivityAt(i64),
+    /// The last tool it used.
+    LastTool(Option<String>),
+    /// When it last used a tool.
+    LastToolAt(Option<i64>),
+    /// Current git branch.
+    GitBranch(Option<String>),
+    /// Its title.
+    SessionName(Option<String>),
+    /// `busy`, `idle` or `shell`.
+    Activity(Option<String>),
+    /// Whether pushed messages reach the model.
+    ChannelsEnabled(Option<bool>),
+}
+
+/// Which messages a reader wants; the filters of marshal 0.9's `ReadMessages`.
+#[derive(Clone, Debug, Default)]
+pub struct MessageFilter {
+    /// Sent to this room.
+    pub room: Option<String>,
+    /// Sent by this session.
+    pub from: Option<SessionId>,
+    /// Sent directly to this session.
+    pub to_session: Option<SessionId>,
+    /// Only those for the caller.
+    pub inbox: bool,
+    /// Only those of the caller.
+    pub sent: bool,
+    /// Only those that the caller has not read.
+    pub unread: bool,
+    /// Sent at this wall-clock millisecond or later.
+    pub since: Option<i64>,
+    /// At most so many, newest first.
+    pub limit: Option<usize>,
+}
+
+/// Which page of the history is wanted.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryQuery {
+    /// Sent or received by this session (id, nickname or prefix) or human.
+    pub session: Option<String>,
+    /// Sent to this room (id or name).
+    pub room: Option<String>,
+    /// Only those before this cursor, which an earlier page gave.
+    pub before: Option<u64>,
+    /// Sent at this wall-clock millisecond or later.
+    pub since: Option<i64>,
+    /// At most so many.
+    pub limit: Option<usize>,
+}
+
+/// An event that somebody else put into the log.
+#[derive(Clone, Debug)]
+pub enum ExternalEvent {
+    /// A row is there, or changed.
+    Set(Row),
+    /// A row is gone.
+    Delete(crate::model::ItemType, String),
+}
+
+/// An answer of the roster.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// The request is done and there is nothing to say.
+    Done,
+    /// The answer to a hook.
+    Hook(HookReply),
+    /// A message is stored.
+    Sent(Sent),
+    /// A message to a room is stored.
+    Broadcast(BroadcastSent),
+    /// The caller is in the room.
+    Joined {
+        /// The room.
+        room: Arc<Stored<Room>>,
+        /// Whether it was made by this request.
+        created: bool,
+    },
+    /// The caller is not in the room any more.
+    Left {
+        /// The room's id.
+        room: RoomId,
+        /// Whether it was in it before.
+        left: bool,
+    },
+    /// Messages, newest first.
+    Messages {
+        /// The messages, each with whether the caller has read it.
+        messages: Vec<MessageView>,
+        /// How many fit the filter, as far as was looked.
+        total: usize,
+    },
+    /// Messages are acknowledged.
+    Acked {
+        /// How many were not before.
+        newly: usize,
+        /// How many were.
+        already: usize,
+        /// Ids that fit no message for this reader.
+        unknown: usize,
+    },
+    /// All sessions.
+    Sessions(Vec<SessionView>),
+    /// All rooms.
+    Rooms(Vec<RoomView>),
+    /// A page of the history.
+    History(HistoryPage),
+}
+
+/// The answer to a hook.
+#[derive(Clone, Debug)]
+pub struct HookReply {
+    /// The session as it now is on the roster; none if the hook must not say anything.
+    pub session: Option<Arc<Stored<Session>>>,
+    /// Whether to tell the agent who it is.
+    pub introduce: bool,
+    /// Waiting messages, oldest first, bounded; those that are put into the answer must come back in
+    /// [`Request::InboxHanded`].
+    pub inbox: Vec<Arc<Stored<Message>>>,
+    /// How many are waiting in all.
+    pub waiting: usize,
+}
+
+/// Where a message is now.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The message.
+    pub message: Arc<Stored<Message>>,
+    /// The connection that it is pushed to, if there is one.
+    pub live: Option<ClientId>,
+}
+
+/// Where a message to a room is now.
+#[derive(Clone, Debug)]
+pub struct BroadcastSent {
+    /// The message.
+    pub message: Arc<Stored<Message>>,
+    /// The room's name.
+    pub room_name: Arc<str>,
+    /// Those for whom it is stored: session, nickname, and the connection that it is pushed to.
+    pub recipients: Vec<(SessionId, Arc<str>, Option<ClientId>)>,
+}
+
+/// A message as one reader sees it.
+#[derive(Clone, Debug)]
+pub struct MessageView {
+    /// The message.
+    pub message: Arc<Stored<Message>>,
+    /// Whether the reader has read it.
+    pub read_by_me: bool,
+}
+
+/// A session as a listing shows it.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    /// The row.
+    pub session: Arc<Stored<Session>>,
+    /// Whether its shim is connected now.
+    pub connected: bool,
+    /// Messages waiting for it.
+    pub unread: usize,
+    /// The rooms that it is in.
+    pub rooms: Vec<RoomId>,
+}
+
+/// A room as a listing shows it.
+#[derive(Clone, Debug)]
+pub struct RoomView {
+    /// The row.
+    pub room: Arc<Stored<Room>>,
+    /// Who is in it, with nicknames.
+    pub members: Vec<(Arc<Stored<RoomMember>>, Arc<str>)>,
+}
+
+/// A page of the history: the newest that fit, oldest first.
+#[derive(Clone, Debug)]
+pub struct HistoryPage {
+    /// The messages; for a direct message, whether its recipient has read it; for one to a room, how many have.
+    pub messages: Vec<HistoryEntry>,
+    /// Where the next older page begins; none if this is the oldest.
+    pub before: Option<u64>,
+}
+
+/// A message in the history.
+#[derive(Clone, Debug)]
+pub struct HistoryEntry {
+    /// The message.
+    pub message: Arc<Stored<Message>>,
+    /// How many of its recipients have read it.
+    pub read_by: usize,
+    /// For how many it is waiting.
+    pub waiting_for: usize,
+}
+
+/// Something to be pushed to a WebSocket client once the batch is on disk.
+#[derive(Clone, Debug)]
+pub struct Push {
+    /// The connection.
+    pub client: ClientId,
+    /// The message.
+    pub message: Arc<Stored<Message>>,
+    /// The room's name, for a message to a room.
+    pub room_name: Option<Arc<str>>,
+    /// The session for which it is read once it is written to a client whose host shows pushes; none if the client
+    /// acknowledges by itself.
+    pub read_when_written: Option<SessionId>,
+}
+
+/// What applying one request came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The answer.
+    pub reply: Result<Reply, RequestError>,
+    /// What to push.
+    pub pushes: Vec<Push>,
+    /// Whether the answer depends on events that are not on disk yet.
+    pub needs_commit: bool,
+}

@@ -1,0 +1,378 @@
+//! Sessions: how they come (a hook, a shim, or both), change and go. One agent is one row, whichever way it is heard
+//! of. It must not delete a session without its memberships and receipts.
+
+use super::nickname::same_root;
+use super::{Answer, Handled, HookReply, HookReport, Reply, Roster, SessionChange, SessionView, Wait, validate};
+use crate::error::RequestError;
+use crate::ids::{ClientId, MessageId, SessionId};
+use crate::limits::{HANDOVER_LEASE_MS, INBOX_MESSAGES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::model::{ItemType, Recipient, Row, Session, Stored};
+use std::sync::Arc;
+
+/// The last component of a path, Unix or Windows; none for a root or an empty path.
+fn basename(path: &str) -> Option<&str> {
+    let bytes = path.as_bytes();
+    let drive =
+        bytes.len() >= 3 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':' && matches!(bytes[2], b'\\' | b'/');
+    let windows = drive || path.starts_with("\\\\");
+    let separator = |c: char| c == '/' || (windows && c == '\\');
+    let trimmed = path.trim_end_matches(separator);
+    let name = trimmed.rsplit(separator).next().filter(|name| !name.is_empty())?;
+    (!(windows && name.ends_with(':'))).then_some(name)
+}
+
+/// A text that can serve as a nickname: no control characters, nothing that reads as another kind of address, at most
+/// [`NAME_BYTES_MAX`] bytes.
+fn clean_nickname(text: &str) -> String {
+    let mut clean: String = text.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
+    if clean.starts_with('@') || clean.starts_with(crate::ids::HUMAN_PREFIX) {
+        clean.insert(0, '_');
+    }
+    while clean.len() > NAME_BYTES_MAX {
+        clean.pop();
+    }
+    clean
+}
+
+/// The nickname that a session without one asks for: `<directory>@<first eight characters of its id>`.
+pub(super) fn default_nickname(cwd: &str, id: &SessionId) -> String {
+    let short: String = id.as_str().chars().take(8).collect();
+    clean_nickname(&format!("{}@{short}", basename(cwd).unwrap_or("session")))
+}
+
+impl Roster {
+    pub(super) fn session_start(&mut self, report: HookReport) -> Handled {
+        let session = self.register_by_hook(report)?;
+        Ok(self.hook_answer(session, true))
+    }
+
+    pub(super) fn prompt_submit(&mut self, report: HookReport) -> Handled {
+        validate::new_session_id(&report.session_id)?;
+        let Some(placed) = self.tables.sessions.get(report.session_id.as_str()) else {
+            // A daemon that was down at the session's start, or that swept it, learns of it now.
+            let session = self.register_by_hook(report)?;
+            return Ok(self.hook_answer(session, true));
+        };
+        let mut row = placed.stored.row.clone();
+        let first_hook = !row.hooks;
+        row.hooks = true;
+        row.last_activity_at = Some(self.tables.now.wall_ms);
+        let session = if first_hook { self.set_session(row) } else { self.note_activity(row) };
+        Ok(self.hook_answer(session, false))
+    }
+
+    pub(super) fn session_end(&mut self, session: &SessionId) -> Handled {
+        self.remove_session(session);
+        Ok(Answer::new(Reply::Done, Wait::Batch))
+    }
+
+    /// Puts the session that a hook reports on the roster, or brings its row up to date.
+    fn register_by_hook(&mut self, report: HookReport) -> Result<Arc<Stored<Session>>, RequestError> {
+        validate::new_session_id(&report.session_id)?;
+        let cwd = report.cwd.unwrap_or_default();
+        validate::bounded("cwd", &cwd, PATH_BYTES_MAX)?;
+        if let Some(operator) = &report.operator {
+            validate::name("operator", operator)?;
+        }
+        if let Some(host) = &report.host {
+            validate::name("host", &host.name)?;
+            validate::name("os", &host.os)?;
+            validate::name("arch", &host.arch)?;
+        }
+        let id = SessionId::from(report.session_id);
+        let now = self.tables.now.wall_ms;
+        let prior = self.tables.sessions.get(&id).map(|placed| placed.stored.row.clone());
+        let mut row = match &prior {
+            Some(prior) => prior.clone(),
+            None => Session::new(id.clone(), "", &cwd, now),
+        };
+        if prior.is_none() {
+            row.nickname = self.tables.nicknames.free(&default_nickname(&cwd, &id), &id);
+        }
+        let moved = !cwd.is_empty() && *row.cwd != *cwd;
+        if moved {
+            row.cwd = Arc::from(cwd.as_str());
+        }
+        // A shim knows the git top level, which names the project better than the directory does.
+        if row.project.is_none() || (moved && row.client_id.is_none()) {
+            row.project = basename(&row.cwd).map(|name| Arc::from(clean_nickname(name).as_str()));
+        }
+        row.operator = report.operator.filter(|text| !text.is_empty()).map(Arc::from).or(row.operator);
+        row.host = report.host.filter(|host| !host.name.is_empty()).or(row.host);
+        row.hooks = true;
+        row.last_activity_at = Some(now);
+        let only_activity = prior
+            .as_ref()
+            .is_some_and(|prior| Session { last_activity_at: prior.last_activity_at, ..row.clone() } == *prior);
+        Ok(if only_activity { self.note_activity(row) } else { self.set_session(row) })
+    }
+
+    /// Stores a changed session and what follows from it.
+    pub(super) fn set_session(&mut self, row: Session) -> Arc<Stored<Session>> {
+        let id = row.id.clone();
+        let stored = Stored::new(row);
+        self.tables.set(Row::Session(stored.clone()));
+        self.follow_identity(&stored.row);
+        self.dirty.insert(id);
+        stored
+    }
+
+    /// Stores a session of which nothing but signs of life has changed: in memory at once, in the log only when what
+    /// is there is old.
+    fn note_activity(&mut self, row: Session) -> Arc<Stored<Session>> {
+        let stored = Stored::new(row);
+        if self.tables.activity_is_due(&stored.row) {
+            self.tables.set(Row::Session(stored.clone()));
+        } else {
+            self.tables.set_in_memory(stored.clone());
+        }
+        stored
+    }
+
+    /// The answer to a hook: who the session is, and the oldest of its unread messages.
+    fn hook_answer(&mut self, session: Arc<Stored<Session>>, introduce: bool) -> Answer {
+        let id = session.row.id.clone();
+        let waiting = self.tables.mail.unread_count(&id);
+        let now = self.tables.now.mono_ms;
+        let leased = match waiting {
+            0 => Vec::new(),
+            _ => self.tables.mail.lease(&id, INBOX_MESSAGES_MAX, now, now + HANDOVER_LEASE_MS),
+        };
+        let inbox = leased.iter().filter_map(|id| self.tables.messages.get(id)).map(|p| p.stored.clone()).collect();
+        Answer::new(Reply::Hook(HookReply { session: Some(session), introduce, inbox, waiting }), Wait::Session(id))
+    }
+
+    pub(super) fn inbox_handed(&mut self, session: &SessionId, messages: &[MessageId], complete: bool) -> Handled {
+        if complete {
+            for message in messages {
+                self.mark_read(session, message);
+            }
+        } else {
+            self.tables.mail.release(session, messages);
+        }
+        Ok(Answer::new(Reply::Done, Wait::No))
+    }
+
+    /// A shim states its session. The nickname that the roster gave it stays, unless the shim asks for one with
+    /// another root.
+    pub(super) fn publish_session(&mut self, client: ClientId, stated: Session) -> Handled {
+        validate_stated(&stated)?;
+        let now = self.tables.now.wall_ms;
+        let prior = self.tables.sessions.get(&stated.id).map(|placed| placed.stored.row.clone());
+        let asked = clean_nickname(&stated.nickname);
+        let nickname = match &prior {
+            Some(prior) if asked.is_empty() || same_root(&asked, &prior.nickname) => prior.nickname.clone(),
+            _ if asked.is_empty() => {
+                let default = default_nickname(&stated.cwd, &stated.id);
+                self.tables.nicknames.free(&default, &stated.id)
+            }
+            _ => self.tables.nicknames.free(&asked, &stated.id),
+        };
+        let mut row = Session { client_id: Some(client), nickname, ..stated };
+        row.last_activity_at = Some(row.last_activity_at.unwrap_or(now).min(now));
+        row.last_tool_at = row.last_tool_at.map(|at| at.min(now));
+        if row.connected_at <= 0 || row.connected_at > now {
+            row.connected_at = now;
+        }
+        row.hooks = false;
+        if let Some(prior) = prior {
+            merge_prior(&mut row, prior);
+        }
+        self.set_session(row);
+        Ok(Answer::new(Reply::Done, Wait::Batch))
+    }
+
+    pub(super) fn withdraw_session(&mut self, client: &ClientId, session: &SessionId) -> Handled {
+        let holder = self.tables.sessions.get(session).and_then(|placed| placed.stored.row.client_id.clone());
+        if holder.as_ref() == Some(client) {
+            self.remove_session(session);
+        }
+        Ok(Answer::new(Reply::Done, Wait::Batch))
+    }
+
+    pub(super) fn update_session(&mut self, session: &SessionId, change: SessionChange) -> Handled {
+        let Some(placed) = self.tables.sessions.get(session) else {
+            return Err(RequestError::not_found(format!("Session {session} not found")));
+        };
+        let now = self.tables.now.wall_ms;
+        let prior = placed.stored.row.clone();
+        let mut row = prior.clone();
+        let shared = |text: Option<String>| text.map(Arc::from);
+        let activity = matches!(
+            change,
+            SessionChange::LastActivityAt(_) | SessionChange::LastTool(_) | SessionChange::LastToolAt(_)
+        );
+        validate_change(&change)?;
+        match change {
+            SessionChange::CurrentTask(text) => row.current_task = shared(text.filter(|text| !text.is_empty())),
+            SessionChange::LastActivityAt(at) => row.last_activity_at = row.last_activity_at.max(Some(at.min(now))),
+            SessionChange::LastTool(text) => row.last_tool = shared(text),
+            SessionChange::LastToolAt(at) => row.last_tool_at = at.map(|at| at.min(now)),
+            SessionChange::GitBranch(text) => row.git_branch = shared(text),
+            SessionChange::SessionName(text) => row.session_name = shared(text),
+            SessionChange::Activity(text) => row.activity = shared(text),
+            SessionChange::ChannelsEnabled(on) => row.channels_enabled = on,
+        }
+        if activity {
+            self.note_activity(row);
+            return Ok(Answer::new(Reply::Done, Wait::Session(session.clone())));
+        }
+        if row != prior {
+            self.set_session(row);
+        }
+        Ok(Answer::new(Reply::Done, Wait::Session(session.clone())))
+    }
+
+    pub(super) fn client_connected(&mut self, client: ClientId) -> Handled {
+        self.tables.presence.connect(client);
+        Ok(Answer::new(Reply::Done, Wait::No))
+    }
+
+    pub(super) fn client_gone(&mut self, client: &ClientId) -> Handled {
+        self.tables.presence.disconnect(client, self.tables.now);
+        Ok(Answer::new(Reply::Done, Wait::No))
+    }
+
+    /// Deletes a session with its receipts and memberships. What it had read of its direct mail stays noted on the
+    /// messages, so that it does not get them again if it is resumed.
+    pub(super) fn remove_session(&mut self, session: &SessionId) {
+        if !self.tables.sessions.contains_key(session) {
+            return;
+        }
+        let reads: Vec<_> = self.tables.reads_of.get(session).into_iter().flatten().cloned().collect();
+        for read in reads {
+            self.remove_read(read.as_str());
+        }
+        let rooms: Vec<_> =
+            self.tables.rooms_of.get(session).into_iter().flatten().map(|(room, _)| room.clone()).collect();
+        for room in rooms {
+            self.remove_member(&room, session);
+        }
+        self.tables.delete(ItemType::Session, session.as_str());
+        self.dirty.insert(session.clone());
+    }
+
+    /// Deletes a receipt; if it is for a direct message, the message keeps the fact.
+    pub(super) fn remove_read(&mut self, read: &str) {
+        let Some(placed) = self.tables.reads.get(read) else {
+            return;
+        };
+        let receipt = placed.stored.row.clone();
+        if let Some(message) = self.tables.messages.get(&receipt.message_id)
+            && message.stored.row.to == Recipient::Session(receipt.session_id)
+        {
+            let mut message = message.stored.row.clone();
+            message.read_at = Some(receipt.read_at);
+            self.tables.set(message);
+        }
+        self.tables.delete(ItemType::MessageRead, read);
+    }
+
+    pub(super) fn list_sessions(&self) -> Answer {
+        let tables = &self.tables;
+        let view = |placed: &super::tables::Placed<Session>| {
+            let row = &placed.stored.row;
+            SessionView {
+                session: placed.stored.clone(),
+                connected: row.client_id.as_ref().is_some_and(|client| tables.presence.is_connected(client)),
+                unread: tables.mail.unread_count(&row.id),
+                rooms: tables.rooms_of.get(&row.id).into_iter().flatten().map(|(room, _)| room.clone()).collect(),
+            }
+        };
+        Answer::new(Reply::Sessions(tables.sessions.values().map(view).collect()), Wait::Batch)
+    }
+}
+
+/// What a shim's restated session keeps of the row that the roster has.
+fn merge_prior(row: &mut Session, prior: Session) {
+    row.connected_at = prior.connected_at;
+    row.hooks = prior.hooks;
+    row.current_task = row.current_task.take().or(prior.current_task);
+    row.last_activity_at = row.last_activity_at.max(prior.last_activity_at);
+    row.last_tool = row.last_tool.take().or(prior.last_tool);
+    row.last_tool_at = row.last_tool_at.max(prior.last_tool_at);
+    row.operator = row.operator.take().or(prior.operator);
+    row.host = row.host.take().or(prior.host);
+    row.project = row.project.take().or(prior.project);
+    row.channels_enabled = row.channels_enabled.or(prior.channels_enabled);
+    row.session_name = row.session_name.take().or(prior.session_name);
+    row.activity = row.activity.take().or(prior.activity);
+    row.kind = row.kind.take().or(prior.kind);
+    if row.cwd.is_empty() {
+        row.cwd = prior.cwd;
+    }
+}
+
+fn validate_stated(stated: &Session) -> Result<(), RequestError> {
+    validate::new_session_id(stated.id.as_str())?;
+    validate::bounded("nickname", &stated.nickname, NAME_BYTES_MAX)?;
+    validate::bounded("cwd", &stated.cwd, PATH_BYTES_MAX)?;
+    let host = stated.host.as_ref();
+    let names = [
+        ("operator", stated.operator.as_ref()),
+        ("project", stated.project.as_ref()),
+        ("host", host.map(|host| &host.name)),
+        ("os", host.map(|host| &host.os)),
+        ("arch", host.map(|host| &host.arch)),
+    ];
+    for (what, name) in names {
+        name.map_or(Ok(()), |name| validate::name(what, name))?;
+    }
+    let texts = [
+        ("gitBranch", &stated.git_branch),
+        ("currentTask", &stated.current_task),
+        ("lastTool", &stated.last_tool),
+        ("sessionName", &stated.session_name),
+        ("activity", &stated.activity),
+        ("kind", &stated.kind),
+    ];
+    for (what, text) in texts {
+        text.as_ref().map_or(Ok(()), |text| validate::bounded(what, text, TEXT_BYTES_MAX))?;
+    }
+    Ok(())
+}
+
+fn validate_change(change: &SessionChange) -> Result<(), RequestError> {
+    let text = match change {
+        SessionChange::CurrentTask(text) => ("currentTask", text),
+        SessionChange::LastTool(text) => ("lastTool", text),
+        SessionChange::GitBranch(text) => ("gitBranch", text),
+        SessionChange::SessionName(text) => ("sessionName", text),
+        SessionChange::Activity(text) => ("activity", text),
+        SessionChange::LastActivityAt(_) | SessionChange::LastToolAt(_) | SessionChange::ChannelsEnabled(_) => {
+            return Ok(());
+        }
+    };
+    text.1.as_ref().map_or(Ok(()), |value| validate::bounded(text.0, value, TEXT_BYTES_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_named_by_its_last_component_on_any_system() {
+        let cases = [
+            ("/home/a/proj", Some("proj")),
+            ("/a/b/", Some("b")),
+            ("/", None),
+            ("", None),
+            ("C:\\Users\\me\\proj", Some("proj")),
+            ("C:\\Users\\me\\proj\\", Some("proj")),
+            ("C:\\", None),
+            ("\\\\server\\share\\x", Some("x")),
+            ("/tmp/odd\\name", Some("odd\\name")),
+            ("/a/é", Some("é")),
+        ];
+        for (path, name) in cases {
+            assert_eq!(basename(path), name, "{path}");
+        }
+    }
+
+    #[test]
+    fn default_nicknames_count_characters_not_bytes() {
+        assert_eq!(default_nickname("/x/y", &SessionId::from("ééééééééé")), "y@éééééééé");
+        assert_eq!(default_nickname("", &SessionId::from("abc")), "session@abc");
+        assert_eq!(default_nickname("/x/a\nb", &SessionId::from("i")), "a_b@i");
+    }
+}

@@ -1,0 +1,85 @@
+//! What time takes away: sessions that are gone, messages that are old, rows that hang on nothing. Bounded in each turn;
+//! it must not remove anything whose owner still shows signs of life.
+
+use super::{Answer, Reply, Roster, Wait};
+use crate::ids::{MessageId, ReadId};
+use crate::limits::{READ_MESSAGE_AGE_MAX_MS, SWEEP_ROWS_MAX, UNREAD_MESSAGE_AGE_MAX_MS};
+use crate::model::{ItemType, Row};
+
+impl Roster {
+    pub(super) fn sweep(&mut self) -> Answer {
+        let now = self.tables.now;
+        for session in self.tables.presence.lost(now).into_iter().take(SWEEP_ROWS_MAX) {
+            let Some(placed) = self.tables.sessions.get(&session) else {
+                continue;
+            };
+            if placed.stored.row.hooks {
+                // Its shim is gone, the agent need not be: from now on it lives by its hooks.
+                let mut row = placed.stored.row.clone();
+                row.client_id = None;
+                self.set_session(row);
+            } else {
+                self.remove_session(&session);
+            }
+        }
+        for session in self.tables.presence.silent(now, SWEEP_ROWS_MAX) {
+            self.remove_session(&session);
+        }
+        let (read_before, unread_before) =
+            (now.wall_ms - READ_MESSAGE_AGE_MAX_MS, now.wall_ms - UNREAD_MESSAGE_AGE_MAX_MS);
+        for message in self.tables.mail.over(read_before, unread_before, SWEEP_ROWS_MAX) {
+            self.remove_message(&message);
+        }
+        for _ in 0..SWEEP_ROWS_MAX {
+            let Some((item_type, id)) = self.suspects.pop_first() else {
+                break;
+            };
+            self.check_suspect(item_type, &id);
+        }
+        Answer::new(Reply::Done, Wait::Batch)
+    }
+
+    /// Deletes a message with its receipts.
+    fn remove_message(&mut self, message: &MessageId) {
+        let first = ReadId::from(format!("{message}::"));
+        let reads = self.tables.reads.range(first.clone()..).map(|(id, _)| id.clone());
+        let reads: Vec<ReadId> = reads.take_while(|id| id.as_str().starts_with(first.as_str())).collect();
+        for read in reads {
+            self.tables.delete(ItemType::MessageRead, read.as_str());
+        }
+        self.tables.delete(ItemType::Message, message.as_str());
+    }
+
+    /// Notes a row from outside that may hang on nothing.
+    pub(super) fn suspect(&mut self, row: &Row) {
+        if matches!(row, Row::Room(_) | Row::RoomMember(_) | Row::MessageRead(_)) {
+            self.suspects.insert((row.item_type(), row.id().to_owned()));
+        }
+    }
+
+    fn check_suspect(&mut self, item_type: ItemType, id: &str) {
+        let tables = &self.tables;
+        match item_type {
+            ItemType::Room => self.remove_room_if_empty(&crate::ids::RoomId::from(id)),
+            ItemType::RoomMember => {
+                let Some(member) = tables.members.get(id).map(|placed| placed.stored.row.clone()) else {
+                    return;
+                };
+                if !tables.sessions.contains_key(&member.session_id) {
+                    self.tables.delete(ItemType::RoomMember, id);
+                    self.remove_room_if_empty(&member.room_id);
+                }
+            }
+            ItemType::MessageRead => {
+                let Some(read) = tables.reads.get(id).map(|placed| placed.stored.row.clone()) else {
+                    return;
+                };
+                let reader = tables.sessions.contains_key(&read.session_id) || read.session_id.is_human();
+                if !reader || !tables.messages.contains_key(&read.message_id) {
+                    self.remove_read(id);
+                }
+            }
+            ItemType::Session | ItemType::Message => {}
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! The rows and their indexes. Every change goes through two primitives, [`Tables::set`] and [`Tables::delete`], which
+//! keep all indexes right and note in a journal what they replaced, so that a batch can be written to the log and, if
+//! that fails, undone. Every index follows from the rows alone; nothing here decides what should change.
+
+use super::mailbox::Mailboxes;
+use super::nickname::Nicknames;
+use super::presence::Presence;
+use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
+use crate::limits::ACTIVITY_PERSIST_EVERY_MS;
+use crate::model::{ItemType, Message, MessageRead, Recipient, Room, RoomMember, Row, Session, Stored};
+use crate::time::Now;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A row and its place in the order of the log: a row keeps the place at which it first appeared. Whether somebody was
+/// in a room when a message was sent is decided by these places and not by clocks, which jump.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed<R> {
+    pub(crate) stored: Arc<Stored<R>>,
+    pub(crate) place: u64,
+}
+
+/// One change, with the row before and after it.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The row that was replaced or deleted, and its place.
+    pub before: Option<(Row, u64)>,
+    /// The row that is there now.
+    pub after: Option<(Row, u64)>,
+    /// Whether the change belongs into the log; not so for one that came from there.
+    pub persist: bool,
+}
+
+impl Change {
+    /// The type of the row that changed.
+    pub fn item_type(&self) -> ItemType {
+        self.row().item_type()
+    }
+
+    /// The id of the row that changed.
+    pub fn id(&self) -> &str {
+        self.row().id()
+    }
+
+    fn row(&self) -> &Row {
+        match (&self.after, &self.before) {
+            (Some((row, _)), _) | (None, Some((row, _))) => row,
+            // Both primitives record a change only when there is a row on one of its sides.
+            (None, None) => unreachable!("a change has a row on one side"),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Tables {
+    pub(crate) sessions: BTreeMap<SessionId, Placed<Session>>,
+    pub(crate) rooms: BTreeMap<RoomId, Placed<Room>>,
+    pub(crate) members: BTreeMap<MemberId, Placed<RoomMember>>,
+    pub(crate) messages: BTreeMap<MessageId, Placed<Message>>,
+    pub(crate) reads: BTreeMap<ReadId, Placed<MessageRead>>,
+    pub(crate) nicknames: Nicknames,
+    pub(crate) rooms_by_name: BTreeSet<(Arc<str>, RoomId)>,
+    pub(crate) members_of: BTreeMap<RoomId, BTreeMap<SessionId, MemberId>>,
+    pub(crate) rooms_of: BTreeMap<SessionId, BTreeMap<RoomId, MemberId>>,
+    pub(crate) reads_of: BTreeMap<SessionId, BTreeSet<ReadId>>,
+    pub(crate) mail: Mailboxes,
+    pub(crate) presence: Presence,
+    /// The moment of the request that is being applied.
+    pub(crate) now: Now,
+    /// Whether changes belong into the log; off while rows come from there.
+    pub(crate) persist: bool,
+    /// The last sign of life of each session that the log holds.
+    activity_written: BTreeMap<SessionId, i64>,
+    journal: Vec<Change>,
+    next_place: u64,
+}
+
+impl Tables {
+    pub(crate) fn new() -> Self {
+        Self {
+            sessions: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            members: BTreeMap::new(),
+            messages: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            nicknames: Nicknames::default(),
+            rooms_by_name: BTreeSet::new(),
+            members_of: BTreeMap::new(),
+            rooms_of: BTreeMap::new(),
+            reads_of: BTreeMap::new(),
+            mail: Mailboxes::default(),
+            presence: Presence::default(),
+            now: Now::at(0),
+            persist: true,
+            activity_written: BTreeMap::new(),
+            journal: Vec::new(),
+            next_place: 1,
+        }
+    }
+
+    /// Puts a row in the place of the one with its id, or adds it.
+    pub(crate) fn set(&mut self, row: impl Into<Row>) {
+        let row = row.into();
+        let place = self.place_of(&row).unwrap_or_else(|| {
+            self.next_place += 1;
+            self.next_place - 1
+        });
+        if let Row::Session(stored) = &row {
+            self.activity_written.insert(stored.row.id.clone(), stored.row.last_seen_at());
+        }
+        let before = self.put(row.clone(), place);
+        self.journal.push(Change { before, after: Some((row, place)), persist: self.persist });
+    }
+
+    /// Removes a row if it is there.
+    pub(crate) fn delete(&mut self, item_type: ItemType, id: &str) {
+        if let Some(before) = self.take(item_type, id) {
+            self.journal.push(Change { before: Some(before), after: None, persist: self.persist });
+        }
+    }
+
+    /// Replaces a session's row without a journal entry: for activity, which is kept in memory until its persisted
+    /// value is old. The row keeps its place.
+    pub(crate) fn set_in_memory(&mut self, stored: Arc<Stored<Session>>) {
+        if let Some(place) = self.sessions.get(&stored.row.id).map(|placed| placed.place) {
+            self.put_session(stored, place);
+        }
+    }
+
+    /// Whether the session's activity in the log is old enough for the new one to be written.
+    pub(crate) fn activity_is_due(&self, row: &Session) -> bool {
+        let written = self.activity_written.get(&row.id).copied().unwrap_or(i64::MIN);
+        row.last_seen_at().saturating_sub(written) > ACTIVITY_PERSIST_EVERY_MS
+    }
+
+    /// Whether the current batch has changed anything.
+    pub(crate) fn journal(&self) -> &[Change] {
+        &self.journal
+    }
+
+    /// Ends the batch: its changes are on disk, or came from there.
+    pub(crate) fn take_journal(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.journal)
+    }
+
+    /// Takes back every change since the journal had `length` entries, the last first.
+    pub(crate) fn undo_to(&mut self, length: usize) {
+        while self.journal.len() > length {
+            let Some(change) = self.journal.pop() else {
+                break;
+            };
+            match change.before {
+                Some((row, place)) => drop(self.put(row, place)),
+                None => drop(self.take(change.item_type(), change.id())),
+            }
+        }
+    }
+
+    fn place_of(&self, row: &Row) -> Option<u64> {
+        match row {
+            Row::Session(stored) => self.sessions.get(&stored.row.id).map(|placed| placed.place),
+            Row::Room(stored) => self.rooms.get(&stored.row.id).map(|placed| placed.place),
+            Row::RoomMember(stored) => self.members.get(&stored.row.id).map(|placed| placed.place),
+            Row::Message(stored) => self.messages.get(&stored.row.id).map(|placed| placed.place),
+            Row::MessageRead(stored) => self.reads.get(&stored.row.id).map(|placed| placed.place),
+        }
+    }
+
+    /// The row with this id.
+    pub(crate) fn row(&self, item_type: ItemType, id: &str) -> Option<Row> {
+        match item_type {
+            ItemType::Session => self.sessions.get(id).map(|placed| Row::Session(placed.stored.clone())),
+            ItemType::Room => self.rooms.get(id).map(|placed| Row::Room(placed.stored.clone())),
+            ItemType::RoomMember => self.members.get(id).map(|placed| Row::RoomMember(placed.stored.clone())),
+            ItemType::Message => self.messages.get(id).map(|placed| Row::Message(placed.stored.clone())),
+            ItemType::MessageRead => self.reads.get(id).map(|placed| Row::MessageRead(placed.stored.clone())),
+        }
+    }
+
+    fn put(&mut self, row: Row, place: u64) -> Option<(Row, u64)> {
+        self.next_place = self.next_place.max(place + 1);
+        if let Row::Session(stored) = row {
+            return self.put_session(stored, place);
+        }
+        let before = self.take(row.item_type(), row.id());
+        match row {
+            Row::Session(_) => {}
+            Row::Room(stored) => {
+                self.rooms_by_name.insert((stored.row.name.clone(), stored.row.id.clone()));
+                self.rooms.insert(stored.row.id.clone(), Placed { stored, place });
+            }
+            Row::RoomMember(stored) => self.put_member(stored, place),
+            Row::Message(stored) => self.put_message(stored, place),
+            Row::MessageRead(stored) => {
+                self.mail.mark_read(&stored.row.message_id, &stored.row.session_id);
+                self.reads_of.entry(stored.row.session_id.clone()).or_default().insert(stored.row.id.clone());
+                self.reads.insert(stored.row.id.clone(), Placed { stored, place });
+            }
+        }
+        before
+    }
+
+    /// Sessions change most often, so that this does not take the old row out first: its nickname, which seldom
+    /// changes, would lose its place among the numbered ones.
+    fn put_session(&mut self, stored: Arc<Stored<Session>>, place: u64) -> Option<(Row, u64)> {
+        let (id, nickname) = (stored.row.id.clone(), stored.row.nickname.clone());
+        let before = self.sessions.insert(id.clone(), Placed { stored: stored.clone(), place });
+        let old_name = before.as_ref().map(|placed| placed.stored.row.nickname.clone());
+        if old_name.as_ref() != Some(&nickname) {
+            if let Some(old_name) = &old_name {
+                self.nicknames.remove(old_name, &id);
+            }
+            self.nicknames.insert(&nickname, &id);
+        }
+        if let Some(placed) = &before {
+            self.presence.remove(&placed.stored.row);
+        }
+        self.presence.insert(&stored.row, self.now);
+        before.map(|placed| (Row::Session(placed.stored), placed.place))
+    }
+
+    fn put_member(&mut self, stored: Arc<Stored<RoomMember>>, place: u64) {
+        let RoomMember { id, room_id, session_id, .. } = &stored.row;
+        self.members_of.entry(room_id.clone()).or_default().insert(session_id.clone(), id.clone());
+        self.rooms_of.entry(session_id.clone()).or_default().insert(room_id.clone(), id.clone());
+        for message_id in self.mail.sent_to_room_after(room_id, place) {
+            if let Some(message) = self.messages.get(&message_id) {
+                let read = self.reads.contains_key(&ReadId::of(&message_id, session_id));
+                if !read && message.stored.row.from_session_id != *session_id {
+                    self.mail.mark_unread(&message_id, session_id);
+                }
+            }
+        }
+        self.members.insert(id.clone(), Placed { stored, place });
+    }
+
+    fn put_message(&mut self, stored: Arc<Stored<Message>>, place: u64) {
+        let readers = self.readers_of(&stored.row, place);
+        self.mail.insert(&stored.row, place, readers);
+        self.messages.insert(stored.row.id.clone(), Placed { stored, place });
+    }
+
+    /// Those for whom a message is unread: its recipient, or those who joined its room before it and did not send it.
+    fn readers_of(&self, message: &Message, place: u64) -> Vec<SessionId> {
+        let unread = |session: &SessionId| !self.reads.contains_key(&ReadId::of(&message.id, session));
+        match &message.to {
+            Recipient::Session(session) if message.read_at.is_none() && unread(session) => {
+                vec![session.clone()]
+            }
+            Recipient::Session(_) => Vec::new(),
+            Recipient::Room(room) => {
+                let members = self.members_of.get(room).into_iter().flatten();
+                let before = |id: &MemberId| self.members.get(id).is_some_and(|member| member.place < place);
+                members
+                    .filter(|(session, id)| **session != message.from_session_id && before(id) && unread(session))
+                    .map(|(session, _)| session.clone())
+                    .collect()
+            }
+        }
+    }
+
+    fn take(&mut self, item_type: ItemType, id: &str) -> Option<(Row, u64)> {
+        match item_type {
+            ItemType::Session => {
+                let placed = self.sessions.remove(id)?;
+                self.activity_written.remove(id);
+                self.nicknames.remove(&placed.stored.row.nickname, &placed.stored.row.id);
+                self.presence.remove(&placed.stored.row);
+                Some((Row::Session(placed.stored), placed.place))
+            }
+            ItemType::Room => {
+                let placed = self.rooms.remove(id)?;
+                self.rooms_by_name.remove(&(placed.stored.row.name.clone(), placed.stored.row.id.clone()));
+                Some((Row::Room(placed.stored), placed.place))
+            }
+            ItemType::RoomMember => self.take_member(id),
+            ItemType::Message => {
+                let placed = self.messages.remove(id)?;
+                let members = match &placed.stored.row.to {
+                    Recipient::Room(room) if self.mail.waiting_for(&placed.stored.row.id) > 0 => {
+                        self.members_of.get(room).into_iter().flatten().map(|(session, _)| session.clone()).collect()
+                    }
+                    _ => Vec::new(),
+                };
+                self.mail.remove(&placed.stored.row, placed.place, &members);
+                Some((Row::Message(placed.stored), placed.place))
+            }
+            ItemType::MessageRead => self.take_read(id),
+        }
+    }
+
+    fn take_member(&mut self, id: &str) -> Option<(Row, u64)> {
+        let placed = self.members.remove(id)?;
+        let RoomMember { room_id, session_id, .. } = &placed.stored.row;
+        remove_nested(&mut self.members_of, room_id, session_id);
+        remove_nested(&mut self.rooms_of, session_id, room_id);
+        for message_id in self.mail.unread_ids(session_id) {
+            let to_room = self
+                .messages
+                .get(&message_id)
+                .is_some_and(|message| matches!(&message.stored.row.to, Recipient::Room(room) if room == room_id));
+            if to_room {
+                self.mail.mark_read(&message_id, session_id);
+            }
+        }
+        Some((Row::RoomMember(placed.stored), placed.place))
+    }
+
+    fn take_read(&mut self, id: &str) -> Option<(Row, u64)> {
+        let placed = self.reads.remove(id)?;
+        let MessageRead { message_id, session_id, .. } = &placed.stored.row;
+        if let Some(of_session) = self.reads_of.get_mut(session_id) {
+            of_session.remove(id);
+            if of_session.is_empty() {
+                self.reads_of.remove(session_id);
+            }
+        }
+        if let Some(message) = self.messages.get(message_id)
+            && self.is_reader(&message.stored.row, message.place, session_id)
+        {
+            self.mail.mark_unread(message_id, session_id);
+        }
+        Some((Row::MessageRead(placed.stored), placed.place))
+    }
+
+    fn is_reader(&self, message: &Message, place: u64, session: &SessionId) -> bool {
+        match &message.to {
+            Recipient::Session(recipient) => recipient == session && message.read_at.is_none(),
+            Recipient::Room(room) => {
+                let member = self.members_of.get(room).and_then(|members| members.get(session));
+                let member = member.and_then(|id| self.members.get(id));
+                message.from_session_id != *session && member.is_some_and(|member| member.place < place)
+            }
+        }
+    }
+}
+
+/// Removes `inner` from the map under `outer`, and the map itself when it is empty.
+fn remove_nested<K: Ord, I: Ord, V>(map: &mut BTreeMap<K, BTreeMap<I, V>>, outer: &K, inner: &I) {
+    if let Some(nested) = map.get_mut(outer) {
+        nested.remove(inner);
+        if nested.is_empty() {
+            map.remove(outer);
+        }
+    }
+}

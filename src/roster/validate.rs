@@ -1,0 +1,56 @@
+//! What text from outside must be like before it may become part of a row. It must not repair anything: a caller that
+//! gets an error can do something about it, a row that was silently changed confuses everybody.
+
+use crate::error::{ErrorKind, RequestError};
+use crate::ids::HUMAN_PREFIX;
+use crate::limits::{ID_BYTES_MAX, MESSAGE_BODY_BYTES_MAX, NAME_BYTES_MAX};
+
+/// An id of something that may be created under it.
+pub(super) fn new_session_id(text: &str) -> Result<(), RequestError> {
+    if text.is_empty() {
+        return Err(RequestError::invalid("session id is empty: send the agent's own session_id"));
+    }
+    bounded("session id", text, ID_BYTES_MAX)?;
+    no_control("session id", text)?;
+    if text.starts_with(HUMAN_PREFIX) || text.starts_with('@') {
+        return Err(RequestError::invalid(format!("session ids cannot begin with '{HUMAN_PREFIX}' or '@'")));
+    }
+    Ok(())
+}
+
+/// A name: host, operator, room, tool.
+pub(super) fn name(what: &str, text: &str) -> Result<(), RequestError> {
+    bounded(what, text, NAME_BYTES_MAX)?;
+    no_control(what, text)
+}
+
+/// Free text.
+pub(super) fn bounded(what: &str, text: &str, bytes_max: usize) -> Result<(), RequestError> {
+    if text.len() > bytes_max {
+        let message = format!("{what} is {} bytes long; at most {bytes_max} are taken", text.len());
+        return Err(RequestError::invalid(message));
+    }
+    Ok(())
+}
+
+/// A message body.
+pub(super) fn body(text: &str) -> Result<(), RequestError> {
+    if text.trim().is_empty() {
+        return Err(RequestError::invalid("the message is empty"));
+    }
+    if text.len() > MESSAGE_BODY_BYTES_MAX {
+        let message = format!(
+            "the message is {} bytes long; at most {MESSAGE_BODY_BYTES_MAX} are taken: put long text into a file and send its path",
+            text.len()
+        );
+        return Err(RequestError::new(ErrorKind::TooLarge, message));
+    }
+    Ok(())
+}
+
+fn no_control(what: &str, text: &str) -> Result<(), RequestError> {
+    if text.chars().any(char::is_control) {
+        return Err(RequestError::invalid(format!("{what} holds control characters")));
+    }
+    Ok(())
+}

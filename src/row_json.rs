@@ -1,0 +1,457 @@
+//! The JSON form of rows, shared by the log, the live queries and the HTTP answers: flat objects with camelCase keys
+//! in alphabetical order, absent fields left out, as marshal 0.9 wrote them to its log. Readers take keys in any order
+//! and ignore what they do not know. It must not touch files or sockets.
+
+use crate::ids::{ClientId, MemberId, MessageId, ReadId, RoomId, SessionId};
+use crate::model::{Host, ItemType, Message, MessageRead, Recipient, Room, RoomKind, RoomMember, Row, Session};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Text that is borrowed from the input unless it holds escapes. (Serde borrows a bare `Cow`, but not one inside an
+/// `Option`; the wrapper does.)
+#[derive(Serialize, Deserialize, Clone)]
+#[serde(transparent)]
+pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
+impl<'a> From<&'a Arc<str>> for Text<'a> {
+    fn from(text: &'a Arc<str>) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
+impl Text<'_> {
+    fn shared(&self) -> Arc<str> {
+        Arc::from(&*self.0)
+    }
+}
+
+fn text<'a>(value: &'a Option<Arc<str>>) -> Option<Text<'a>> {
+    value.as_ref().map(Text::from)
+}
+
+fn shared(value: &Option<Text<'_>>) -> Option<Arc<str>> {
+    value.as_ref().map(Text::shared)
+}
+
+#[derive(Serialize, Deserialize)]
+struct HostJson<'a> {
+    #[serde(borrow)]
+    arch: Text<'a>,
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow)]
+    os: Text<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SessionJson<'a> {
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    activity: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    channels_enabled: Option<bool>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    client_id: Option<Text<'a>>,
+    #[serde(default)]
+    connected_at: Option<i64>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    current_task: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    cwd: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    git_branch: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hooks: Option<bool>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    host: Option<HostJson<'a>>,
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    kind: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_activity_at: Option<i64>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    last_tool: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last_tool_at: Option<i64>,
+    #[serde(borrow, default)]
+    nickname: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    operator: Option<Text<'a>>,
+    #[serde(default)]
+    pid: Option<u32>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    project: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    session_name: Option<Text<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SourceJson<'a> {
+    #[serde(borrow)]
+    anchor: Text<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    basename: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    name: Option<Text<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KindJson<'a> {
+    #[serde(borrow)]
+    kind: Text<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    source: Option<SourceJson<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RoomJson<'a> {
+    created_at: i64,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    description: Option<Text<'a>>,
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(borrow)]
+    kind: KindJson<'a>,
+    #[serde(borrow)]
+    name: Text<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MemberJson<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+    joined_at: i64,
+    #[serde(borrow)]
+    room_id: Text<'a>,
+    #[serde(borrow)]
+    session_id: Text<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MessageJson<'a> {
+    #[serde(borrow)]
+    body: Text<'a>,
+    #[serde(borrow, default)]
+    from_nick: Option<Text<'a>>,
+    #[serde(borrow)]
+    from_session_id: Text<'a>,
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    read_at: Option<i64>,
+    sent_at: i64,
+    #[serde(borrow, default)]
+    to_nick: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    to_room_id: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    to_session_id: Option<Text<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadJson<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+    #[serde(borrow)]
+    message_id: Text<'a>,
+    read_at: i64,
+    #[serde(borrow)]
+    session_id: Text<'a>,
+}
+
+/// Serializes a value whose shape cannot fail to serialize: structs with string keys only.
+fn to_text<T: Serialize>(value: &T) -> String {
+    // serde_json fails only on maps with non-string keys and on failing Serialize impls; none of the shapes here has
+    // either.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// The JSON text of a session.
+pub fn session_text(row: &Session) -> String {
+    to_text(&SessionJson {
+        activity: text(&row.activity),
+        channels_enabled: row.channels_enabled,
+        client_id: row.client_id.as_ref().map(|id| id.as_str().into()),
+        connected_at: Some(row.connected_at),
+        current_task: text(&row.current_task),
+        cwd: Some((&row.cwd).into()),
+        git_branch: text(&row.git_branch),
+        hooks: row.hooks.then_some(true),
+        host: row.host.as_ref().map(|host| HostJson {
+            arch: (&host.arch).into(),
+            name: (&host.name).into(),
+            os: (&host.os).into(),
+        }),
+        id: row.id.as_str().into(),
+        kind: text(&row.kind),
+        last_activity_at: row.last_activity_at,
+        last_tool: text(&row.last_tool),
+        last_tool_at: row.last_tool_at,
+        nickname: Some((&row.nickname).into()),
+        operator: text(&row.operator),
+        pid: Some(row.pid),
+        project: text(&row.project),
+        session_name: text(&row.session_name),
+    })
+}
+
+/// The JSON text of a room.
+pub fn room_text(row: &Room) -> String {
+    let source = |anchor, name, basename| Some(SourceJson { anchor: Text::from(anchor), basename, name });
+    let source = match &row.kind {
+        RoomKind::AdHoc => None,
+        RoomKind::Everyone => source("everyone", None, None),
+        RoomKind::Host(name) => source("host", Some(name.into()), None),
+        RoomKind::Operator(name) => source("operator", Some(name.into()), None),
+        RoomKind::Project(name) => source("project", None, Some(name.into())),
+    };
+    to_text(&RoomJson {
+        created_at: row.created_at,
+        description: text(&row.description),
+        id: row.id.as_str().into(),
+        kind: KindJson { kind: if source.is_some() { "auto".into() } else { "adhoc".into() }, source },
+        name: (&row.name).into(),
+    })
+}
+
+/// The JSON text of a membership.
+pub fn member_text(row: &RoomMember) -> String {
+    to_text(&MemberJson {
+        id: row.id.as_str().into(),
+        joined_at: row.joined_at,
+        room_id: row.room_id.as_str().into(),
+        session_id: row.session_id.as_str().into(),
+    })
+}
+
+/// The JSON text of a message.
+pub fn message_text(row: &Message) -> String {
+    let (to_session_id, to_room_id) = match &row.to {
+        Recipient::Session(id) => (Some(id.as_str().into()), None),
+        Recipient::Room(id) => (None, Some(id.as_str().into())),
+    };
+    to_text(&MessageJson {
+        body: (&row.body).into(),
+        from_nick: Some((&row.from_nick).into()),
+        from_session_id: row.from_session_id.as_str().into(),
+        id: row.id.as_str().into(),
+        read_at: row.read_at,
+        sent_at: row.sent_at,
+        to_nick: Some((&row.to_nick).into()),
+        to_room_id,
+        to_session_id,
+    })
+}
+
+/// The JSON text of a read receipt.
+pub fn read_text(row: &MessageRead) -> String {
+    to_text(&ReadJson {
+        id: row.id.as_str().into(),
+        message_id: row.message_id.as_str().into(),
+        read_at: row.read_at,
+        session_id: row.session_id.as_str().into(),
+    })
+}
+
+/// The JSON text of a row of any type, made once per row.
+pub fn row_text(row: &Row) -> &Arc<str> {
+    match row {
+        Row::Session(stored) => stored.text(session_text),
+        Row::Room(stored) => stored.text(room_text),
+        Row::RoomMember(stored) => stored.text(member_text),
+        Row::Message(stored) => stored.text(message_text),
+        Row::MessageRead(stored) => stored.text(read_text),
+    }
+}
+
+/// Reads a row of the given type.
+///
+/// # Errors
+/// What is wrong with the text, for a log line or a person.
+pub fn parse_row(item_type: ItemType, json: &str) -> Result<Row, String> {
+    match item_type {
+        ItemType::Session => parse_session(json).map(Row::from),
+        ItemType::Room => parse_room(json).map(Row::from),
+        ItemType::RoomMember => parse_member(json).map(Row::from),
+        ItemType::Message => parse_message(json).map(Row::from),
+        ItemType::MessageRead => parse_read(json).map(Row::from),
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String> {
+    serde_json::from_str(json).map_err(|error| error.to_string())
+}
+
+/// Reads a session. Only `id` is required: shims from 0.12 on send no nickname, and an outsider's line may be short.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_session(json: &str) -> Result<Session, String> {
+    let item: SessionJson<'_> = read(json)?;
+    Ok(Session {
+        id: SessionId::from(&*item.id.0),
+        client_id: item.client_id.as_ref().map(|id| ClientId::from(&*id.0)),
+        nickname: item.nickname.as_ref().map(Text::shared).unwrap_or_default(),
+        pid: item.pid.unwrap_or(0),
+        cwd: item.cwd.as_ref().map(Text::shared).unwrap_or_default(),
+        git_branch: shared(&item.git_branch),
+        current_task: shared(&item.current_task),
+        connected_at: item.connected_at.unwrap_or(0),
+        last_activity_at: item.last_activity_at,
+        last_tool: shared(&item.last_tool),
+        last_tool_at: item.last_tool_at,
+        operator: shared(&item.operator),
+        host: item.host.as_ref().map(|host| Host {
+            name: host.name.shared(),
+            os: host.os.shared(),
+            arch: host.arch.shared(),
+        }),
+        project: shared(&item.project),
+        hooks: item.hooks.unwrap_or(false),
+        channels_enabled: item.channels_enabled,
+        session_name: shared(&item.session_name),
+        activity: shared(&item.activity),
+        kind: shared(&item.kind),
+    })
+}
+
+fn parse_room(json: &str) -> Result<Room, String> {
+    let item: RoomJson<'_> = read(json)?;
+    Ok(Room {
+        id: RoomId::from(&*item.id.0),
+        name: item.name.shared(),
+        description: shared(&item.description),
+        kind: parse_kind(&item.kind)?,
+        created_at: item.created_at,
+    })
+}
+
+fn parse_kind(item: &KindJson<'_>) -> Result<RoomKind, String> {
+    let source = match (&*item.kind.0, &item.source) {
+        ("adhoc", _) => return Ok(RoomKind::AdHoc),
+        ("auto", Some(source)) => source,
+        ("auto", None) => return Err("automatic room without a source".to_owned()),
+        (other, _) => return Err(format!("unknown kind of room {other:?}")),
+    };
+    let named = |name: &Option<Text<'_>>| shared(name).ok_or_else(|| "automatic room without a name".to_owned());
+    match &*source.anchor.0 {
+        "everyone" => Ok(RoomKind::Everyone),
+        "host" => named(&source.name).map(RoomKind::Host),
+        "operator" => named(&source.name).map(RoomKind::Operator),
+        "project" => named(&source.basename).map(RoomKind::Project),
+        other => Err(format!("unknown anchor of an automatic room {other:?}")),
+    }
+}
+
+fn parse_member(json: &str) -> Result<RoomMember, String> {
+    let item: MemberJson<'_> = read(json)?;
+    Ok(RoomMember {
+        id: MemberId::from(&*item.id.0),
+        room_id: RoomId::from(&*item.room_id.0),
+        session_id: SessionId::from(&*item.session_id.0),
+        joined_at: item.joined_at,
+    })
+}
+
+fn parse_message(json: &str) -> Result<Message, String> {
+    let item: MessageJson<'_> = read(json)?;
+    let to = match (&item.to_session_id, &item.to_room_id) {
+        (Some(session), None) => Recipient::Session(SessionId::from(&*session.0)),
+        (None, Some(room)) => Recipient::Room(RoomId::from(&*room.0)),
+        _ => return Err("a message needs exactly one of toSessionId and toRoomId".to_owned()),
+    };
+    Ok(Message {
+        id: MessageId::from(&*item.id.0),
+        from_session_id: SessionId::from(&*item.from_session_id.0),
+        from_nick: item.from_nick.as_ref().map(Text::shared).unwrap_or_default(),
+        to,
+        to_nick: item.to_nick.as_ref().map(Text::shared).unwrap_or_default(),
+        body: item.body.shared(),
+        sent_at: item.sent_at,
+        read_at: item.read_at,
+    })
+}
+
+fn parse_read(json: &str) -> Result<MessageRead, String> {
+    let item: ReadJson<'_> = read(json)?;
+    Ok(MessageRead {
+        id: ReadId::from(&*item.id.0),
+        message_id: MessageId::from(&*item.message_id.0),
+        session_id: SessionId::from(&*item.session_id.0),
+        read_at: item.read_at,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn round_trip(item_type: ItemType, json: &str) {
+        let row = parse_row(item_type, json).unwrap();
+        assert_eq!(&**row_text(&row), json);
+    }
+
+    #[test]
+    fn rows_of_the_recorded_log_come_back_to_the_letter() {
+        round_trip(
+            ItemType::Session,
+            r#"{"connectedAt":1795219453182,"cwd":"/home/alice/proj","host":{"arch":"x86_64","name":"box1","os":"linux"},"id":"aaaaaaaa-1111-4111-8111-111111111111","lastActivityAt":1795219453182,"nickname":"proj@aaaaaaaa","operator":"alice","pid":0,"project":"proj"}"#,
+        );
+        round_trip(
+            ItemType::Room,
+            r#"{"createdAt":1,"id":"everyone","kind":{"kind":"auto","source":{"anchor":"everyone"}},"name":"everyone"}"#,
+        );
+        round_trip(
+            ItemType::Room,
+            r#"{"createdAt":1,"id":"project:y","kind":{"kind":"auto","source":{"anchor":"project","basename":"y"}},"name":"project:y"}"#,
+        );
+        round_trip(
+            ItemType::Room,
+            r#"{"createdAt":1,"description":"d","id":"design-chat","kind":{"kind":"adhoc"},"name":"Design Chat"}"#,
+        );
+        round_trip(ItemType::RoomMember, r#"{"id":"everyone::a","joinedAt":2,"roomId":"everyone","sessionId":"a"}"#);
+        round_trip(
+            ItemType::Message,
+            r#"{"body":"ghosts?\n\"","fromNick":"y@e","fromSessionId":"e","id":"m","sentAt":3,"toNick":"everyone","toRoomId":"everyone"}"#,
+        );
+        round_trip(ItemType::MessageRead, r#"{"id":"m::e","messageId":"m","readAt":4,"sessionId":"e"}"#);
+    }
+
+    #[test]
+    fn only_the_id_of_a_session_is_required_and_unknown_fields_are_ignored() {
+        let row = parse_session(r#"{"future":{"deep":[1]},"id":"x","nickname":null}"#).unwrap();
+        assert_eq!((row.id.as_str(), &*row.nickname, row.pid), ("x", "", 0));
+        assert!(parse_session(r#"{"nickname":"x"}"#).is_err());
+    }
+
+    #[test]
+    fn a_message_has_exactly_one_recipient() {
+        let both = r#"{"body":"b","fromSessionId":"e","id":"m","sentAt":3,"toRoomId":"r","toSessionId":"s"}"#;
+        let none = r#"{"body":"b","fromSessionId":"e","id":"m","sentAt":3}"#;
+        assert!(parse_message(both).is_err() && parse_message(none).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_survives_the_round_trip(body in ".*", nick in ".*", sent_at in any::<i64>()) {
+            let row = Message {
+                id: MessageId::from("m"), from_session_id: SessionId::from("s"), from_nick: nick.as_str().into(),
+                to: Recipient::Room(RoomId::from("r")), to_nick: "r".into(), body: body.as_str().into(), sent_at, read_at: None,
+            };
+            prop_assert_eq!(parse_message(&message_text(&row)).unwrap(), row);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Time as a value. The roster never reads a clock: it is given a [`Now`]. Graces are measured on the monotonic part,
+//! what is persisted is stamped with the wall part. Only [`SystemClock`] asks the operating system.
+
+use std::time::Instant;
+
+/// One moment, on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Wall clock: milliseconds since 1970-01-01 UTC. It may jump either way.
+    pub wall_ms: i64,
+    /// Nanoseconds past `wall_ms`, for the log's `createdAt`.
+    pub wall_extra_ns: u32,
+    /// Monotonic clock: milliseconds since some moment before the daemon began. It does not count time for which the
+    /// machine slept.
+    pub mono_ms: i64,
+}
+
+impl Now {
+    /// A moment at which both clocks show `ms`; for tests.
+    pub fn at(ms: i64) -> Self {
+        Self { wall_ms: ms, wall_extra_ns: 0, mono_ms: ms }
+    }
+
+    /// The wall clock as RFC 3339 text with nanoseconds, as marshal 0.9 wrote it: `2026-11-21T00:04:13.182262123+00:00`.
+    pub fn rfc3339(&self) -> String {
+        rfc3339_ns(self.wall_ms, self.wall_extra_ns)
+    }
+}
+
+fn rfc3339_ns(wall_ms: i64, extra_ns: u32) -> String {
+    let seconds = wall_ms.div_euclid(1000);
+    // rem_euclid of 1000 is 0..=999, and extra_ns is below one million by construction.
+    let nanos = u32::try_from(wall_ms.rem_euclid(1000)).unwrap_or(0) * 1_000_000 + extra_ns.min(999_999);
+    chrono::DateTime::from_timestamp(seconds, nanos)
+        .unwrap_or_default()
+        .to_rfc3339_opts(chrono::SecondsFormat::Nanos, false)
+}
+
+/// `wall_ms` as text for people, in UTC: `2026-11-21 00:04:13`.
+pub fn human_utc(wall_ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(wall_ms).unwrap_or_default().format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// An age for people: `12 s`, `4 min`, `3 h`, `2 d`. Negative ages (a clock that went back) show as `0 s`.
+pub fn human_age(age_ms: i64) -> String {
+    let seconds = age_ms.max(0) / 1000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// The clocks of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock {
+    start: Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic part counts from now.
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// Reads both clocks.
+    pub fn now(&self) -> Now {
+        let wall = chrono::Utc::now();
+        Now {
+            wall_ms: wall.timestamp_millis(),
+            wall_extra_ns: wall.timestamp_subsec_nanos() % 1_000_000,
+            mono_ms: i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn created_at_is_spelled_as_marshal_0_9_did() {
+        let now = Now { wall_ms: 1_795_219_453_182, wall_extra_ns: 262_123, mono_ms: 0 };
+        assert_eq!(now.rfc3339(), "2026-11-21T00:04:13.182262123+00:00");
+        assert_eq!(Now::at(-1).rfc3339(), "1969-12-31T23:59:59.999000000+00:00");
+    }
+
+    #[test]
+    fn ages_are_short_and_never_negative() {
+        let ages = [-5, 59_999, 60_000, 3_600_000, 86_400_000 * 3].map(human_age);
+        assert_eq!(ages, ["0 s", "59 s", "1 min", "1 h", "3 d"]);
+    }
+}
