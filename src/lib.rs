@@ -11,4 +11,9 @@ pub mod time;
 pub mod model;
 pub mod row_json;
 
+pub mod event_log;
 pub mod roster;
+pub mod store;
+
+pub mod sweeper;
+pub mod watcher;

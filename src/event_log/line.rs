@@ -1,0 +1,163 @@
+//! One line of the log: written from a change, read into an event. It must not lose what it does not understand: an
+//! item type of a future version is told apart from damage.
+
+use crate::model::{ItemType, Row};
+use crate::roster::Change;
+use crate::row_json::{Text, parse_row, row_text};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::io::Write;
+
+/// What stands on a line.
+#[derive(Debug)]
+pub enum Line {
+    /// White space only.
+    Blank,
+    /// A row is there, or changed.
+    Set(Row),
+    /// A row is gone.
+    Delete(ItemType, String),
+    /// An event of an item type that this version does not know; it stays in the log untouched.
+    Foreign(String),
+}
+
+/// What the lines of one batch have in common.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    /// When, as RFC 3339 text.
+    pub created_at: String,
+    /// The id of the batch.
+    pub tx: String,
+    /// The id of this run of the daemon.
+    pub source_id: String,
+}
+
+/// Appends the line of a change to `out`, newline included.
+pub fn encode_change(change: &Change, stamp: &Stamp, out: &mut Vec<u8>) {
+    match &change.after {
+        Some((row, _)) => encode_set(row, stamp, out),
+        None => encode_delete(change.item_type(), change.id(), stamp, out),
+    }
+}
+
+/// Appends the line that says that `row` is there.
+pub fn encode_set(row: &Row, stamp: &Stamp, out: &mut Vec<u8>) {
+    encode(&row_text(row), "SET", row.item_type(), stamp, out);
+}
+
+/// Appends the line that says that a row is gone. Of the item only the id matters to any reader, so that nothing else
+/// is repeated.
+fn encode_delete(item_type: ItemType, id: &str, stamp: &Stamp, out: &mut Vec<u8>) {
+    let item = serde_json::json!({ "id": id }).to_string();
+    encode(&item, "DEL", item_type, stamp, out);
+}
+
+fn encode(item: &str, change_type: &str, item_type: ItemType, stamp: &Stamp, out: &mut Vec<u8>) {
+    let Stamp { created_at, tx, source_id } = stamp;
+    let item_type = item_type.as_str();
+    // Writing into a Vec cannot fail.
+    let _ = writeln!(
+        out,
+        r#"{{"item":{item},"changeType":"{change_type}","itemType":"{item_type}","createdAt":"{created_at}","tx":"{tx}","sourceId":"{source_id}"}}"#
+    );
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    item: &'a RawValue,
+    #[serde(borrow)]
+    change_type: Text<'a>,
+    #[serde(borrow)]
+    item_type: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct IdOnly<'a> {
+    #[serde(borrow)]
+    id: Text<'a>,
+}
+
+/// Reads a line, with or without its newline.
+///
+/// # Errors
+/// What is wrong with it, for a person. Such a line counts as malformed: it is skipped and left where it is.
+pub fn parse(line: &[u8]) -> Result<Line, String> {
+    let text = std::str::from_utf8(line).map_err(|error| error.to_string())?.trim();
+    if text.is_empty() {
+        return Ok(Line::Blank);
+    }
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let Some(item_type) = ItemType::parse(&envelope.item_type.0) else {
+        return Ok(Line::Foreign(envelope.item_type.0.into_owned()));
+    };
+    match &*envelope.change_type.0 {
+        "SET" => parse_row(item_type, envelope.item.get()).map(Line::Set),
+        "DEL" => {
+            let item: IdOnly<'_> = serde_json::from_str(envelope.item.get()).map_err(|error| error.to_string())?;
+            Ok(Line::Delete(item_type, item.id.0.into_owned()))
+        }
+        other => Err(format!("unknown changeType {other:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp() -> Stamp {
+        Stamp {
+            created_at: "2026-11-21T00:04:13.182262123+00:00".to_owned(),
+            tx: "9ccc2305-57df-40ce-a8b7-2adaa4675271".to_owned(),
+            source_id: "a16f50bd-e0ec-473f-9e1a-e1c8eab281fe".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_set_is_written_to_the_letter_as_marshal_0_9_did() {
+        let line = concat!(
+            r#"{"item":{"id":"everyone::a","joinedAt":1795219453183,"roomId":"everyone","sessionId":"a"},"#,
+            r#""changeType":"SET","itemType":"RoomMember","createdAt":"2026-11-21T00:04:13.182262123+00:00","#,
+            r#""tx":"9ccc2305-57df-40ce-a8b7-2adaa4675271","sourceId":"a16f50bd-e0ec-473f-9e1a-e1c8eab281fe"}"#,
+            "\n"
+        );
+        let Line::Set(row) = parse(line.as_bytes()).unwrap() else { panic!("not a SET") };
+        let mut out = Vec::new();
+        encode_set(&row, &stamp(), &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), line);
+    }
+
+    #[test]
+    fn a_delete_needs_nothing_but_the_id_and_any_id_survives() {
+        let mut out = Vec::new();
+        encode_delete(ItemType::Session, "a\"\n\u{2028}é", &stamp(), &mut out);
+        let Line::Delete(ItemType::Session, id) = parse(&out).unwrap() else { panic!("not a DEL") };
+        assert_eq!(id, "a\"\n\u{2028}é");
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+    }
+
+    #[test]
+    fn short_lines_of_outsiders_are_read() {
+        let line = br#"{"item":{"id":"ext-1","pid":7,"cwd":"/ext"},"changeType":"SET","itemType":"Session"}"#;
+        assert!(matches!(parse(line).unwrap(), Line::Set(Row::Session(_))));
+        assert!(matches!(parse(b" \r\n").unwrap(), Line::Blank));
+    }
+
+    #[test]
+    fn an_unknown_type_is_not_damage_and_damage_is_not_an_unknown_type() {
+        let future = br#"{"item":{"id":"x"},"changeType":"SET","itemType":"Lease"}"#;
+        assert!(matches!(parse(future).unwrap(), Line::Foreign(item_type) if item_type == "Lease"));
+        let damaged: [&[u8]; 6] = [
+            b"garbage",
+            br#"{"item":{"id":"torn"{"item""#,
+            br#"{"item":{"id":1},"changeType":"SET","itemType":"Session"}"#,
+            br#"{"item":{"nickname":"x"},"changeType":"DEL","itemType":"Session"}"#,
+            br#"{"item":{"id":"x"},"changeType":"PUT","itemType":"Session"}"#,
+            b"{\"item\":{\"id\":\"\xff\"},\"changeType\":\"SET\",\"itemType\":\"Session\"}",
+        ];
+        for line in damaged {
+            assert!(parse(line).is_err(), "{:?}", String::from_utf8_lossy(line));
+        }
+    }
+}

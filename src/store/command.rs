@@ -1,0 +1,151 @@
+//! Everything that can wake the store, in one enum, and the answers that are not the roster's own.
+
+use super::outbox::Outbox;
+use super::stats::Stats;
+use crate::error::RequestError;
+use crate::event_log::file::ReadAt;
+use crate::ids::ClientId;
+use crate::model::ItemType;
+use crate::roster::{ExternalEvent, Reply, Request, RosterCounts};
+use crate::time::Now;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Where the answer to a request goes. It is called on the store thread, at most once, and must not wait for anything.
+pub type ReplyTo = Box<dyn FnOnce(Result<Reply, RequestError>) + Send>;
+
+/// Where a report goes; the same rules.
+pub type ReportTo = Box<dyn FnOnce(Report) + Send>;
+
+/// Everything that can wake the store.
+pub enum Command {
+    /// Something is asked of the roster.
+    Request {
+        /// What.
+        request: Request,
+        /// Where the answer goes, if anybody waits for it.
+        reply_to: Option<ReplyTo>,
+    },
+    /// A WebSocket client is there.
+    Connect {
+        /// Its name.
+        client: ClientId,
+        /// The way to it.
+        outbox: Outbox,
+    },
+    /// A WebSocket client is gone.
+    Disconnect {
+        /// Its name.
+        client: ClientId,
+    },
+    /// A WebSocket client wants to see rows, now and as they change.
+    Query {
+        /// Its name.
+        client: ClientId,
+        /// The client's name for the query.
+        tx: String,
+        /// Which rows.
+        view: View,
+    },
+    /// A WebSocket client has seen enough.
+    CancelQuery {
+        /// Its name.
+        client: ClientId,
+        /// The client's name for the query.
+        tx: String,
+    },
+    /// Something happened to the log's directory.
+    LogTouched,
+    /// The watcher has read a part of the log.
+    LogRead(LogRead),
+    /// Three seconds have passed.
+    Tick,
+    /// The doors are open.
+    DoorsOpen,
+    /// How are you?
+    Report(ReportTo),
+    /// Finish what is in the queue, and end.
+    Stop,
+}
+
+impl fmt::Debug for Command {
+    /// The kind alone: bodies of messages do not belong into anybody's log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Request { .. } => "Request",
+            Self::Connect { .. } => "Connect",
+            Self::Disconnect { .. } => "Disconnect",
+            Self::Query { .. } => "Query",
+            Self::CancelQuery { .. } => "CancelQuery",
+            Self::LogTouched => "LogTouched",
+            Self::LogRead(_) => "LogRead",
+            Self::Tick => "Tick",
+            Self::DoorsOpen => "DoorsOpen",
+            Self::Report(_) => "Report",
+            Self::Stop => "Stop",
+        })
+    }
+}
+
+/// What a live query shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum View {
+    /// All rows of one type.
+    Items(ItemType),
+    /// The nickname of each session, for clients from marshal 0.21 on.
+    Nicknames,
+    /// Nothing: an item type that this daemon does not have.
+    Nothing,
+}
+
+/// A part of the log that somebody else wrote, to be read by the watcher.
+pub struct ReadJob {
+    /// The store's number for it.
+    pub number: u64,
+    /// The file.
+    pub source: Arc<dyn ReadAt>,
+    /// The part.
+    pub range: Range<u64>,
+    /// Whether the part is a whole log, of which only the last event of each row counts.
+    pub whole: bool,
+}
+
+/// What the watcher read.
+#[derive(Debug)]
+pub struct LogRead {
+    /// The store's number for the job.
+    pub number: u64,
+    /// Some events, in order.
+    pub events: Vec<ExternalEvent>,
+    /// Set on the last answer to a job.
+    pub done: Option<ReadDone>,
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub struct ReadDone {
+    /// Where an unfinished last line begins.
+    pub unfinished_at: Option<u64>,
+    /// Lines that could not be read.
+    pub malformed_lines: u64,
+    /// Whether the file could not be read to the end of the part.
+    pub failed: bool,
+}
+
+/// The state of the store, for health, metrics and status.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The moment of the report.
+    pub now: Now,
+    /// How many rows there are.
+    pub counts: RosterCounts,
+    /// What the store has done.
+    pub stats: Stats,
+    /// Why the log cannot be written, if it cannot.
+    pub refused: Option<String>,
+    /// Bytes of the log.
+    pub log_bytes: u64,
+    /// Lines of the log that could not be read.
+    pub malformed_lines: u64,
+}

@@ -1,0 +1,215 @@
+//! The connected WebSocket clients and their live queries. It turns the changes of a committed batch into one diff per
+//! view, shared by all that watch it. It never waits: a client that does not take its frames is disconnected.
+
+use super::command::View;
+use super::outbox::{Frame, Outbox};
+use crate::ids::ClientId;
+use crate::limits::WS_QUERIES_MAX;
+use crate::model::{ItemType, Row, Session};
+use crate::roster::{Change, Roster};
+use crate::row_json::row_text;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::sync::Arc;
+
+#[derive(Debug, Default)]
+pub(super) struct Hub {
+    clients: BTreeMap<ClientId, Client>,
+    /// Who watches what.
+    watching: BTreeMap<View, BTreeSet<ClientId>>,
+    /// Clients that were disconnected for not taking their frames, and of whom the roster has not heard yet.
+    dead: Vec<ClientId>,
+}
+
+#[derive(Debug)]
+struct Client {
+    outbox: Outbox,
+    queries: Vec<Query>,
+}
+
+#[derive(Debug)]
+struct Query {
+    tx: Arc<str>,
+    view: View,
+    sequence: u64,
+}
+
+impl Hub {
+    pub(super) fn connect(&mut self, client: ClientId, outbox: Outbox) {
+        self.clients.insert(client, Client { outbox, queries: Vec::new() });
+    }
+
+    pub(super) fn disconnect(&mut self, client: &ClientId) {
+        if let Some(gone) = self.clients.remove(client) {
+            for query in gone.queries {
+                self.stop_watching(query.view, client);
+            }
+        }
+    }
+
+    fn stop_watching(&mut self, view: View, client: &ClientId) {
+        if let Some(watchers) = self.watching.get_mut(&view) {
+            watchers.remove(client);
+            if watchers.is_empty() {
+                self.watching.remove(&view);
+            }
+        }
+    }
+
+    /// Closes a client's socket; it will come back and say again what it has to say.
+    pub(super) fn kick(&mut self, client: &ClientId) {
+        if let Some(kicked) = self.clients.get(client) {
+            kicked.outbox.disconnect();
+            self.disconnect(client);
+            self.dead.push(client.clone());
+        }
+    }
+
+    pub(super) fn take_dead(&mut self) -> Vec<ClientId> {
+        std::mem::take(&mut self.dead)
+    }
+
+    /// Says good-bye to everybody.
+    pub(super) fn close_all(&mut self) {
+        for client in self.clients.values() {
+            if !client.outbox.send(Frame::Close(1001)) {
+                client.outbox.disconnect();
+            }
+        }
+        self.clients.clear();
+    }
+
+    /// Sends a frame to a client. Says whether it is on its way.
+    pub(super) fn send(&mut self, client: &ClientId, frame: Frame) -> bool {
+        let Some(slot) = self.clients.get(client) else { return false };
+        if slot.outbox.send(frame) {
+            return true;
+        }
+        log::warn!("disconnecting client {client}, which does not take its frames");
+        self.kick(client);
+        false
+    }
+
+    /// Begins a live query with a snapshot. The same name again begins it anew.
+    pub(super) fn query(&mut self, client: &ClientId, tx: &str, view: View, roster: &Roster) {
+        self.cancel(client, tx);
+        let Some(slot) = self.clients.get_mut(client) else { return };
+        if slot.queries.len() >= WS_QUERIES_MAX {
+            let message = format!("more than {WS_QUERIES_MAX} queries on one connection");
+            let error = serde_json::json!({"event": "ws:m:query-error", "data": {"tx": tx, "message": message}});
+            self.send(client, Frame::Text(error.to_string()));
+            return;
+        }
+        let tx: Arc<str> = Arc::from(tx);
+        slot.queries.push(Query { tx: tx.clone(), view, sequence: 0 });
+        self.watching.entry(view).or_default().insert(client.clone());
+        let (item_type, rows) = snapshot(view, roster);
+        self.send(client, Frame::Snapshot { tx, item_type, rows });
+    }
+
+    pub(super) fn cancel(&mut self, client: &ClientId, tx: &str) {
+        let Some(slot) = self.clients.get_mut(client) else { return };
+        let Some(at) = slot.queries.iter().position(|query| &*query.tx == tx) else { return };
+        let view = slot.queries.swap_remove(at).view;
+        if !slot.queries.iter().any(|query| query.view == view) {
+            self.stop_watching(view, client);
+        }
+    }
+
+    /// Tells all that watch of what a batch has changed: one diff per view, whatever the number of changes.
+    pub(super) fn publish(&mut self, changes: &[Change], roster: &Roster) {
+        let views: Vec<View> = self.watching.keys().copied().collect();
+        for view in views {
+            let Some((body, total)) = diff(view, changes, roster) else { continue };
+            let watchers: Vec<ClientId> = self.watching.get(&view).into_iter().flatten().cloned().collect();
+            for client in watchers {
+                self.send_diff(&client, view, &body, total);
+            }
+        }
+    }
+
+    fn send_diff(&mut self, client: &ClientId, view: View, body: &Arc<str>, total: usize) {
+        let Some(slot) = self.clients.get_mut(client) else { return };
+        let mut taken = true;
+        for query in slot.queries.iter_mut().filter(|query| query.view == view) {
+            query.sequence += 1;
+            let (tx, sequence) = (query.tx.clone(), query.sequence);
+            taken &= slot.outbox.send(Frame::Diff { tx, sequence, total, body: body.clone() });
+        }
+        if !taken {
+            log::warn!("disconnecting client {client}, which does not take its frames");
+            self.kick(client);
+        }
+    }
+}
+
+fn nickname_text(session: &Session) -> Arc<str> {
+    let item = serde_json::json!({ "id": session.id.as_str(), "nickname": &*session.nickname });
+    Arc::from(item.to_string())
+}
+
+fn view_text(view: View, row: &Row) -> Arc<str> {
+    match (view, row) {
+        (View::Nicknames, Row::Session(stored)) => nickname_text(&stored.row),
+        _ => row_text(row),
+    }
+}
+
+/// The row type behind a view, and how the view's items are spelled.
+fn source(view: View) -> Option<(ItemType, &'static str)> {
+    match view {
+        View::Items(item_type) => Some((item_type, item_type.as_str())),
+        View::Nicknames => Some((ItemType::Session, "SessionNickname")),
+        View::Nothing => None,
+    }
+}
+
+fn snapshot(view: View, roster: &Roster) -> (&'static str, Vec<Arc<str>>) {
+    let Some((item_type, name)) = source(view) else { return ("", Vec::new()) };
+    (name, roster.rows(item_type).iter().map(|row| view_text(view, row)).collect())
+}
+
+/// What a batch has changed in a view: the last state of each row that it touched.
+fn diff(view: View, changes: &[Change], roster: &Roster) -> Option<(Arc<str>, usize)> {
+    let (item_type, name) = source(view)?;
+    let mut last: BTreeMap<&str, Option<&Row>> = BTreeMap::new();
+    for change in changes.iter().filter(|change| change.item_type() == item_type && shows(view, change)) {
+        last.insert(change.id(), change.after.as_ref().map(|(row, _)| row));
+    }
+    if last.is_empty() {
+        return None;
+    }
+    let (mut deletes, mut upserts) = (String::new(), String::new());
+    for (id, row) in last {
+        match row {
+            Some(row) => {
+                let comma = if upserts.is_empty() { "" } else { "," };
+                let text = view_text(view, row);
+                // Writing into a String cannot fail.
+                let _ = write!(upserts, r#"{comma}{{"item":{text},"itemType":"{name}"}}"#);
+            }
+            None => {
+                let comma = if deletes.is_empty() { "" } else { "," };
+                let _ = write!(deletes, "{comma}{}", serde_json::Value::from(id));
+            }
+        }
+    }
+    let counts = roster.counts();
+    let total = match item_type {
+        ItemType::Session => counts.sessions,
+        ItemType::Room => counts.rooms,
+        ItemType::RoomMember => counts.members,
+        ItemType::Message => counts.messages,
+        ItemType::MessageRead => counts.reads,
+    };
+    Some((Arc::from(format!(r#""deletes":[{deletes}],"upserts":[{upserts}]"#)), total))
+}
+
+/// Whether a view shows a change: a nickname view does not care for the rest of the session.
+fn shows(view: View, change: &Change) -> bool {
+    let nickname = |row: &Option<(Row, u64)>| match row {
+        Some((Row::Session(stored), _)) => Some(stored.row.nickname.clone()),
+        _ => None,
+    };
+    view != View::Nicknames || nickname(&change.before) != nickname(&change.after)
+}

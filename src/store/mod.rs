@@ -1,0 +1,356 @@
+//! The store: the one thread that owns the roster and the log. It takes what waits in its queue as one batch, applies
+//! it in order, writes all lines with one write, syncs once, and only then lets answers and pushes out. It must never
+//! wait for a client, an unbounded read, a name lookup or a child process.
+
+mod command;
+mod hub;
+mod outbox;
+mod stats;
+mod tail;
+
+pub use command::{Command, LogRead, ReadDone, ReadJob, ReplyTo, Report, ReportTo, View};
+pub use outbox::{Frame, Outbox};
+pub use stats::{COMMIT_BUCKETS_US, Stats};
+
+use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
+use crate::event_log::file::{AppendError, LogFile};
+use crate::event_log::line::{Stamp, encode_change};
+use crate::ids::{ClientId, IdSource};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, SLOW_TURN};
+use crate::roster::{Change, ExternalEvent, Push, Reply, Request, Roster};
+use crate::time::{Now, SystemClock};
+use crossbeam_channel::{Receiver, Sender};
+use hub::Hub;
+use std::time::Instant;
+use tail::Tail;
+
+/// What the store begins with.
+pub struct Start<L> {
+    /// The rows that the log describes.
+    pub roster: Roster,
+    /// The log, positioned behind everything that was replayed.
+    pub log: L,
+    /// Bytes of the log that were replayed.
+    pub replayed_bytes: u64,
+    /// Whether the last of them is a newline.
+    pub ends_with_newline: bool,
+    /// Lines that could not be read.
+    pub malformed_lines: u64,
+    /// Where to ask for parts of the log that somebody else wrote.
+    pub watcher: Sender<ReadJob>,
+    /// Where ids come from.
+    pub ids: Box<dyn IdSource + Send>,
+    /// The id of this run of the daemon, for the log.
+    pub source_id: String,
+}
+
+/// The owner of roster and log.
+pub struct Store<L> {
+    roster: Roster,
+    log: L,
+    ids: Box<dyn IdSource + Send>,
+    hub: Hub,
+    tail: Tail,
+    stats: Stats,
+    /// Why the log cannot be written at the moment.
+    refused: Option<String>,
+    source_id: String,
+    lines: Vec<u8>,
+    stopping: bool,
+}
+
+/// What waits for the disk.
+enum Held {
+    Answer {
+        reply_to: ReplyTo,
+        reply: Result<Reply, RequestError>,
+        needs_commit: bool,
+    },
+    Push(Push),
+    Query {
+        client: ClientId,
+        tx: String,
+        view: View,
+    },
+    /// A client that must state its session again if this batch fails, since it gets no answer to its events.
+    Publisher(ClientId),
+}
+
+impl<L: LogFile> Store<L> {
+    /// A store that has not begun to run.
+    pub fn new(start: Start<L>) -> Self {
+        Self {
+            tail: Tail::new(start.replayed_bytes, !start.ends_with_newline, start.malformed_lines, start.watcher),
+            roster: start.roster,
+            log: start.log,
+            ids: start.ids,
+            hub: Hub::default(),
+            stats: Stats::default(),
+            refused: None,
+            source_id: start.source_id,
+            lines: Vec::new(),
+            stopping: false,
+        }
+    }
+
+    /// Serves commands until [`Command::Stop`], or until nobody is left who could send one.
+    ///
+    /// # Errors
+    /// Fatal: the log cannot be trusted any longer.
+    pub fn run(mut self, commands: &Receiver<Command>, clock: SystemClock) -> Result<(), Fatal> {
+        let mut batch = Vec::new();
+        while !self.stopping {
+            let first = if self.tail.has_work() { commands.try_recv().ok() } else { commands.recv().ok() };
+            match first {
+                Some(command) => batch.push(command),
+                None if self.tail.has_work() => {}
+                None => break,
+            }
+            batch.extend(commands.try_iter().take(BATCH_COMMANDS_MAX - 1));
+            let begun = Instant::now();
+            let size = batch.len();
+            self.turn(&mut batch, clock.now())?;
+            self.stats.depth = commands.len();
+            if begun.elapsed() > SLOW_TURN {
+                log::warn!("a turn of the store with {size} commands took {} ms", begun.elapsed().as_millis());
+            }
+        }
+        self.hub.close_all();
+        Ok(())
+    }
+
+    /// Applies a batch, commits it, and releases what depends on it. `batch` is empty afterwards.
+    ///
+    /// # Errors
+    /// Fatal: the log cannot be trusted any longer. Nothing of the batch was answered.
+    pub fn turn(&mut self, batch: &mut Vec<Command>, now: Now) -> Result<(), Fatal> {
+        let mut held = Vec::new();
+        let mut commands = std::mem::take(batch).into_iter();
+        loop {
+            for command in commands.by_ref() {
+                self.stats.commands += 1;
+                self.apply(command, now, &mut held);
+                if self.roster.journal().len() >= BATCH_COMMANDS_MAX {
+                    break;
+                }
+            }
+            self.tail.ask(&self.log);
+            let committed = self.commit(now)?;
+            self.release(held, committed, now);
+            held = Vec::new();
+            if commands.len() == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn apply(&mut self, command: Command, now: Now, held: &mut Vec<Held>) {
+        match command {
+            Command::Request { request, reply_to } => self.request(request, reply_to, now, held),
+            Command::Connect { client, outbox } => {
+                self.hub.connect(client.clone(), outbox);
+                self.request(Request::ClientConnected(client), None, now, held);
+            }
+            Command::Disconnect { client } => {
+                self.hub.disconnect(&client);
+                self.request(Request::ClientGone(client), None, now, held);
+            }
+            Command::Query { client, tx, view } => held.push(Held::Query { client, tx, view }),
+            Command::CancelQuery { client, tx } => self.hub.cancel(&client, &tx),
+            Command::LogTouched => self.look(),
+            Command::LogRead(read) => self.log_read(read, now, held),
+            Command::Tick => self.tick(now, held),
+            Command::DoorsOpen => self.roster.doors_opened(now),
+            Command::Report(report_to) => report_to(self.report(now)),
+            Command::Stop => self.stopping = true,
+        }
+    }
+
+    fn request(&mut self, request: Request, reply_to: Option<ReplyTo>, now: Now, held: &mut Vec<Held>) {
+        if let Request::PublishSession { client, .. } = &request {
+            held.push(Held::Publisher(client.clone()));
+        }
+        let outcome = self.roster.apply(request, now, &mut *self.ids);
+        held.extend(outcome.pushes.into_iter().map(Held::Push));
+        match (reply_to, outcome.reply) {
+            (Some(reply_to), reply) if outcome.needs_commit => {
+                held.push(Held::Answer { reply_to, reply, needs_commit: true });
+            }
+            // What does not depend on the disk does not wait for it; but a message's answer says whether its push
+            // found a client, which is known only after the push.
+            (Some(reply_to), reply) => reply_to(reply),
+            (None, Err(error)) => log::warn!("an event was refused: {error}"),
+            (None, Ok(_)) => {}
+        }
+    }
+
+    fn tick(&mut self, now: Now, held: &mut Vec<Held>) {
+        self.look();
+        if self.refused.is_some() {
+            self.probe();
+        }
+        self.request(Request::Sweep, None, now, held);
+    }
+
+    /// Looks for what others did to the log, and asks for what they wrote.
+    fn look(&mut self) {
+        if let Err(error) = self.tail.look(&mut self.log) {
+            log::error!("cannot look at the log: {error}");
+        }
+    }
+
+    /// Applies what the watcher read from the log.
+    fn log_read(&mut self, read: LogRead, now: Now, held: &mut Vec<Held>) {
+        let Some(events) = self.tail.accept(read, &self.roster) else { return };
+        let external: Vec<ExternalEvent> = events;
+        self.stats.external_events += external.len() as u64;
+        self.request(Request::External(external), None, now, held);
+    }
+
+    /// Writes and syncs what the batch has changed. Says whether it is on disk; if not, it is undone.
+    fn commit(&mut self, now: Now) -> Result<bool, Fatal> {
+        self.lines.clear();
+        let stamp = Stamp { created_at: now.rfc3339(), tx: String::new(), source_id: self.source_id.clone() };
+        let stamp = Stamp { tx: self.batch_id(), ..stamp };
+        for change in self.roster.journal().iter().filter(|change| change.persist) {
+            encode_change(change, &stamp, &mut self.lines);
+        }
+        self.tail.restate(&self.roster, &stamp, BATCH_BYTES_MAX, &mut self.lines);
+        let begun = Instant::now();
+        let written = if self.lines.is_empty() { Ok(()) } else { self.write() };
+        match written {
+            Ok(()) => {
+                if !self.lines.is_empty() {
+                    self.stats.note_commit(begun.elapsed(), self.roster.journal().len());
+                    if self.refused.take().is_some() {
+                        log::info!("the log can be written again");
+                    }
+                }
+                self.tail.restated();
+                let changes = self.roster.commit();
+                self.tail.note_changes(&changes);
+                self.publish(&changes);
+                Ok(true)
+            }
+            Err(AppendError::Refused(error)) => {
+                self.refuse(&error.to_string());
+                self.roster.roll_back();
+                self.tail.batch_failed();
+                Ok(false)
+            }
+            Err(AppendError::Broken(error)) => Err(Fatal::new(
+                exit_code::IO,
+                format!(
+                    "the log cannot be trusted any longer: {error}; restart marshal, which reads back what is there"
+                ),
+            )),
+        }
+    }
+
+    fn batch_id(&mut self) -> String {
+        let changed = self.roster.journal().iter().any(|change| change.persist) || self.tail.has_work();
+        if changed { self.ids.new_id() } else { String::new() }
+    }
+
+    fn write(&mut self) -> Result<(), AppendError> {
+        self.tail.look(&mut self.log).map_err(AppendError::Refused)?;
+        self.tail.append(&mut self.log, &mut self.lines)?;
+        self.log.sync().map_err(AppendError::Broken)
+    }
+
+    fn refuse(&mut self, reason: &str) {
+        self.stats.failed_commits += 1;
+        if self.refused.is_none() {
+            log::error!("the log cannot be written, nothing new is accepted until it can: {reason}");
+        }
+        self.refused = Some(reason.to_owned());
+    }
+
+    /// Tries whether the log can be written again. An empty line means nothing to any reader.
+    fn probe(&mut self) {
+        self.lines.clear();
+        self.lines.push(b'\n');
+        match self.write() {
+            Ok(()) => {
+                self.refused = None;
+                log::info!("the log can be written again");
+            }
+            Err(AppendError::Refused(error) | AppendError::Broken(error)) => self.refused = Some(error.to_string()),
+        }
+    }
+
+    fn publish(&mut self, changes: &[Change]) {
+        if !changes.is_empty() {
+            self.hub.publish(changes, &self.roster);
+        }
+    }
+
+    /// Lets out what was held back, in order: all of it if the batch is on disk, else only what does not depend on it.
+    fn release(&mut self, held: Vec<Held>, committed: bool, now: Now) {
+        let mut unreachable: Vec<ClientId> = Vec::new();
+        for item in held {
+            match item {
+                Held::Push(push) if committed => {
+                    let (client, tx) = (push.client.clone(), self.ids.new_id());
+                    if !self.hub.send(&client, Frame::Notify { tx, push: Box::new(push) }) {
+                        unreachable.push(client);
+                    }
+                }
+                Held::Push(_) => {}
+                Held::Answer { reply_to, mut reply, needs_commit } => {
+                    if needs_commit && !committed {
+                        reply = Err(self.storage_full());
+                    } else if let Ok(reply) = &mut reply {
+                        mark_unreachable(reply, &unreachable);
+                    }
+                    reply_to(reply);
+                }
+                Held::Query { client, tx, view } => self.hub.query(&client, &tx, view, &self.roster),
+                Held::Publisher(client) if !committed => self.hub.kick(&client),
+                Held::Publisher(_) => {}
+            }
+        }
+        for client in self.hub.take_dead() {
+            // The reader of such a client finds its socket closed and reports it gone as well; saying so at once keeps
+            // the roster from showing it as connected until then.
+            self.roster.apply(Request::ClientGone(client), now, &mut *self.ids);
+        }
+    }
+
+    fn storage_full(&self) -> RequestError {
+        let reason = self.refused.as_deref().unwrap_or("unknown");
+        let message =
+            format!("nothing was stored, the log cannot be written ({reason}); try again when there is space");
+        RequestError::new(ErrorKind::StorageFull, message)
+    }
+
+    fn report(&self, now: Now) -> Report {
+        Report {
+            now,
+            counts: self.roster.counts(),
+            stats: self.stats.clone(),
+            refused: self.refused.clone(),
+            log_bytes: self.tail.known(),
+            malformed_lines: self.tail.malformed_lines(),
+        }
+    }
+}
+
+/// A push that found its client's outbox full or gone did not happen, whatever the roster expected.
+fn mark_unreachable(reply: &mut Reply, unreachable: &[ClientId]) {
+    let gone = |live: &Option<ClientId>| live.as_ref().is_some_and(|client| unreachable.contains(client));
+    match reply {
+        Reply::Sent(sent) if gone(&sent.live) => sent.live = None,
+        Reply::Broadcast(broadcast) => {
+            for (_, _, live) in &mut broadcast.recipients {
+                if gone(live) {
+                    *live = None;
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! The way from the store to one WebSocket client. The store puts frames in and never waits: a client whose outbox is
+//! full is disconnected, reconnects and gets a snapshot.
+
+use crate::error::RequestError;
+use crate::roster::{Push, Reply};
+use crossbeam_channel::Sender;
+use std::fmt;
+use std::sync::Arc;
+
+/// What a WebSocket client is told. Turning it into JSON is the writer thread's work, not the store's.
+#[derive(Debug)]
+pub enum Frame {
+    /// All rows of a live query, as it begins. Its sequence is 0.
+    Snapshot {
+        /// The client's name for the query.
+        tx: Arc<str>,
+        /// How the item type is spelled.
+        item_type: &'static str,
+        /// The rows' texts.
+        rows: Vec<Arc<str>>,
+    },
+    /// What has changed in a live query.
+    Diff {
+        /// The client's name for the query.
+        tx: Arc<str>,
+        /// One more than that of the diff, or snapshot, before.
+        sequence: u64,
+        /// How many rows there are now.
+        total: usize,
+        /// The members `deletes` and `upserts` of the JSON object, shared by all clients.
+        body: Arc<str>,
+    },
+    /// A message for a session of the client.
+    Notify {
+        /// A name for the push; shims drop one without.
+        tx: String,
+        /// The message.
+        push: Box<Push>,
+    },
+    /// The answer to a command.
+    Answer {
+        /// The client's name for the command.
+        tx: String,
+        /// The command's id.
+        command_id: String,
+        /// The answer.
+        result: Box<Result<Reply, RequestError>>,
+    },
+    /// Text that the client's own reader thread has made.
+    Text(String),
+    /// Bytes of a frame that the client's own reader thread has made (pong, close).
+    Raw(Vec<u8>),
+    /// A ping from the server.
+    Ping,
+    /// Good-bye: the close code, and the end.
+    Close(u16),
+}
+
+/// The store's end of a client's outbox.
+pub struct Outbox {
+    frames: Sender<Box<Frame>>,
+    disconnect: Box<dyn Fn() + Send>,
+}
+
+impl Outbox {
+    /// An outbox. `disconnect` closes the client's socket without waiting, which ends its two threads.
+    pub fn new(frames: Sender<Box<Frame>>, disconnect: Box<dyn Fn() + Send>) -> Self {
+        Self { frames, disconnect }
+    }
+
+    /// Puts a frame in, if there is room and somebody takes frames out.
+    pub fn send(&self, frame: Frame) -> bool {
+        self.frames.try_send(Box::new(frame)).is_ok()
+    }
+
+    /// Closes the client's socket.
+    pub fn disconnect(&self) {
+        (self.disconnect)();
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outbox({} frames waiting)", self.frames.len())
+    }
+}

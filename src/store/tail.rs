@@ -1,0 +1,252 @@
+//! What others do to the log: append, truncate, replace. The store knows to the byte which parts of the file it wrote
+//! itself; the rest is read by the watcher, in bounded pieces, and applied as if emitted here. It must not apply our
+//! own lines again, and must not lose a row because somebody's editor has.
+
+use super::command::{LogRead, ReadJob};
+use crate::event_log::file::{AppendError, LogFile};
+use crate::event_log::line::{Stamp, encode_set};
+use crate::model::ItemType;
+use crate::roster::{Change, ExternalEvent, Roster};
+use crossbeam_channel::Sender;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::ops::Range;
+
+type Key = (ItemType, String);
+
+/// What the store knows about the log's file.
+pub(super) struct Tail {
+    /// All bytes before this are ours, or have been given to the watcher to read.
+    known: u64,
+    /// The last byte is no newline: the next line of ours must begin with one, or it would be glued to what is there.
+    needs_newline: bool,
+    /// Parts that others wrote and that nobody reads yet.
+    unread: VecDeque<Range<u64>>,
+    /// The whole file must be read again.
+    reload: bool,
+    job: Option<Job>,
+    jobs: u64,
+    watcher: Sender<ReadJob>,
+    /// Rows that the reloaded file lacks: to be written to it.
+    missing: VecDeque<Key>,
+    /// How many of them are in the batch being written.
+    restating: usize,
+    /// The batch holds events from the file.
+    applying: bool,
+    malformed_lines: u64,
+}
+
+/// What the watcher is reading for us.
+struct Job {
+    number: u64,
+    range: Range<u64>,
+    whole: bool,
+    /// Rows that we changed since a reload began: the file that is being read is older than they are.
+    changed: BTreeSet<Key>,
+    /// Rows that the file being reloaded has.
+    seen: BTreeSet<Key>,
+}
+
+impl Tail {
+    pub(super) fn new(known: u64, needs_newline: bool, malformed_lines: u64, watcher: Sender<ReadJob>) -> Self {
+        Self {
+            known,
+            needs_newline,
+            unread: VecDeque::new(),
+            reload: false,
+            job: None,
+            jobs: 0,
+            watcher,
+            missing: VecDeque::new(),
+            restating: 0,
+            applying: false,
+            malformed_lines,
+        }
+    }
+
+    pub(super) fn known(&self) -> u64 {
+        self.known
+    }
+
+    pub(super) fn malformed_lines(&self) -> u64 {
+        self.malformed_lines
+    }
+
+    /// Whether rows are waiting to be written to a reloaded file.
+    pub(super) fn has_work(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    /// Compares the file with what we know of it.
+    pub(super) fn look(&mut self, log: &mut impl LogFile) -> io::Result<()> {
+        let look = log.look()?;
+        if look.replaced {
+            log.reopen()?;
+            let length = log.look()?.length;
+            log::warn!("somebody replaced the log; reading the new one ({length} bytes)");
+            self.begin_anew(log, length)
+        } else if look.length < self.known {
+            log::warn!("somebody cut the log from {} to {} bytes; reading it again", self.known, look.length);
+            self.begin_anew(log, look.length)
+        } else if look.length > self.known {
+            self.found(self.known..look.length);
+            self.known = look.length;
+            self.needs_newline = !log.line_ends_at(look.length)?;
+            Ok(())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn begin_anew(&mut self, log: &mut impl LogFile, length: u64) -> io::Result<()> {
+        self.known = length;
+        self.unread.clear();
+        self.missing.clear();
+        self.job = None;
+        self.reload = true;
+        self.needs_newline = !log.line_ends_at(length)?;
+        Ok(())
+    }
+
+    fn found(&mut self, range: Range<u64>) {
+        match self.unread.back_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.unread.push_back(range),
+        }
+    }
+
+    /// Gives the watcher something to read, if there is something and it is idle. A full queue is no loss: the next
+    /// tick asks again.
+    pub(super) fn ask(&mut self, log: &impl LogFile) {
+        if self.job.is_some() {
+            return;
+        }
+        let (range, whole) = match self.unread.front() {
+            _ if self.reload => (0..self.known, true),
+            Some(range) => (range.clone(), false),
+            None => return,
+        };
+        let number = self.jobs + 1;
+        if self.watcher.try_send(ReadJob { number, source: log.reader(), range: range.clone(), whole }).is_ok() {
+            self.jobs = number;
+            if whole {
+                self.reload = false;
+                // What stands in the file up to here is read as a whole.
+                self.unread.clear();
+            } else {
+                self.unread.pop_front();
+            }
+            self.job = Some(Job { number, range, whole, changed: BTreeSet::new(), seen: BTreeSet::new() });
+        }
+    }
+
+    /// Takes what the watcher read. Says which of the events still count.
+    pub(super) fn accept(&mut self, read: LogRead, roster: &Roster) -> Option<Vec<ExternalEvent>> {
+        let job = self.job.as_mut().filter(|job| job.number == read.number)?;
+        let mut events = read.events;
+        self.applying = true;
+        if job.whole {
+            let key = |event: &ExternalEvent| match event {
+                ExternalEvent::Set(row) => (row.item_type(), row.id().to_owned()),
+                ExternalEvent::Delete(item_type, id) => (*item_type, id.clone()),
+            };
+            job.seen.extend(events.iter().filter(|event| matches!(event, ExternalEvent::Set(_))).map(key));
+            events.retain(|event| !job.changed.contains(&key(event)));
+        }
+        if let Some(done) = read.done {
+            self.malformed_lines += done.malformed_lines;
+            let failed = done.failed;
+            self.finish(done.unfinished_at, failed, roster, &events);
+        }
+        Some(events)
+    }
+
+    fn finish(&mut self, unfinished_at: Option<u64>, failed: bool, roster: &Roster, last: &[ExternalEvent]) {
+        let Some(job) = self.job.take() else { return };
+        if failed {
+            // The file shrank under the reader: read all of it again.
+            self.reload = true;
+            return;
+        }
+        if let Some(from) = unfinished_at {
+            self.unfinished(from, job.range.end);
+        }
+        if job.whole {
+            let deleted_now = |key: &Key| {
+                last.iter().any(|event| matches!(event, ExternalEvent::Delete(item_type, id) if (*item_type, id) == (key.0, &key.1)))
+            };
+            let rows = roster.rows_in_order().into_iter().map(|row| (row.item_type(), row.id().to_owned()));
+            self.missing =
+                rows.filter(|key| !job.seen.contains(key) && !job.changed.contains(key) && !deleted_now(key)).collect();
+            if !self.missing.is_empty() {
+                log::warn!("the log lacks {} rows that the roster has; writing them to it", self.missing.len());
+            }
+        }
+    }
+
+    /// Somebody's line has no end yet: it is read again with what follows it, unless a line of ours does.
+    fn unfinished(&mut self, from: u64, to: u64) {
+        match self.unread.front_mut() {
+            Some(next) if next.start == to => next.start = from,
+            _ if self.known == to => self.known = from,
+            _ => self.malformed_lines += 1,
+        }
+    }
+
+    /// Appends the lines of a batch.
+    pub(super) fn append(&mut self, log: &mut impl LogFile, lines: &mut Vec<u8>) -> Result<(), AppendError> {
+        if self.needs_newline {
+            lines.insert(0, b'\n');
+        }
+        let mut range = log.append(lines)?;
+        if range.start > self.known {
+            // Somebody was faster than our look by a hair.
+            self.found(self.known..range.start);
+            if !log.line_ends_at(range.start).map_err(AppendError::Broken)? && lines.first() != Some(&b'\n') {
+                lines.insert(0, b'\n');
+                range = log.append(lines)?;
+            }
+        }
+        self.known = range.end;
+        self.needs_newline = false;
+        Ok(())
+    }
+
+    /// Adds lines for rows that a reloaded file lacks, up to `bytes_max` bytes.
+    pub(super) fn restate(&mut self, roster: &Roster, stamp: &Stamp, bytes_max: usize, lines: &mut Vec<u8>) {
+        self.restating = 0;
+        for (item_type, id) in &self.missing {
+            if lines.len() >= bytes_max {
+                break;
+            }
+            self.restating += 1;
+            if let Some(row) = roster.row(*item_type, id) {
+                encode_set(&row, stamp, lines);
+            }
+        }
+    }
+
+    /// The batch with those lines is on disk.
+    pub(super) fn restated(&mut self) {
+        self.missing.drain(..self.restating);
+        self.restating = 0;
+        self.applying = false;
+    }
+
+    /// The batch could not be written. If it held events from the file, these are read again later.
+    pub(super) fn batch_failed(&mut self) {
+        self.restating = 0;
+        if std::mem::take(&mut self.applying) {
+            self.job = None;
+            self.reload = true;
+        }
+    }
+
+    /// While a file is reloaded, what we change is newer than what it says.
+    pub(super) fn note_changes(&mut self, changes: &[Change]) {
+        if let Some(job) = self.job.as_mut().filter(|job| job.whole) {
+            let ours = changes.iter().filter(|change| change.persist);
+            job.changed.extend(ours.map(|change| (change.item_type(), change.id().to_owned())));
+        }
+    }
+}
