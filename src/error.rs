@@ -29,6 +29,10 @@ pub enum ErrorKind {
     Refused,
     /// Too large for a stated bound.
     TooLarge,
+    /// The method does not fit the path.
+    MethodNotAllowed,
+    /// The body's content type is not what the path takes.
+    MediaType,
     /// The log cannot be written; nothing was stored. Try again later.
     StorageFull,
     /// The daemon is stopping or overloaded. Try again.
@@ -45,6 +49,8 @@ impl ErrorKind {
             Self::UnknownCaller => "unknown_caller",
             Self::Refused => "refused",
             Self::TooLarge => "too_large",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::MediaType => "unsupported_media_type",
             Self::StorageFull => "storage_full",
             Self::Unavailable => "unavailable",
         }
@@ -57,6 +63,8 @@ impl ErrorKind {
             Self::NotFound => 404,
             Self::Ambiguous | Self::Refused => 409,
             Self::TooLarge => 413,
+            Self::MethodNotAllowed => 405,
+            Self::MediaType => 415,
             Self::StorageFull => 507,
             Self::Unavailable => 503,
         }

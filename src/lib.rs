@@ -8,12 +8,23 @@ pub mod limits;
 pub mod thread;
 pub mod time;
 
+pub mod config;
+
 pub mod model;
 pub mod row_json;
 
-pub mod event_log;
 pub mod roster;
+
+pub mod event_log;
+
 pub mod store;
 
+pub mod gate;
+pub mod http;
 pub mod sweeper;
 pub mod watcher;
+pub mod ws;
+
+pub mod daemon;
+
+pub mod cli;

@@ -50,8 +50,8 @@ pub enum Frame {
     Text(String),
     /// Bytes of a frame that the client's own reader thread has made (pong, close).
     Raw(Vec<u8>),
-    /// A ping from the server.
-    Ping,
+    /// The client's reader thread has ended: nothing more is to be written.
+    End,
     /// Good-bye: the close code, and the end.
     Close(u16),
 }

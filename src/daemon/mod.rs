@@ -1,0 +1,236 @@
+//! The daemon: puts the parts together in the right order, waits for a reason to stop, and takes them apart in the
+//! right order. It must not hold any state of its own while they run.
+
+mod doors;
+mod holder;
+mod logging;
+mod signals;
+
+use crate::config::ServeConfig;
+use crate::error::{Fatal, exit_code};
+use crate::event_log::file::RealLog;
+use crate::event_log::lock::{Lock, LockError};
+use crate::event_log::replay::Fold;
+use crate::event_log::{LOG_NAME, state_dir};
+use crate::gate;
+use crate::http::{self, About};
+use crate::ids::{IdSource, SystemIds};
+use crate::limits::{
+    BATCH_COMMANDS_MAX, DESCRIPTORS_WANTED, HTTP_WORKERS, REQUEST_QUEUE_MAX, STOP_DEADLINE, STORE_QUEUE_MAX,
+    WATCH_QUEUE_MAX, WS_UPGRADE_QUEUE_MAX,
+};
+use crate::roster::Roster;
+use crate::store::{Command, Start, Store};
+use crate::thread::{self, Exit};
+use crate::time::SystemClock;
+use crate::{sweeper, watcher, ws};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use doors::Doors;
+use std::path::Path;
+use std::thread::JoinHandle;
+
+/// Runs the daemon until a signal or a fault ends it.
+///
+/// # Errors
+/// Fatal: why it could not start, or had to stop.
+pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
+    logging::start(config.log_level);
+    thread::log_panics();
+    raise_descriptor_limit();
+    let clock = SystemClock::start();
+    state_dir::prepare(&config.state_dir)?;
+    let mut lock = take_lock(&config.state_dir)?;
+    let doors = Doors::open(config)?;
+    let about = About {
+        pid: std::process::id(),
+        state_dir: config.state_dir.display().to_string(),
+        hooks: doors.hooks.to_string(),
+        websocket: doors.websocket.to_string(),
+        socket: doors.socket.display().to_string(),
+        clock,
+    };
+    let (sign, socket) = (signature(&about), doors.socket.clone());
+    if let Some(coord_dir) = &config.coord_dir {
+        state_dir::migrate(coord_dir, &config.state_dir);
+    }
+    let (exits, exited) = bounded(16);
+    signals::listen(exits.clone())?;
+    let parts = start(config, doors, about, clock, &exits)?;
+    if let Err(error) = lock.sign(&sign) {
+        log::warn!("cannot write who holds the lock: {error}");
+    }
+    log::info!("ready: {sign}");
+    let exit = exited.recv().unwrap_or(Exit::Signal);
+    stop(parts, &exit, &socket);
+    drop(lock);
+    match exit {
+        Exit::Signal => Ok(()),
+        Exit::ThreadDied(name) => Err(Fatal::new(
+            exit_code::SOFTWARE,
+            format!("thread {name} died; everything that was acknowledged is in the log, restart marshal"),
+        )),
+        Exit::Fatal(message, code) => Err(Fatal::new(code, message)),
+    }
+}
+
+/// The running parts, in the order in which they end.
+struct Parts {
+    gate: gate::Handle,
+    gate_thread: JoinHandle<()>,
+    store: Sender<Command>,
+    store_thread: JoinHandle<()>,
+    stop_workers: Sender<()>,
+    stop_sweeper: Sender<()>,
+    others: Vec<JoinHandle<()>>,
+}
+
+fn start(
+    config: &ServeConfig,
+    doors: Doors,
+    about: About,
+    clock: SystemClock,
+    exits: &Sender<Exit>,
+) -> Result<Parts, Fatal> {
+    let no_thread = |error| Fatal::new(exit_code::OS, format!("the system gives no thread: {error}"));
+    let (commands, queue) = bounded(STORE_QUEUE_MAX);
+    let (ask, jobs) = bounded(WATCH_QUEUE_MAX);
+    let (requests, to_serve) = bounded(REQUEST_QUEUE_MAX);
+    let (upgrades, to_upgrade) = bounded(WS_UPGRADE_QUEUE_MAX);
+    let (stop_workers, workers_stop) = bounded::<()>(0);
+    let (stop_sweeper, sweeper_stop) = bounded::<()>(0);
+
+    let store = open_store(&config.state_dir, ask, clock)?;
+    let store_thread = start_store(store, queue, clock, exits).map_err(no_thread)?;
+    let mut others = http::start(HTTP_WORKERS, &to_serve, &commands, about, &workers_stop, exits).map_err(no_thread)?;
+    others.push(ws::start(to_upgrade, commands.clone(), exits).map_err(no_thread)?);
+    others.push(watcher::start(&config.state_dir, jobs, commands.clone(), exits).map_err(no_thread)?);
+    let settings = gate::Settings::new(doors.listeners);
+    let (gate, gate_thread) = gate::start(settings, requests, upgrades, exits)
+        .map_err(|error| Fatal::new(exit_code::OS, format!("the doors cannot be opened: {error}")))?;
+    // Only now may time take anything away: those who were there before the restart can come back.
+    let _ = commands.send(Command::DoorsOpen);
+    others.push(sweeper::start(commands.clone(), sweeper_stop, exits).map_err(no_thread)?);
+    Ok(Parts { gate, gate_thread, store: commands, store_thread, stop_workers, stop_sweeper, others })
+}
+
+fn start_store(
+    store: Store<RealLog>,
+    queue: Receiver<Command>,
+    clock: SystemClock,
+    exits: &Sender<Exit>,
+) -> std::io::Result<JoinHandle<()>> {
+    let fatal = exits.clone();
+    thread::spawn("store", None, exits, move || {
+        if let Err(error) = store.run(&queue, clock) {
+            log::error!("{error}");
+            let _ = fatal.try_send(Exit::Fatal(error.message, error.code));
+        }
+    })
+}
+
+/// Opens the log and reads it back.
+fn open_store(
+    directory: &Path,
+    ask: Sender<crate::store::ReadJob>,
+    clock: SystemClock,
+) -> Result<Store<RealLog>, Fatal> {
+    let path = directory.join(LOG_NAME);
+    let cannot = |what: &str, error: std::io::Error| {
+        Fatal::new(exit_code::CANNOT_CREATE, format!("cannot {what} the log {}: {error}", path.display()))
+    };
+    let log = RealLog::open(&path).map_err(|error| cannot("open", error))?;
+    let begun = std::time::Instant::now();
+    let file = std::fs::File::open(&path).map_err(|error| cannot("read", error))?;
+    let fold = Fold::read(file).map_err(|error| cannot("read", error))?;
+    for (line, reason) in &fold.damage.named {
+        log::warn!("skipped line {line} of the log, which cannot be read: {reason}");
+    }
+    let (damaged, foreign, bytes) = (fold.damage.lines, fold.foreign, fold.bytes);
+    let (ends_with_newline, lines) = (fold.ends_with_newline, fold.lines);
+    let (rows, _) = fold.into_rows();
+    log::info!(
+        "read {lines} lines ({bytes} bytes) of the log in {} ms: {} rows, {damaged} malformed lines, {foreign} events of unknown types",
+        begun.elapsed().as_millis(),
+        rows.len()
+    );
+    let mut roster = Roster::new();
+    roster.load(rows, clock.now());
+    let mut ids = SystemIds::new();
+    let source_id = ids.new_id();
+    Ok(Store::new(Start {
+        roster,
+        log,
+        replayed_bytes: bytes,
+        ends_with_newline,
+        malformed_lines: damaged,
+        watcher: ask,
+        ids: Box::new(ids),
+        source_id,
+    }))
+}
+
+fn take_lock(directory: &Path) -> Result<Lock, Fatal> {
+    Lock::take(directory).map_err(|error| match error {
+        LockError::Held(holder) => Fatal::new(
+            exit_code::HELD,
+            format!("another marshal serves {}: {holder}; stop it, or set MARSHAL_STATE_DIR", directory.display()),
+        ),
+        LockError::Io(error) => {
+            Fatal::new(exit_code::CANNOT_CREATE, format!("cannot lock {}: {error}", directory.display()))
+        }
+    })
+}
+
+/// Who we are, for those who find the lock or a port held.
+fn signature(about: &About) -> String {
+    format!(
+        "marshal {} pid {} hooks http://{} websocket ws://{}/myko socket {}",
+        env!("CARGO_PKG_VERSION"),
+        about.pid,
+        about.hooks,
+        about.websocket,
+        about.socket
+    )
+}
+
+/// A WebSocket client costs a descriptor; the usual limit of 1,024 is meant for programs that use select(2).
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(DESCRIPTORS_WANTED, |maximum| maximum.min(DESCRIPTORS_WANTED));
+    if limit.current.is_some_and(|current| current < wanted) {
+        // Going on with fewer is fine: the gate copes with running out.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
+}
+
+/// Takes the parts apart: no new callers, then what is queued, then the answers, then good-bye to the clients. What has
+/// not ended by the deadline ends with the process; all that was acknowledged is on disk by then.
+fn stop(parts: Parts, exit: &Exit, socket: &Path) {
+    log::info!("stopping: {exit:?}");
+    let (done, finished) = bounded::<()>(1);
+    let socket = socket.to_owned();
+    let (exits, _) = bounded(1);
+    let stopper = thread::spawn("stopper", None, &exits, move || {
+        parts.gate.stop();
+        drop(parts.stop_sweeper);
+        // Blocks while the queue is full, which the store is working off.
+        let _ = parts.store.send(Command::Stop);
+        let _ = parts.store_thread.join();
+        drop(parts.store);
+        // All answers are on their way to the workers now.
+        drop(parts.stop_workers);
+        let _ = parts.gate_thread.join();
+        for thread in parts.others {
+            let _ = thread.join();
+        }
+        let _ = std::fs::remove_file(&socket);
+        let _ = done.send(());
+    });
+    if stopper.is_err() || finished.recv_timeout(STOP_DEADLINE).is_err() {
+        log::warn!("not everything ended within {} s", STOP_DEADLINE.as_secs());
+    }
+    log::info!("stopped");
+}
+
+const _: () = assert!(STORE_QUEUE_MAX >= BATCH_COMMANDS_MAX);

@@ -1,0 +1,86 @@
+//! The hook paths of marshal 0.9: raw hook JSON in, text for the agent's context out. An error has an empty body, since
+//! curl would print anything else into that context; the reason goes into a header and the log.
+
+use super::{Action, Response, Shape, query::Query};
+use crate::error::{ErrorKind, RequestError};
+use crate::gate;
+use crate::model::Host;
+use crate::roster::{HookReport, Request};
+use serde::Deserialize;
+use std::sync::Arc;
+use tiny_http::Method;
+
+/// What the hooks of the known hosts send, as far as it matters here.
+#[derive(Deserialize)]
+struct HookBody {
+    session_id: String,
+    cwd: Option<String>,
+    workspace: Option<Workspace>,
+    /// Set inside a subagent, which is no session of its own.
+    agent_id: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Workspace {
+    current_dir: Option<String>,
+}
+
+pub(super) fn route(request: &gate::Request) -> Action {
+    let to_request: fn(HookReport) -> Request = match request.path.as_str() {
+        "/hook/session-start" => Request::SessionStart,
+        "/hook/prompt-submit" => Request::PromptSubmit,
+        "/hook/session-end" => |report| Request::SessionEnd(report.session_id.as_str().into()),
+        other => return Action::Respond(error(&RequestError::not_found(format!("there is no hook {other}")))),
+    };
+    if request.method != Method::Post {
+        let wrong = RequestError::new(ErrorKind::MethodNotAllowed, "hooks take POST");
+        let mut response = error(&wrong);
+        response.headers.push(("Allow", "POST".to_owned()));
+        return Action::Respond(response);
+    }
+    match report(request) {
+        Ok(Some(report)) => Action::Ask(to_request(report), Shape::Hook),
+        Ok(None) => Action::Respond(empty()),
+        Err(invalid) => Action::Respond(error(&invalid)),
+    }
+}
+
+/// What the request reports; nothing if it comes from a subagent.
+fn report(request: &gate::Request) -> Result<Option<HookReport>, RequestError> {
+    let invalid = |error: serde_json::Error| RequestError::invalid(format!("the body is no hook JSON: {error}"));
+    let body: HookBody = serde_json::from_slice(&request.body).map_err(invalid)?;
+    if body.session_id.is_empty() {
+        return Err(RequestError::invalid("the body's session_id is empty"));
+    }
+    if body.agent_id.is_some() {
+        return Ok(None);
+    }
+    let query = Query::parse(request.query.as_deref())?;
+    let text = |name: &str| Arc::from(query.get(name).unwrap_or_default());
+    let host = query.get("host").map(|name| Host {
+        name: Arc::from(name.split('.').next().unwrap_or_default()),
+        os: text("os"),
+        arch: text("arch"),
+    });
+    let cwd = body.cwd.or_else(|| body.workspace.and_then(|workspace| workspace.current_dir));
+    let operator = query.get("operator").map(str::to_owned);
+    Ok(Some(HookReport { session_id: body.session_id, cwd, host, operator }))
+}
+
+/// The answer that puts `text` before the agent.
+pub(super) fn text(text: String) -> Response {
+    let content_type = Some("text/plain; charset=utf-8");
+    Response { status: 200, content_type, body: text.into_bytes(), ..Response::default() }
+}
+
+/// The answer that says nothing.
+pub(super) fn empty() -> Response {
+    text(String::new())
+}
+
+/// The answer to what cannot be done.
+pub(super) fn error(error: &RequestError) -> Response {
+    log::warn!("a hook was refused: {}: {error}", error.kind.code());
+    let reason = format!("{}; {}", error.kind.code(), error);
+    Response { status: error.kind.http_status(), headers: vec![("Marshal-Error", reason)], ..Response::default() }
+}

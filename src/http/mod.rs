@@ -1,0 +1,269 @@
+//! HTTP workers: they turn requests into commands for the store and the store's replies into responses. They wait for
+//! neither the store nor the caller: a request goes into the store's queue with a note of where its answer goes, and an
+//! answer goes to the caller as far as its socket takes it. They must not know the roster's rules.
+
+mod hook;
+mod inbox_text;
+mod metrics;
+mod query;
+mod v1;
+
+use crate::error::{ErrorKind, RequestError};
+use crate::gate::respond::head_and_body;
+use crate::gate::{Caller, Counts, Exchange, Settle};
+use crate::limits::ANSWER_QUEUE_MAX;
+use crate::roster::{Reply, Request};
+use crate::store::{Command, Report};
+use crate::thread::{self, Exit};
+use crate::time::SystemClock;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select_biased};
+use serde_json::json;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Facts about this daemon that its answers tell.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The process.
+    pub pid: u32,
+    /// The state directory.
+    pub state_dir: String,
+    /// The bound address of the hook door.
+    pub hooks: String,
+    /// The bound address of the WebSocket door.
+    pub websocket: String,
+    /// The path of the Unix socket.
+    pub socket: String,
+    /// When it began, on the clock's monotonic part.
+    pub clock: SystemClock,
+}
+
+/// A response before it is bytes.
+#[derive(Debug, Default)]
+struct Response {
+    status: u16,
+    content_type: Option<&'static str>,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+}
+
+/// How the store's reply to a request becomes a response.
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    Hook,
+    V1(v1::Shape),
+}
+
+/// An answer on its way from the store to the caller.
+enum Answer {
+    Reply { caller: Caller, shape: Shape, result: Result<Reply, RequestError> },
+    Report { caller: Caller, page: Page, report: Box<Report>, counts: Counts },
+}
+
+/// The pages that show the store's report.
+#[derive(Clone, Copy, Debug)]
+enum Page {
+    Health,
+    Metrics,
+    Status,
+}
+
+/// What is to be done about a request.
+enum Action {
+    Respond(Response),
+    Ask(Request, Shape),
+    Report(Page),
+}
+
+/// Starts the workers. They end when the other end of `stop` is dropped and no answer is left.
+///
+/// # Errors
+/// The operating system's reason for which no thread could be had.
+pub fn start(
+    workers: usize,
+    requests: &Receiver<Exchange>,
+    store: &Sender<Command>,
+    about: About,
+    stop: &Receiver<()>,
+    exits: &Sender<Exit>,
+) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let (answers, answered) = bounded(ANSWER_QUEUE_MAX);
+    let about = Arc::new(about);
+    let spawn = |number| {
+        let worker =
+            Worker { store: store.clone(), answers: answers.clone(), answered: answered.clone(), about: about.clone() };
+        let (requests, stop) = (requests.clone(), stop.clone());
+        thread::spawn(&format!("http-{number}"), None, exits, move || worker.run(requests, &stop))
+    };
+    (0..workers).map(spawn).collect()
+}
+
+struct Worker {
+    store: Sender<Command>,
+    answers: Sender<Answer>,
+    answered: Receiver<Answer>,
+    about: Arc<About>,
+}
+
+impl Worker {
+    fn run(&self, mut requests: Receiver<Exchange>, stop: &Receiver<()>) {
+        loop {
+            // Answers first: they finish what is under way.
+            select_biased! {
+                recv(self.answered) -> answer => if let Ok(answer) = answer {
+                    self.answer(answer);
+                },
+                recv(requests) -> exchange => match exchange {
+                    Ok(exchange) => self.serve(exchange),
+                    Err(_) => requests = never(),
+                },
+                recv(stop) -> _ => {
+                    self.answered.try_iter().for_each(|answer| self.answer(answer));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn serve(&self, exchange: Exchange) {
+        let Exchange { request, caller } = exchange;
+        match route(&request, &self.about) {
+            Action::Respond(response) => caller.answer(response.into_bytes(), None),
+            Action::Ask(request, shape) => {
+                let answers = self.answers.clone();
+                let reply_to = Box::new(move |result| deliver(&answers, Answer::Reply { caller, shape, result }));
+                self.submit(Command::Request { request, reply_to: Some(reply_to) });
+            }
+            Action::Report(page) => {
+                let (answers, counts) = (self.answers.clone(), request.counts);
+                let report_to = Box::new(move |report| {
+                    deliver(&answers, Answer::Report { caller, page, report: Box::new(report), counts });
+                });
+                self.submit(Command::Report(report_to));
+            }
+        }
+    }
+
+    /// Gives the store something to do. If its queue is full the caller is told so at once: waiting here would hold up
+    /// the answers of others.
+    fn submit(&self, command: Command) {
+        if let Err(TrySendError::Full(Command::Request { reply_to: Some(reply_to), .. })) = self.store.try_send(command) {
+            let message = "the daemon has more to do than it can take; try again in a second";
+            reply_to(Err(RequestError::new(ErrorKind::Unavailable, message)));
+        }
+    }
+
+    fn answer(&self, answer: Answer) {
+        match answer {
+            Answer::Report { caller, page, report, counts } => {
+                caller.answer(self.report(page, &report, &counts).into_bytes(), None);
+            }
+            Answer::Reply { caller, shape: Shape::Hook, result } => self.answer_hook(caller, result),
+            Answer::Reply { caller, shape: Shape::V1(shape), result } => {
+                let response = match result {
+                    Ok(reply) => v1::response(shape, &reply),
+                    Err(error) => json_error(&error),
+                };
+                caller.answer(response.into_bytes(), None);
+            }
+        }
+    }
+
+    /// Answers a hook. What it shows counts as read only once the caller has all of it; what had no room in it is free
+    /// for the next answer at once.
+    fn answer_hook(&self, caller: Caller, result: Result<Reply, RequestError>) {
+        let reply = match result {
+            Ok(Reply::Hook(reply)) => reply,
+            Ok(_) => return caller.answer(hook::empty().into_bytes(), None),
+            Err(error) => return caller.answer(hook::error(&error).into_bytes(), None),
+        };
+        let Some(session) = reply.session.as_ref().map(|session| session.row.id.clone()) else {
+            return caller.answer(hook::empty().into_bytes(), None);
+        };
+        let (text, shown) = inbox_text::answer(&reply, self.about.clock.now().wall_ms);
+        let handed = |messages, complete| Command::Request {
+            request: Request::InboxHanded { session: session.clone(), messages, complete },
+            reply_to: None,
+        };
+        let hidden: Vec<_> = reply.inbox[shown..].iter().map(|message| message.row.id.clone()).collect();
+        if !hidden.is_empty() {
+            // Full: they are free again when their lease is over.
+            let _ = self.store.try_send(handed(hidden, false));
+        }
+        let messages: Vec<_> = reply.inbox[..shown].iter().map(|message| message.row.id.clone()).collect();
+        let response = hook::text(text).into_bytes();
+        if messages.is_empty() {
+            return caller.answer(response, None);
+        }
+        let store = self.store.clone();
+        let session = session.clone();
+        let settle: Settle = Box::new(move |complete| {
+            let request = Request::InboxHanded { session, messages, complete };
+            // Full: they count as not handed, and are shown again when their lease is over.
+            let _ = store.try_send(Command::Request { request, reply_to: None });
+        });
+        caller.answer(response, Some(settle));
+    }
+
+    fn report(&self, page: Page, report: &Report, counts: &Counts) -> Response {
+        match page {
+            Page::Health => {
+                let status = if report.refused.is_some() { 503 } else { 200 };
+                json_response(status, &json!({ "status": v1::health(report) }))
+            }
+            Page::Metrics => Response {
+                status: 200,
+                content_type: Some("text/plain; version=0.0.4; charset=utf-8"),
+                body: metrics::text(report, counts).into_bytes(),
+                ..Response::default()
+            },
+            Page::Status => json_response(200, &v1::status(report, &self.about)),
+        }
+    }
+}
+
+/// Called by the store with an answer. The queue has room for every request that can be under way.
+fn deliver(answers: &Sender<Answer>, answer: Answer) {
+    if answers.try_send(answer).is_err() {
+        log::error!("the queue of answers is full; an answer was dropped, and its connection closed");
+    }
+}
+
+fn route(request: &crate::gate::Request, about: &About) -> Action {
+    let path = request.path.as_str();
+    if path.starts_with("/hook/") {
+        return hook::route(request);
+    }
+    match path {
+        "/healthz" => v1::get(request, Action::Report(Page::Health)),
+        "/metrics" => v1::get(request, Action::Report(Page::Metrics)),
+        "/v1/status" => v1::get(request, Action::Report(Page::Status)),
+        "/v1/version" => v1::get(request, Action::Respond(json_response(200, &v1::version(about)))),
+        _ => v1::route(request),
+    }
+}
+
+impl Response {
+    fn into_bytes(self) -> Vec<u8> {
+        let headers: Vec<(&str, &str)> = self.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        head_and_body(self.status, self.content_type, &headers, &self.body)
+    }
+}
+
+fn json_response(status: u16, value: &serde_json::Value) -> Response {
+    let mut body = value.to_string().into_bytes();
+    body.push(b'\n');
+    Response { status, content_type: Some("application/json"), body, ..Response::default() }
+}
+
+fn json_error(error: &RequestError) -> Response {
+    let mut value = json!({ "error": { "code": error.kind.code(), "message": error.message } });
+    if !error.candidates.is_empty() {
+        value["error"]["candidates"] = error.candidates.clone().into();
+    }
+    let mut response = json_response(error.kind.http_status(), &value);
+    if error.kind == ErrorKind::Unavailable {
+        response.headers.push(("Retry-After", "1".to_owned()));
+    }
+    response
+}

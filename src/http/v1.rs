@@ -1,0 +1,269 @@
+//! The `/v1` paths: JSON for scripts and the command line. Every error is a JSON object with a stable code.
+
+use super::{About, Action, Response, Shape as AnyShape, json_error, json_response, query::Query};
+use crate::error::{ErrorKind, RequestError};
+use crate::gate;
+use crate::ids::MessageId;
+use crate::model::{Message, Recipient};
+use crate::roster::{
+    BroadcastSent, Caller, HistoryEntry, HistoryQuery, MessageFilter, MessageView, Reply, Request, RoomView, Sent,
+    SessionView,
+};
+use crate::row_json;
+use crate::store::Report;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tiny_http::Method;
+
+/// How a reply becomes a response.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shape {
+    Sessions,
+    Rooms,
+    History,
+    Inbox,
+    Sent,
+    Acked,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SendBody {
+    to: String,
+    body: String,
+    as_session: Option<String>,
+    human: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AckBody {
+    message_ids: Vec<String>,
+    as_session: Option<String>,
+    human: Option<String>,
+}
+
+pub(super) fn route(request: &gate::Request) -> Action {
+    let answer = match (request.path.as_str(), &request.method) {
+        ("/v1/sessions", Method::Get) => Ok((Request::ListSessions, Shape::Sessions)),
+        ("/v1/rooms", Method::Get) => Ok((Request::ListRooms, Shape::Rooms)),
+        ("/v1/messages", Method::Get) => history(request),
+        ("/v1/messages", Method::Post) => send(request),
+        ("/v1/messages/ack", Method::Post) => ack(request),
+        ("/v1/inbox", Method::Get) => inbox(request),
+        ("/v1/sessions" | "/v1/rooms" | "/v1/inbox", _) => return wrong_method("GET"),
+        ("/v1/messages", _) => return wrong_method("GET, POST"),
+        ("/v1/messages/ack", _) => return wrong_method("POST"),
+        (other, _) => Err(RequestError::not_found(format!("there is nothing at {other}"))),
+    };
+    match answer {
+        Ok((request, shape)) => Action::Ask(request, AnyShape::V1(shape)),
+        Err(error) => Action::Respond(json_error(&error)),
+    }
+}
+
+/// `action`, if the request is a GET.
+pub(super) fn get(request: &gate::Request, action: Action) -> Action {
+    if request.method == Method::Get { action } else { wrong_method("GET") }
+}
+
+fn wrong_method(allowed: &str) -> Action {
+    let error = RequestError::new(ErrorKind::MethodNotAllowed, format!("this path takes {allowed}"));
+    let mut response = json_error(&error);
+    response.headers.push(("Allow", allowed.to_owned()));
+    Action::Respond(response)
+}
+
+type Asked = Result<(Request, Shape), RequestError>;
+
+fn history(request: &gate::Request) -> Asked {
+    let query = Query::parse(request.query.as_deref())?;
+    let text = |name| query.get(name).map(str::to_owned);
+    let query = HistoryQuery {
+        session: text("session"),
+        room: text("room"),
+        before: query.number("before")?,
+        since: query.number("since")?,
+        limit: query.number("limit")?,
+    };
+    Ok((Request::History(query), Shape::History))
+}
+
+fn inbox(request: &gate::Request) -> Asked {
+    let query = Query::parse(request.query.as_deref())?;
+    let caller = caller(query.get("session"), query.get("human"))?;
+    let limit = query.number("limit")?;
+    let filter = MessageFilter { inbox: true, unread: true, oldest_first: true, limit, ..MessageFilter::default() };
+    Ok((Request::ReadMessages { caller, filter }, Shape::Inbox))
+}
+
+fn send(request: &gate::Request) -> Asked {
+    let body: SendBody = json_body(request)?;
+    let caller = caller(body.as_session.as_deref(), body.human.as_deref())?;
+    Ok((Request::Send { caller, to: body.to, body: body.body }, Shape::Sent))
+}
+
+fn ack(request: &gate::Request) -> Asked {
+    let body: AckBody = json_body(request)?;
+    let caller = caller(body.as_session.as_deref(), body.human.as_deref())?;
+    let messages = body.message_ids.into_iter().map(MessageId::from).collect();
+    Ok((Request::AckMessages { caller, messages }, Shape::Acked))
+}
+
+fn caller(session: Option<&str>, human: Option<&str>) -> Result<Caller, RequestError> {
+    match (session, human) {
+        (Some(session), None) => Ok(Caller::session(session)),
+        (None, Some(human)) => Ok(Caller::human(human)),
+        (Some(_), Some(_)) => Err(RequestError::invalid("say either which session or which human you are, not both")),
+        (None, None) => Err(RequestError::new(
+            ErrorKind::UnknownCaller,
+            "say who you are: a session (asSession, or session= in a query) or a human (human)",
+        )),
+    }
+}
+
+/// The body, which must say that it is JSON: a web page can send any other type without asking first.
+fn json_body<'a, T: Deserialize<'a>>(request: &'a gate::Request) -> Result<T, RequestError> {
+    let content_type = request.content_type.as_deref().unwrap_or_default();
+    let media = content_type.split(';').next().unwrap_or_default().trim();
+    if !media.eq_ignore_ascii_case("application/json") {
+        return Err(RequestError::new(ErrorKind::MediaType, "send the body with 'Content-Type: application/json'"));
+    }
+    serde_json::from_slice(&request.body).map_err(|error| RequestError::invalid(format!("the body: {error}")))
+}
+
+pub(super) fn response(shape: Shape, reply: &Reply) -> Response {
+    match (shape, reply) {
+        (Shape::Sessions, Reply::Sessions(sessions)) => {
+            json_response(200, &json!({ "sessions": sessions.iter().map(session_value).collect::<Vec<_>>() }))
+        }
+        (Shape::Rooms, Reply::Rooms(rooms)) => {
+            json_response(200, &json!({ "rooms": rooms.iter().map(room_value).collect::<Vec<_>>() }))
+        }
+        (Shape::History, Reply::History(page)) => {
+            let mut value = json!({ "messages": page.messages.iter().map(entry_value).collect::<Vec<_>>() });
+            if let Some(before) = page.before {
+                value["before"] = before.into();
+            }
+            json_response(200, &value)
+        }
+        (Shape::Inbox, Reply::Messages { messages, total }) => {
+            let messages: Vec<Value> = messages.iter().map(view_value).collect();
+            json_response(200, &json!({ "messages": messages, "waiting": total }))
+        }
+        (Shape::Sent, Reply::Sent(sent)) => json_response(201, &sent_value(sent)),
+        (Shape::Sent, Reply::Broadcast(sent)) => json_response(201, &broadcast_value(sent)),
+        (Shape::Acked, Reply::Acked { newly, already, unknown }) => {
+            json_response(200, &json!({ "newlyAcked": newly, "alreadyAcked": already, "unknown": unknown }))
+        }
+        // A reply of another shape than was asked for would be a bug of the roster.
+        _ => json_error(&RequestError::new(ErrorKind::Unavailable, "the daemon gave an unexpected answer")),
+    }
+}
+
+fn row_value(text: &str) -> Value {
+    // Our own serialization; it parses.
+    serde_json::from_str(text).unwrap_or(Value::Null)
+}
+
+fn session_value(view: &SessionView) -> Value {
+    let mut value = row_value(view.session.text(row_json::session_text));
+    let state = match (view.connected, &view.session.row.client_id) {
+        (true, _) => "connected",
+        (false, Some(_)) => "reconnecting",
+        (false, None) => "hooks",
+    };
+    value["state"] = state.into();
+    value["unread"] = view.unread.into();
+    value["rooms"] = view.rooms.iter().map(|room| room.as_str()).collect();
+    value
+}
+
+fn room_value(view: &RoomView) -> Value {
+    let mut value = row_value(view.room.text(row_json::room_text));
+    let member = |(member, nickname): &(_, std::sync::Arc<str>)| {
+        let member: &std::sync::Arc<crate::model::Stored<crate::model::RoomMember>> = member;
+        let row = &member.row;
+        json!({ "sessionId": row.session_id.as_str(), "nickname": &**nickname, "joinedAt": row.joined_at })
+    };
+    value["members"] = view.members.iter().map(member).collect();
+    value
+}
+
+fn message_value(message: &Message) -> Value {
+    row_value(&row_json::message_text(message))
+}
+
+fn view_value(view: &MessageView) -> Value {
+    message_value(&view.message.row)
+}
+
+fn entry_value(entry: &HistoryEntry) -> Value {
+    let mut value = message_value(&entry.message.row);
+    value["readBy"] = entry.read_by.into();
+    value["waitingFor"] = entry.waiting_for.into();
+    value
+}
+
+fn sent_value(sent: &Sent) -> Value {
+    let message = &sent.message.row;
+    let id = match &message.to {
+        Recipient::Session(session) => session.as_str(),
+        Recipient::Room(room) => room.as_str(),
+    };
+    json!({
+        "messageId": message.id.as_str(),
+        "sentAt": message.sent_at,
+        "to": id,
+        "toNick": &*message.to_nick,
+        "recipients": [{ "sessionId": id, "nickname": &*message.to_nick, "live": sent.live.is_some() }],
+    })
+}
+
+fn broadcast_value(sent: &BroadcastSent) -> Value {
+    let message = &sent.message.row;
+    let room = match &message.to {
+        Recipient::Room(room) => room.as_str(),
+        Recipient::Session(session) => session.as_str(),
+    };
+    let recipient = |(session, nickname, live): &(crate::ids::SessionId, std::sync::Arc<str>, Option<_>)| {
+        json!({ "sessionId": session.as_str(), "nickname": &**nickname, "live": live.is_some() })
+    };
+    json!({
+        "messageId": message.id.as_str(),
+        "sentAt": message.sent_at,
+        "to": format!("@{room}"),
+        "toNick": &*message.to_nick,
+        "recipients": sent.recipients.iter().map(recipient).collect::<Vec<_>>(),
+    })
+}
+
+/// The daemon's name and version: the probe of whether it lives.
+pub(super) fn version(about: &About) -> Value {
+    json!({ "name": "marshal", "version": env!("CARGO_PKG_VERSION"), "pid": about.pid })
+}
+
+/// The state of the log in a word, or in a sentence.
+pub(super) fn health(report: &Report) -> String {
+    report.refused.as_ref().map_or_else(|| "ok".to_owned(), |reason| format!("storage_full: {reason}"))
+}
+
+/// Everything about the daemon that its user may want to know.
+pub(super) fn status(report: &Report, about: &About) -> Value {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": about.pid,
+        "uptimeMs": report.now.mono_ms,
+        "stateDir": about.state_dir,
+        "hooks": about.hooks,
+        "websocket": about.websocket,
+        "socket": about.socket,
+        "health": health(report),
+        "sessions": report.counts.sessions,
+        "clients": report.counts.clients,
+        "rooms": report.counts.rooms,
+        "messages": report.counts.messages,
+        "logBytes": report.log_bytes,
+        "malformedLines": report.malformed_lines,
+    })
+}

@@ -1,0 +1,301 @@
+//! What WebSocket clients say, as commands for the store: marshal 0.9's frames, taken tolerantly. Garbage is noted and
+//! never closes the connection; a command that makes no sense gets a command-error.
+
+use super::{Client, answer, disconnect};
+use crate::error::RequestError;
+use crate::ids::{MessageId, SessionId};
+use crate::limits::WS_COMMANDS_IN_FLIGHT_MAX;
+use crate::model::ItemType;
+use crate::roster::{Caller, MessageFilter, Request, SessionChange};
+use crate::row_json::{Text, parse_session};
+use crate::store::{Command, Frame, View};
+use crossbeam_channel::{Receiver, SendError, Sender, bounded};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    event: Text<'a>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct QueryFrame {
+    query: Tx,
+    query_item_type: String,
+}
+
+#[derive(Deserialize)]
+struct Tx {
+    tx: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EventFrame<'a> {
+    #[serde(borrow)]
+    item: &'a RawValue,
+    change_type: String,
+    item_type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CommandFrame<'a> {
+    #[serde(borrow)]
+    command: &'a RawValue,
+    command_id: String,
+}
+
+/// The members of all commands together. Which of them a command needs is checked when it is made.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CommandBody {
+    as_session: Option<String>,
+    to_session_id: Option<String>,
+    to_room_id: Option<String>,
+    body: Option<String>,
+    name: Option<String>,
+    description: Option<String>,
+    room: Option<String>,
+    from: Option<String>,
+    to_session: Option<String>,
+    #[serde(default)]
+    inbox: Option<bool>,
+    #[serde(default)]
+    sent: Option<bool>,
+    #[serde(default)]
+    unread: Option<bool>,
+    since: Option<i64>,
+    limit: Option<u64>,
+    message_ids: Option<Vec<String>>,
+    id: Option<String>,
+    current_task: Option<String>,
+    last_activity_at: Option<i64>,
+    last_tool: Option<String>,
+    last_tool_at: Option<i64>,
+    git_branch: Option<String>,
+    session_name: Option<String>,
+    activity: Option<String>,
+    channels_enabled: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct MaybeTx {
+    tx: Option<String>,
+}
+
+/// The store is gone.
+pub(super) type StoreGone = SendError<Command>;
+
+/// Turns one client's frames into commands.
+pub(super) struct Frames {
+    client: Client,
+    store: Sender<Command>,
+    /// One token for each command under way: the reader waits for the answers of a client that is too fast.
+    started: Sender<()>,
+    finished: Receiver<()>,
+}
+
+impl Frames {
+    pub(super) fn new(client: Client, store: Sender<Command>) -> Self {
+        let (started, finished) = bounded(WS_COMMANDS_IN_FLIGHT_MAX);
+        Self { client, store, started, finished }
+    }
+
+    /// Handles one text frame.
+    pub(super) fn handle(&mut self, text: &str) -> Result<(), StoreGone> {
+        let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(text) else {
+            return self.ignore("a frame that is no event");
+        };
+        let data = envelope.data.get();
+        match &*envelope.event.0 {
+            "ws:m:ping" => {
+                self.client.send(Frame::Text(text.to_owned()));
+                Ok(())
+            }
+            "ws:m:command" => self.command(data),
+            "ws:m:event" => self.event(data),
+            "ws:m:event-batch" => self.event_batch(data),
+            "ws:m:query" => self.query(data),
+            "ws:m:query-cancel" => match serde_json::from_str::<Tx>(data) {
+                Ok(Tx { tx }) => self.store.send(Command::CancelQuery { client: self.client.id.clone(), tx }),
+                Err(_) => self.ignore("a query-cancel without tx"),
+            },
+            _ => self.ignore("an event of an unknown kind"),
+        }
+    }
+
+    fn ignore(&self, what: &str) -> Result<(), StoreGone> {
+        log::debug!("client {}: ignored {what}", self.client.id);
+        Ok(())
+    }
+
+    fn query(&self, data: &str) -> Result<(), StoreGone> {
+        let Ok(frame) = serde_json::from_str::<QueryFrame>(data) else {
+            return self.ignore("a query without tx or item type");
+        };
+        // As in 0.9, a query of any name selects by item type.
+        let view = match (ItemType::parse(&frame.query_item_type), &*frame.query_item_type) {
+            (Some(item_type), _) => View::Items(item_type),
+            (None, "SessionNickname") => View::Nicknames,
+            (None, _) => View::Nothing,
+        };
+        self.store.send(Command::Query { client: self.client.id.clone(), tx: frame.query.tx, view })
+    }
+
+    fn event(&self, data: &str) -> Result<(), StoreGone> {
+        let Ok(frame) = serde_json::from_str::<EventFrame<'_>>(data) else {
+            return self.ignore("an event without item, changeType or itemType");
+        };
+        let client = self.client.id.clone();
+        let request = match (&*frame.item_type, &*frame.change_type, parse_session(frame.item.get())) {
+            ("Session", "SET", Ok(session)) => Request::PublishSession { client, session: Box::new(session) },
+            ("Session", "DEL", Ok(session)) => Request::WithdrawSession { client, session: session.id },
+            ("Session", _, Err(error)) => {
+                log::warn!("client {client}: ignored a Session that cannot be read: {error}");
+                return Ok(());
+            }
+            // Rooms, memberships and messages come about by commands, which check who may do what.
+            _ => return self.ignore("an event that is no Session"),
+        };
+        self.store.send(Command::Request { request, reply_to: None })
+    }
+
+    fn event_batch(&self, data: &str) -> Result<(), StoreGone> {
+        #[derive(Deserialize)]
+        struct Batch<'a> {
+            #[serde(borrow)]
+            events: Vec<&'a RawValue>,
+        }
+        let events: Vec<&RawValue> = serde_json::from_str::<Vec<&RawValue>>(data)
+            .or_else(|_| serde_json::from_str::<Batch<'_>>(data).map(|batch| batch.events))
+            .unwrap_or_default();
+        if events.is_empty() {
+            return self.ignore("an empty batch of events");
+        }
+        events.into_iter().try_for_each(|event| self.event(event.get()))
+    }
+
+    fn command(&mut self, data: &str) -> Result<(), StoreGone> {
+        let Ok(frame) = serde_json::from_str::<CommandFrame<'_>>(data) else {
+            return self.ignore("a command without command or commandId");
+        };
+        let tx = serde_json::from_str::<MaybeTx>(frame.command.get()).ok().and_then(|body| body.tx).unwrap_or_default();
+        match self.request(&frame.command_id, frame.command.get()) {
+            Ok(request) => self.submit(request, tx, frame.command_id),
+            Err(error) => {
+                self.client.send(Frame::Text(answer::command_error(&tx, &frame.command_id, &error)));
+                Ok(())
+            }
+        }
+    }
+
+    fn submit(&self, request: Request, tx: String, command_id: String) -> Result<(), StoreGone> {
+        // Full: as many commands of this client are under way as may be. The store answers each, so this ends.
+        if self.started.send(()).is_err() {
+            return Ok(());
+        }
+        let (client, finished) = (self.client.clone(), self.finished.clone());
+        let reply_to = Box::new(move |result| {
+            let _ = finished.try_recv();
+            if client.outbox.try_send(Box::new(Frame::Answer { tx, command_id, result: Box::new(result) })).is_err() {
+                disconnect(&client.stream);
+            }
+        });
+        self.store.send(Command::Request { request, reply_to: Some(reply_to) })
+    }
+
+    fn request(&self, command_id: &str, body: &str) -> Result<Request, RequestError> {
+        let known = is_known(command_id);
+        if !known {
+            return Err(RequestError::not_found(format!("Command handler not found: {command_id}")));
+        }
+        let body: CommandBody =
+            serde_json::from_str(body).map_err(|error| RequestError::invalid(format!("{command_id}: {error}")))?;
+        let caller = Caller {
+            as_session: body.as_session.as_deref().map(SessionId::from),
+            client: Some(self.client.id.clone()),
+            human: None,
+        };
+        let need = |value: Option<String>, name: &str| {
+            value.ok_or_else(|| RequestError::invalid(format!("{command_id}: missing field `{name}`")))
+        };
+        Ok(match command_id {
+            "SendMessage" => {
+                Request::Send { caller, to: need(body.to_session_id, "toSessionId")?, body: need(body.body, "body")? }
+            }
+            "BroadcastMessage" => {
+                Request::Broadcast { caller, room: need(body.to_room_id, "toRoomId")?, body: need(body.body, "body")? }
+            }
+            "JoinRoom" => {
+                Request::JoinRoom { caller, name: need(body.name, "name")?, description: body.description }
+            }
+            "LeaveRoom" => Request::LeaveRoom { caller, room: need(body.room, "room")? },
+            "AckMessages" => {
+                let ids = body.message_ids.unwrap_or_default();
+                Request::AckMessages { caller, messages: ids.into_iter().map(MessageId::from).collect() }
+            }
+            "ReadMessages" => Request::ReadMessages { caller, filter: filter(body) },
+            _ => {
+                let session = SessionId::from(need(body.id.clone(), "id")?);
+                Request::UpdateSession { session, change: session_change(command_id, body)? }
+            }
+        })
+    }
+}
+
+fn is_known(command_id: &str) -> bool {
+    const COMMANDS: [&str; 14] = [
+        "SendMessage",
+        "BroadcastMessage",
+        "JoinRoom",
+        "LeaveRoom",
+        "ReadMessages",
+        "AckMessages",
+        "SetSessionCurrentTask",
+        "SetSessionLastActivityAt",
+        "SetSessionLastTool",
+        "SetSessionLastToolAt",
+        "SetSessionGitBranch",
+        "SetSessionSessionName",
+        "SetSessionActivity",
+        "SetSessionChannelsEnabled",
+    ];
+    COMMANDS.contains(&command_id)
+}
+
+fn filter(body: CommandBody) -> MessageFilter {
+    MessageFilter {
+        room: body.room,
+        from: body.from.map(SessionId::from),
+        to_session: body.to_session.map(SessionId::from),
+        inbox: body.inbox.unwrap_or(false),
+        sent: body.sent.unwrap_or(false),
+        unread: body.unread.unwrap_or(false),
+        since: body.since,
+        limit: body.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+    }
+}
+
+/// The setters of the shims: absent or null clears the field.
+fn session_change(command_id: &str, body: CommandBody) -> Result<SessionChange, RequestError> {
+    Ok(match command_id {
+        "SetSessionCurrentTask" => SessionChange::CurrentTask(body.current_task),
+        "SetSessionLastActivityAt" => {
+            let at = body.last_activity_at;
+            let missing = || RequestError::invalid(format!("{command_id}: missing field `lastActivityAt`"));
+            SessionChange::LastActivityAt(at.ok_or_else(missing)?)
+        }
+        "SetSessionLastTool" => SessionChange::LastTool(body.last_tool),
+        "SetSessionLastToolAt" => SessionChange::LastToolAt(body.last_tool_at),
+        "SetSessionGitBranch" => SessionChange::GitBranch(body.git_branch),
+        "SetSessionSessionName" => SessionChange::SessionName(body.session_name),
+        "SetSessionActivity" => SessionChange::Activity(body.activity),
+        "SetSessionChannelsEnabled" => SessionChange::ChannelsEnabled(body.channels_enabled),
+        other => return Err(RequestError::not_found(format!("Command handler not found: {other}"))),
+    })
+}

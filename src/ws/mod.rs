@@ -1,0 +1,141 @@
+//! WebSocket clients: a thread that reads and a thread that writes for each, and one that starts and joins them. They
+//! turn frames into commands for the store and the store's frames into JSON; they must not know the roster's rules.
+
+mod answer;
+mod frames;
+mod reader;
+mod writer;
+
+use crate::gate::{Stream, Upgrade};
+use crate::ids::{ClientId, IdSource, SystemIds};
+use crate::limits::{WS_CLIENTS_MAX, WS_OUTBOX_FRAMES_MAX, WS_SILENCE_MAX, WS_STACK_BYTES, WS_WRITE_TIMEOUT};
+use crate::store::{Command, Frame, Outbox};
+use crate::thread::{self, Exit};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// What the two threads of a client, and the store's answers to it, have in common.
+#[derive(Clone)]
+struct Client {
+    id: ClientId,
+    stream: Arc<Stream>,
+    outbox: Sender<Box<Frame>>,
+}
+
+impl Client {
+    /// Puts a frame into the outbox. A client that does not drain it is disconnected.
+    fn send(&self, frame: Frame) {
+        if self.outbox.try_send(Box::new(frame)).is_err() {
+            disconnect(&self.stream);
+        }
+    }
+}
+
+/// Closes a client's socket without waiting, which ends both of its threads.
+fn disconnect(stream: &Stream) {
+    // A socket that is closed already cannot be closed again, which is what was wanted.
+    let _ = stream.shutdown(Shutdown::Both);
+}
+
+/// Starts the thread that starts the others. It ends when the gate is gone and all clients are.
+///
+/// # Errors
+/// The operating system's reason for which no thread could be had.
+pub fn start(upgrades: Receiver<Upgrade>, store: Sender<Command>, exits: &Sender<Exit>) -> io::Result<JoinHandle<()>> {
+    let exits_of_clients = exits.clone();
+    thread::spawn("ws-door", None, exits, move || run(&upgrades, &store, &exits_of_clients))
+}
+
+fn run(upgrades: &Receiver<Upgrade>, store: &Sender<Command>, exits: &Sender<Exit>) {
+    let mut ids = SystemIds::new();
+    // Each client reports its end once, and there is room for all of them.
+    let (ended, ends) = bounded::<ClientId>(WS_CLIENTS_MAX);
+    let mut clients: BTreeMap<ClientId, JoinHandle<()>> = BTreeMap::new();
+    let mut upgrades = upgrades.clone();
+    let mut open = true;
+    while open || !clients.is_empty() {
+        select! {
+            recv(upgrades) -> upgrade => match upgrade {
+                Ok(upgrade) if clients.len() < WS_CLIENTS_MAX => {
+                    let id = ClientId::from(ids.new_id());
+                    match admit(upgrade, &id, store, &ended, exits) {
+                        Ok(thread) => drop(clients.insert(id, thread)),
+                        Err(error) => log::error!("cannot serve a WebSocket client: {error}"),
+                    }
+                }
+                Ok(upgrade) => {
+                    log::warn!("refused a WebSocket client: {WS_CLIENTS_MAX} are connected");
+                    disconnect(&upgrade.stream);
+                }
+                Err(_) => {
+                    open = false;
+                    upgrades = never();
+                }
+            },
+            recv(ends) -> id => if let Ok(thread) = id.map_err(drop).and_then(|id| clients.remove(&id).ok_or(())) {
+                // The notice is the last thing that it does; a panic has been reported already.
+                let _ = thread.join();
+            },
+        }
+    }
+}
+
+fn admit(
+    upgrade: Upgrade,
+    id: &ClientId,
+    store: &Sender<Command>,
+    ended: &Sender<ClientId>,
+    exits: &Sender<Exit>,
+) -> io::Result<JoinHandle<()>> {
+    let Upgrade { stream, leftover, peer, .. } = upgrade;
+    stream.set_read_timeout(Some(WS_SILENCE_MAX))?;
+    stream.set_write_timeout(Some(WS_WRITE_TIMEOUT))?;
+    let (outbox, frames) = bounded(WS_OUTBOX_FRAMES_MAX);
+    let client = Client { id: id.clone(), stream: Arc::new(stream), outbox };
+    log::debug!("client {id} connected from {peer}");
+    let (store, ended, client_exits) = (store.clone(), ended.clone(), exits.clone());
+    thread::spawn("ws-reader", Some(WS_STACK_BYTES), exits, move || {
+        let id = client.id.clone();
+        if let Err(error) = serve(client, leftover, frames, &store, &client_exits) {
+            log::error!("cannot serve client {id}: {error}");
+        }
+        log::debug!("client {id} is gone");
+        // The door takes these notices out as long as it lives.
+        let _ = ended.send(id);
+    })
+}
+
+/// A client's life, on its reader thread, which starts and joins the writer.
+fn serve(
+    client: Client,
+    leftover: Vec<u8>,
+    frames: Receiver<Box<Frame>>,
+    store: &Sender<Command>,
+    exits: &Sender<Exit>,
+) -> io::Result<()> {
+    let Client { id, stream, outbox } = client.clone();
+    let writer = {
+        let (stream, store) = (stream.clone(), store.clone());
+        thread::spawn("ws-writer", Some(WS_STACK_BYTES), exits, move || writer::run(&stream, &frames, &store))?
+    };
+    let kick = stream.clone();
+    let way = Outbox::new(outbox.clone(), Box::new(move || disconnect(&kick)));
+    // Waiting for room in the store's queue holds up nobody but this client; a store that is gone needs no client.
+    let connected = store.send(Command::Connect { client: id.clone(), outbox: way });
+    if connected.is_ok() {
+        reader::run(&client, leftover, store);
+        let _ = store.send(Command::Disconnect { client: id });
+    }
+    if outbox.try_send(Box::new(Frame::End)).is_err() {
+        // The writer is stuck behind a peer that does not read: nothing in its queue will be read either.
+        disconnect(&stream);
+    }
+    drop((client, outbox));
+    let _ = writer.join();
+    disconnect(&stream);
+    Ok(())
+}
