@@ -12,3 +12,5 @@ pub mod model;
 pub mod row_json;
 
 pub mod roster;
+
+pub mod gate;
