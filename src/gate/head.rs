@@ -132,12 +132,14 @@ pub(super) fn admit(bytes: &[u8], door: DoorFacts) -> Result<Head, Refusal> {
     Ok(Head { method, path: path.to_owned(), query, headers: headers.0, purpose })
 }
 
-/// Whether the request line ends like `HTTP/2.0`: a version that we do not serve, and not mere garbage.
+/// Whether the request line is well-formed but for a version that we do not serve, and not mere garbage.
 fn names_a_version(bytes: &[u8]) -> bool {
     let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let last = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-    matches!(last, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-        if major.is_ascii_digit() && minor.is_ascii_digit())
+    let mut parts = line.split(|byte| *byte == b' ');
+    let version = parts.nth(2).unwrap_or_default();
+    parts.next().is_none()
+        && matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
 /// Header values that are not text cannot be compared safely with anything, so they are refused.
