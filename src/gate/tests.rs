@@ -5,6 +5,7 @@ use super::*;
 use crate::thread::Exit;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Instant;
 
@@ -417,21 +418,25 @@ fn without_descriptors_the_gate_waits_and_recovers() {
         return;
     }
     let gate = running(|_| {});
-    let low =
-        rustix::process::Rlimit { current: Some(24), ..rustix::process::getrlimit(rustix::process::Resource::Nofile) };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, low).unwrap();
-    // Each accepted connection needs two descriptors here, ours and the gate's.
-    let mut idle: Vec<TcpStream> = std::iter::from_fn(|| TcpStream::connect(gate.tcp).ok()).take(24).collect();
-    assert!(idle.len() < 24, "the limit was reached");
-    // Our end of one is gone, which makes room for a caller; its other end must make room by itself.
-    let mut caller = idle.pop().unwrap();
+    let (mut oldest, _younger) = (gate.connect(), gate.connect());
+    gate.serve_one(); // By now both are accepted.
+    let caller = {
+        use rustix::net::{AddressFamily, SocketType, socket};
+        socket(AddressFamily::INET, SocketType::STREAM, None).unwrap()
+    };
+    // With the lowest free number as the limit there is not one descriptor left.
+    let lowest_free = caller.try_clone().unwrap().as_raw_fd();
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = u64::try_from(lowest_free).ok();
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+    rustix::net::connect(&caller, &gate.tcp).unwrap();
+    let mut caller = TcpStream::from(caller);
     caller.set_read_timeout(Some(PATIENCE)).unwrap();
     caller.write_all(GOOD.as_bytes()).unwrap();
     let Exchange { request, caller: waiting } = gate.next();
-    assert!(request.counts.accept_pauses > 0 && request.counts.evicted > 0, "{:?}", request.counts);
+    assert_eq!((request.counts.accept_pauses, request.counts.evicted, request.counts.open), (1, 1, 1));
+    assert_eq!(oldest.read(&mut [0]).unwrap(), 0);
     waiting.answer(b"answer".to_vec(), None);
     assert_eq!(rest(caller), "answer");
-    drop(idle);
-    gate.serve_one();
     gate.stop();
 }
