@@ -25,6 +25,18 @@ pub const DESCRIPTORS_WANTED: u64 = 8192;
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes read and thrown away after an early refusal, so that the caller can still read the answer.
 pub const DRAIN_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes that the gate reads from a connection in one call.
+pub const GATE_READ_BYTES: usize = 16 * 1024;
+/// Connections accepted at one door before the gate looks at the others again.
+pub const ACCEPTS_PER_TURN_MAX: usize = 64;
+/// Readiness events that the gate takes from the system in one turn.
+pub const GATE_EVENTS_PER_TURN_MAX: usize = 256;
+/// Time between two looks, while stopping, whether the workers still hold connections.
+pub const STOP_LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Time between two lines about refused requests in the daemon's own log.
+pub const REFUSAL_LOG_EVERY: Duration = Duration::from_secs(1);
+/// Characters of method and path in such a line.
+pub const LOGGED_LINE_CHARACTERS_MAX: usize = 200;
 
 // ---- queues between threads ----
 
@@ -147,6 +159,7 @@ pub const SLOW_TURN: Duration = Duration::from_millis(100);
 pub const CLIENT_DEADLINE: Duration = Duration::from_secs(10);
 
 const _: () = assert!(HEAD_BYTES_MAX < BODY_BYTES_MAX);
+const _: () = assert!(STOP_LOOK_EVERY.as_millis() < STOP_DEADLINE.as_millis());
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < BODY_BYTES_MAX / 2, "an escaped body must fit a request");
 const _: () = assert!(BODY_BYTES_MAX < WS_MESSAGE_BYTES_MAX);
 const _: () = assert!(WS_MESSAGE_BYTES_MAX < LOG_LINE_BYTES_MAX, "what came in must be readable from the log");

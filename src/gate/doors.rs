@@ -1,0 +1,84 @@
+//! A listening socket while the gate owns it, and how its accept can fail. It must not decide what to do about a
+//! failure, only which kind it is.
+
+use super::head::DoorFacts;
+use super::stream::Socket;
+use super::{Door, Listener};
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
+use std::io;
+
+enum Listening {
+    Tcp(mio::net::TcpListener),
+    Unix(mio::net::UnixListener),
+}
+
+/// A door that callers come through.
+pub(super) struct OpenDoor {
+    listening: Listening,
+    pub(super) facts: DoorFacts,
+    /// Somebody may be waiting. The poll tells this once; it holds until an accept finds nobody.
+    pub(super) is_ready: bool,
+}
+
+/// What one accept brought.
+pub(super) enum Accepted {
+    Connection(Socket),
+    /// This caller is gone again; others may be waiting.
+    TryAgain,
+    /// Nobody is waiting.
+    Nobody,
+    /// It will not work for a while: no descriptor, no memory.
+    Failed(io::Error),
+}
+
+impl OpenDoor {
+    /// Makes a bound listener ready for the poll.
+    pub(super) fn new(door: Door, registry: &Registry, token: Token) -> io::Result<Self> {
+        let (mut listening, bound) = match door.listener {
+            Listener::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                let bound = listener.local_addr()?;
+                (Listening::Tcp(mio::net::TcpListener::from_std(listener)), Some(bound))
+            }
+            Listener::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                (Listening::Unix(mio::net::UnixListener::from_std(listener)), None)
+            }
+        };
+        match &mut listening {
+            Listening::Tcp(listener) => listener.register(registry, token, Interest::READABLE)?,
+            Listening::Unix(listener) => listener.register(registry, token, Interest::READABLE)?,
+        }
+        Ok(Self { listening, facts: DoorFacts { kind: door.kind, bound }, is_ready: true })
+    }
+
+    /// Takes one caller, if there is one.
+    pub(super) fn accept(&mut self) -> Accepted {
+        if !self.is_ready {
+            return Accepted::Nobody;
+        }
+        let result = match &self.listening {
+            Listening::Tcp(listener) => listener.accept().map(|(stream, _)| {
+                // Answers are written whole; there is nothing to wait for. If it fails, the answer is only later.
+                let _ = stream.set_nodelay(true);
+                Socket::Tcp(stream)
+            }),
+            Listening::Unix(listener) => listener.accept().map(|(stream, _)| Socket::Unix(stream)),
+        };
+        match result {
+            Ok(socket) => Accepted::Connection(socket),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => {
+                    self.is_ready = false;
+                    Accepted::Nobody
+                }
+                io::ErrorKind::Interrupted
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::PermissionDenied => Accepted::TryAgain,
+                _ => Accepted::Failed(error),
+            },
+        }
+    }
+}

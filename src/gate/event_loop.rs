@@ -1,0 +1,435 @@
+//! The gate's thread: waits for sockets, deadlines, returned answers and the wish to stop, and does what follows. It
+//! must never wait for anything but its poll, and never send on a queue that could block it.
+
+use super::connection::{After, Answering, Progress, Reading, Step};
+use super::doors::{Accepted, OpenDoor};
+use super::head::Head;
+use super::refusal_log::RefusalLog;
+use super::respond::{self, Line, Reason, Refusal};
+use super::stream::Socket;
+use super::{Caller, Counts, Exchange, Request, Returned, Settings, Upgrade};
+use crate::error::exit_code;
+use crate::limits;
+use crate::thread::Exit;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use mio::{Events, Poll, Token, Waker};
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The waker's token; doors and connections count up from zero.
+pub(super) const WAKE: Token = Token(usize::MAX);
+
+const OVERLOADED: Refusal = Refusal {
+    header: Some(("Retry-After", "1")),
+    ..Refusal::new(Reason::Overload, 503, "unavailable", "The daemon is overloaded or stopping; try again.")
+};
+const TOO_SLOW: Refusal = Refusal::new(Reason::Timeout, 408, "request_timeout", "The request did not arrive in time.");
+
+/// The channels that the gate did not make itself.
+pub(super) struct Ports {
+    pub(super) requests: Sender<Exchange>,
+    pub(super) upgrades: Sender<Upgrade>,
+    pub(super) stop_asked: Receiver<()>,
+    pub(super) exits: Sender<Exit>,
+}
+
+/// The queues that the gate feeds. Gone while it stops, so that those at their other ends can end too.
+struct Onward {
+    requests: Sender<Exchange>,
+    upgrades: Sender<Upgrade>,
+    /// Each caller's way back.
+    returns: Sender<Returned>,
+}
+
+/// What a connection is doing.
+enum State {
+    Reading(Reading),
+    Answering(Answering),
+}
+
+struct Connection {
+    place: Place,
+    state: State,
+}
+
+/// A connection without what it is doing.
+struct Place {
+    socket: Socket,
+    /// Index of its door; of no meaning once it is answering.
+    door: usize,
+    deadline: Instant,
+    /// Whether the poll knows the socket; most requests are there at once and never need it.
+    registered: bool,
+}
+
+/// Everything that the gate owns.
+pub(super) struct EventLoop {
+    poll: Poll,
+    waker: Arc<Waker>,
+    doors: Vec<OpenDoor>,
+    connections_max: usize,
+    request_deadline: Duration,
+    answer_deadline: Duration,
+    connections: HashMap<usize, Connection>,
+    /// Tokens of connections still reading; as tokens count up, the first is the oldest.
+    reading: BTreeSet<usize>,
+    deadlines: BTreeSet<(Instant, usize)>,
+    next_token: usize,
+    onward: Option<Onward>,
+    returned: Receiver<Returned>,
+    stop_asked: Receiver<()>,
+    exits: Sender<Exit>,
+    /// While there are no descriptors: when to try again.
+    accept_again: Option<Instant>,
+    /// While stopping: when to end in any case.
+    stop_at: Option<Instant>,
+    /// No worker holds a caller any more; seen only while stopping.
+    callers_gone: bool,
+    counts: Counts,
+    log: RefusalLog,
+    scratch: Vec<u8>,
+}
+
+impl EventLoop {
+    /// Makes the doors ready.
+    pub(super) fn new(settings: Settings, poll: Poll, waker: Arc<Waker>, ports: Ports) -> io::Result<Self> {
+        let mut doors = Vec::with_capacity(settings.doors.len());
+        for (index, door) in settings.doors.into_iter().enumerate() {
+            doors.push(OpenDoor::new(door, poll.registry(), Token(index))?);
+        }
+        let (returns, returned) = bounded(limits::RETURN_QUEUE_MAX);
+        Ok(Self {
+            poll,
+            waker,
+            next_token: doors.len(),
+            doors,
+            connections_max: settings.connections_max.max(1),
+            request_deadline: settings.request_deadline,
+            answer_deadline: settings.answer_deadline,
+            connections: HashMap::new(),
+            reading: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            onward: Some(Onward { requests: ports.requests, upgrades: ports.upgrades, returns }),
+            returned,
+            stop_asked: ports.stop_asked,
+            exits: ports.exits,
+            accept_again: None,
+            stop_at: None,
+            callers_gone: false,
+            counts: Counts::default(),
+            log: RefusalLog::default(),
+            scratch: vec![0; limits::GATE_READ_BYTES],
+        })
+    }
+
+    /// Until somebody asks to stop and everything is finished or out of time.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(limits::GATE_EVENTS_PER_TURN_MAX);
+        while !self.is_finished(Instant::now()) {
+            let timeout = self.timeout(Instant::now());
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    // Full means that the process is stopping already.
+                    let reason = format!("the gate cannot wait for its sockets: {error}");
+                    let _ = self.exits.try_send(Exit::Fatal(reason, exit_code::OS));
+                    return;
+                }
+            }
+            self.turn(&events);
+        }
+    }
+
+    fn turn(&mut self, events: &Events) {
+        for event in events {
+            match event.token() {
+                WAKE => {}
+                Token(index) if index < self.doors.len() => self.doors[index].is_ready = true,
+                // Of a door that was closed, or a connection that is gone: not found, nothing to do.
+                Token(token) => self.drive(token),
+            }
+        }
+        self.take_back();
+        if self.stop_at.is_none() && self.stop_asked.try_recv().is_ok() {
+            self.begin_to_stop();
+        }
+        self.accept();
+        self.expire(Instant::now());
+    }
+
+    /// How long there is nothing to do: for ever when the daemon is idle.
+    fn timeout(&self, now: Instant) -> Option<Duration> {
+        let can_accept = self.accept_again.is_none() && self.doors.iter().any(|door| door.is_ready);
+        if can_accept || !self.returned.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        // A caller that a worker drops or answers by itself wakes nobody.
+        let look = (self.stop_at.is_some() && !self.callers_gone).then(|| now + limits::STOP_LOOK_EVERY);
+        let first = self.deadlines.first().map(|(deadline, _)| *deadline);
+        let next = [self.accept_again, self.stop_at, look, first].into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(now))
+    }
+
+    // ---- connections come and go ----
+
+    /// Holds a connection until its socket is ready or its time is over. One that the poll cannot take is dropped.
+    fn keep(&mut self, token: usize, state: State, mut place: Place) {
+        if !place.registered {
+            if place.socket.register(self.poll.registry(), Token(token)).is_err() {
+                return;
+            }
+            place.registered = true;
+        }
+        self.deadlines.insert((place.deadline, token));
+        if matches!(state, State::Reading(_)) {
+            self.reading.insert(token);
+        }
+        self.connections.insert(token, Connection { place, state });
+    }
+
+    fn take(&mut self, token: usize) -> Option<Connection> {
+        let connection = self.connections.remove(&token)?;
+        self.deadlines.remove(&(connection.place.deadline, token));
+        self.reading.remove(&token);
+        Some(connection)
+    }
+
+    /// Makes room by closing the connection that has been reading for the longest time.
+    fn evict(&mut self) -> bool {
+        let Some(oldest) = self.reading.first().copied() else {
+            return false;
+        };
+        drop(self.take(oldest));
+        self.counts.evicted += 1;
+        self.log.say(Instant::now(), || "closed the oldest unfinished request to make room".to_owned());
+        true
+    }
+
+    fn accept(&mut self) {
+        let now = Instant::now();
+        if self.accept_again.is_some_and(|again| now < again) {
+            return;
+        }
+        self.accept_again = None;
+        for door in 0..self.doors.len() {
+            for _ in 0..limits::ACCEPTS_PER_TURN_MAX {
+                match self.doors[door].accept() {
+                    Accepted::Connection(socket) => self.welcome(socket, door),
+                    Accepted::TryAgain => {}
+                    Accepted::Nobody => break,
+                    Accepted::Failed(error) => return self.pause_accepting(&error),
+                }
+            }
+        }
+    }
+
+    /// Out of descriptors (or something that will not pass by itself either): what is waiting goes on waiting.
+    fn pause_accepting(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        self.accept_again = Some(now + limits::ACCEPT_PAUSE);
+        self.counts.accept_pauses += 1;
+        self.log.say(now, || format!("cannot accept a connection: {error}"));
+        self.evict();
+    }
+
+    fn welcome(&mut self, socket: Socket, door: usize) {
+        self.counts.accepted += 1;
+        if self.connections.len() >= self.connections_max && !self.evict() {
+            self.counts.evicted += 1;
+            self.log.say(Instant::now(), || "closed a new connection: there is no room".to_owned());
+            return;
+        }
+        let token = self.next_token;
+        self.next_token += 1;
+        let deadline = Instant::now() + self.request_deadline;
+        self.read(token, Reading::default(), Place { socket, door, deadline, registered: false });
+    }
+
+    fn drive(&mut self, token: usize) {
+        match self.take(token) {
+            Some(Connection { place, state: State::Reading(reading) }) => self.read(token, reading, place),
+            Some(Connection { place, state: State::Answering(answering) }) => self.answer(token, answering, place),
+            None => {}
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((deadline, token)) = self.deadlines.first().copied() {
+            if deadline > now {
+                return;
+            }
+            let Some(Connection { place, state }) = self.take(token) else {
+                return; // Never: a deadline is there exactly as long as its connection.
+            };
+            match state {
+                State::Reading(reading) if reading.has_begun() => {
+                    self.refuse(token, &TOO_SLOW, &reading.line(), place);
+                }
+                State::Reading(_) => self.counts.refused_timeout += 1,
+                State::Answering(answering) => {
+                    let arrived = answering.is_all_written();
+                    answering.settle(arrived);
+                }
+            }
+        }
+    }
+
+    // ---- a request comes in ----
+
+    fn read(&mut self, token: usize, mut reading: Reading, place: Place) {
+        loop {
+            let step = match place.socket.read(&mut self.scratch) {
+                Ok(0) => return self.counts.abandoned += 1,
+                Ok(count) => reading.feed(&self.scratch[..count], self.doors[place.door].facts),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.keep(token, State::Reading(reading), place);
+                }
+                Err(_) => return self.counts.abandoned += 1,
+            };
+            match step {
+                Step::More => {}
+                // The socket is empty, so it takes these few bytes whole; if it does not, the caller is gone.
+                Step::Continue => match place.socket.write_some(respond::CONTINUE) {
+                    Ok(written) if written == respond::CONTINUE.len() => {}
+                    _ => return self.counts.abandoned += 1,
+                },
+                Step::Request(head, body) => return self.hand_over(token, head, body, place),
+                Step::Upgrade(key, leftover) => return self.upgrade(token, &key, leftover, &reading, place),
+                Step::Refuse(refusal) => return self.refuse(token, &refusal, &reading.line(), place),
+            }
+        }
+    }
+
+    fn hand_over(&mut self, token: usize, head: Head, body: Vec<u8>, mut place: Place) {
+        let line = Line { method: head.method.as_str().to_owned(), path: head.path.clone() };
+        let Some(onward) = &self.onward else {
+            return;
+        };
+        if place.leave(&self.poll).is_err() {
+            return;
+        }
+        self.counts.admitted += 1;
+        self.counts.open = self.connections.len();
+        let (door, deadline) = (place.door, place.deadline);
+        let request = request(head, body, self.doors[door].facts.kind, self.counts);
+        let (returns, waker) = (onward.returns.clone(), Arc::clone(&self.waker));
+        let exchange = Exchange { request, caller: Caller { socket: place.socket, returns, waker } };
+        // The gate must not wait for the workers: if they cannot keep up, callers are told to come back.
+        if let Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) = onward.requests.try_send(exchange) {
+            self.counts.admitted -= 1;
+            let socket = back.caller.socket;
+            self.refuse(token, &OVERLOADED, &line, Place { socket, door, deadline, registered: false });
+        }
+    }
+
+    fn upgrade(&mut self, token: usize, key: &str, leftover: Vec<u8>, reading: &Reading, mut place: Place) {
+        let Some(onward) = &self.onward else {
+            return;
+        };
+        // Nobody else sends on this queue, so what has room now still has it below.
+        if onward.upgrades.is_full() {
+            return self.refuse(token, &OVERLOADED, &reading.line(), place);
+        }
+        let response = respond::switching_protocols(key);
+        let is_written = place.socket.write_some(&response).is_ok_and(|written| written == response.len());
+        if !is_written || place.leave(&self.poll).is_err() {
+            return self.counts.abandoned += 1;
+        }
+        let (peer, door) = (place.socket.peer(), self.doors[place.door].facts.kind);
+        let Ok(stream) = place.socket.into_blocking() else {
+            return self.counts.abandoned += 1;
+        };
+        // Disconnected means that the daemon is stopping: the client sees the end of the connection.
+        if onward.upgrades.try_send(Upgrade { stream, leftover, door, peer }).is_ok() {
+            self.counts.upgraded += 1;
+        }
+    }
+
+    fn refuse(&mut self, token: usize, refusal: &Refusal, line: &Line, place: Place) {
+        let counter = match refusal.reason {
+            Reason::Head => &mut self.counts.refused_head,
+            Reason::Body => &mut self.counts.refused_body,
+            Reason::Host => &mut self.counts.refused_host,
+            Reason::Origin => &mut self.counts.refused_origin,
+            Reason::WebSocket => &mut self.counts.refused_websocket,
+            Reason::Timeout => &mut self.counts.refused_timeout,
+            Reason::Overload => &mut self.counts.refused_overload,
+        };
+        *counter += 1;
+        let now = Instant::now();
+        self.log.say(now, || format!("refused {} with {} {}", line.for_log(), refusal.status, refusal.code));
+        let answering = Answering::new(respond::refusal(refusal, line), 0, After::Drain);
+        self.answer(token, answering, Place { deadline: now + self.answer_deadline, ..place });
+    }
+
+    // ---- an answer goes out ----
+
+    fn answer(&mut self, token: usize, mut answering: Answering, place: Place) {
+        match answering.go_on(&place.socket, &mut self.scratch) {
+            Progress::Wait => self.keep(token, State::Answering(answering), place),
+            Progress::Done => answering.settle(true),
+            Progress::Broken => answering.settle(false),
+        }
+    }
+
+    /// Takes answers back from the workers: at most a queue full, so that callers who come in are not forgotten.
+    fn take_back(&mut self) {
+        for _ in 0..limits::RETURN_QUEUE_MAX {
+            match self.returned.try_recv() {
+                Ok(Returned { socket, bytes, written, settle }) => {
+                    if self.connections.len() >= self.connections_max {
+                        // An answer is worth more than an unfinished request; without one it is held all the same.
+                        self.evict();
+                    }
+                    let after = settle.map_or(After::Close, After::Settle);
+                    let token = self.next_token;
+                    self.next_token += 1;
+                    let deadline = Instant::now() + self.answer_deadline;
+                    let place = Place { socket, door: 0, deadline, registered: false };
+                    self.answer(token, Answering::new(bytes, written, after), place);
+                }
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => return self.callers_gone = true,
+            }
+        }
+    }
+
+    // ---- the end ----
+
+    fn begin_to_stop(&mut self) {
+        self.stop_at = Some(Instant::now() + limits::STOP_DEADLINE);
+        self.doors.clear();
+        self.accept_again = None;
+        self.onward = None;
+        while let Some(token) = self.reading.first().copied() {
+            drop(self.take(token));
+        }
+        // Without workers there is nothing to wait for.
+        self.take_back();
+    }
+
+    /// Answers not finished by then are dropped, which settles them with `false`: better told twice than never.
+    fn is_finished(&self, now: Instant) -> bool {
+        self.stop_at.is_some_and(|end| now >= end || (self.callers_gone && self.connections.is_empty()))
+    }
+}
+
+impl Place {
+    /// Takes the socket from the poll, so that it can go to another thread.
+    fn leave(&mut self, poll: &Poll) -> io::Result<()> {
+        if self.registered {
+            self.registered = false;
+            return self.socket.deregister(poll.registry());
+        }
+        Ok(())
+    }
+}
+
+fn request(head: Head, body: Vec<u8>, door: super::DoorKind, counts: Counts) -> Request {
+    let Head { method, path, query, headers, .. } = head;
+    let content_type = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.clone());
+    Request { method, path, query, content_type, headers, body, door, counts }
+}

@@ -1,0 +1,288 @@
+//! Tables of heads and what becomes of them.
+
+use super::*;
+
+const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+
+fn door(address: &str) -> DoorFacts {
+    DoorFacts { kind: DoorKind::Hooks, bound: address.parse().ok() }
+}
+
+/// As the gate does it: find the end, then decide.
+fn decide(head: &[u8], door: DoorFacts) -> Result<Option<Head>, Refusal> {
+    let end = end_of_head(head, 0)?;
+    end.map(|end| admit(&head[..end], door)).transpose()
+}
+
+/// The status for `GET /a` with these header lines and a good Host.
+fn with(lines: &str) -> (u16, &'static str) {
+    status(&format!("GET /a HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n"))
+}
+
+fn status(head: &str) -> (u16, &'static str) {
+    status_of_bytes(head.as_bytes())
+}
+
+fn status_of_bytes(head: &[u8]) -> (u16, &'static str) {
+    match decide(head, door("127.0.0.1:6156")) {
+        Ok(Some(_)) => (200, ""),
+        Ok(None) => (0, "partial"),
+        Err(refusal) => (refusal.status, refusal.code),
+    }
+}
+
+#[test]
+fn an_admitted_head_is_told_in_full() {
+    let text = "POST /hook/a%20b?host=x&y=1?2 HTTP/1.1\r\nHOST: LocalHost:6156\r\nX-Two:  a \t\r\nx-two: \r\n\
+                Content-Length: 7\r\nX-J: j\u{fc}rgen\r\n\r\n";
+    let head = decide(text.as_bytes(), door("127.0.0.1:6156")).unwrap().unwrap();
+    assert_eq!(
+        (head.method, head.path.as_str(), head.query.as_deref()),
+        (Method::Post, "/hook/a%20b", Some("host=x&y=1?2"))
+    );
+    let headers: Vec<_> = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let expected =
+        [("host", "LocalHost:6156"), ("x-two", "a"), ("x-two", ""), ("content-length", "7"), ("x-j", "j\u{fc}rgen")];
+    assert_eq!(headers, expected);
+    assert_eq!(head.purpose, Purpose::Http { body_bytes: 7, continues: false });
+}
+
+#[test]
+fn only_well_formed_heads_come_in() {
+    let rest = "Host: localhost\r\n\r\n";
+    for (line, expected) in [
+        ("GET / HTTP/1.1\r\n", 200),
+        ("GET / HTTP/1.0\r\n", 200),
+        ("PURGE /x HTTP/1.1\r\n", 200),
+        ("GET /?operator=j\u{fc}rgen HTTP/1.1\r\n", 200),
+        ("GET / HTTP/1.2\r\n", 505),
+        ("GET / HTTP/2.0\r\n", 505),
+        ("GET / HTTP/0.9\r\n", 505),
+        ("PRI * HTTP/2.0\r\n", 505),
+        ("GET / HTTP/11\r\n", 400),
+        ("GET / http/1.1\r\n", 400),
+        ("GET / XTTP/1.1\r\n", 400),
+        ("GET / HTTP/1.1 \r\n", 400),
+        ("GET  / HTTP/1.1\r\n", 400),
+        ("GET /  HTTP/1.1\r\n", 400),
+        ("GET /a b HTTP/1.1\r\n", 400),
+        ("GET\t/ HTTP/1.1\r\n", 400),
+        (" GET / HTTP/1.1\r\n", 400),
+        ("\r\nGET / HTTP/1.1\r\n", 400),
+        ("\nGET / HTTP/1.1\r\n", 400),
+        ("GET /\r\n", 400),
+        ("GET\r\n", 400),
+        ("G(T / HTTP/1.1\r\n", 400),
+        ("GET http://localhost/ HTTP/1.1\r\n", 400),
+        ("GET localhost HTTP/1.1\r\n", 400),
+        ("OPTIONS * HTTP/1.1\r\n", 400),
+        ("CONNECT localhost:6156 HTTP/1.1\r\n", 400),
+        ("GET /#a HTTP/1.1\r\n", 400),
+        ("GET /a\u{1}b HTTP/1.1\r\n", 400),
+        ("GET /a\0b HTTP/1.1\r\n", 400),
+        ("GET /a\rb HTTP/1.1\r\n", 400),
+        ("GET / HTTP/1.1\n", 400),
+    ] {
+        assert_eq!(status(&format!("{line}{rest}")).0, expected, "{line:?}");
+    }
+    assert_eq!(status_of_bytes(b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n").0, 400);
+    assert_eq!(status_of_bytes(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \xff\r\n\r\n").0, 400);
+    assert_eq!(status_of_bytes(b"\x16\x03\x01\x02\x00\x01").0, 400, "TLS is refused before it is complete");
+}
+
+#[test]
+fn header_lines_have_one_meaning_only() {
+    for (lines, expected) in [
+        ("X: a\r\n", 200),
+        ("X:a\r\n", 200),
+        ("X:\r\n", 200),
+        ("X : a\r\n", 400),
+        ("X\t: a\r\n", 400),
+        ("X: a\r\n b\r\n", 400),
+        ("X: a\r\n\tb\r\n", 400),
+        ("X: a\r\n \r\n", 400),
+        ("X: a\n", 400),
+        ("X: a\nContent-Length: 5\r\n", 400),
+        ("X: a\rContent-Length: 5\r\n", 400),
+        ("X: a\r\r\n", 400),
+        ("X: a\0b\r\n", 400),
+        ("X: a\u{7f}b\r\n", 400),
+        (": a\r\n", 400),
+        ("X\r\n", 400),
+        ("X Y: a\r\n", 400),
+        ("X\u{e9}: a\r\n", 400),
+    ] {
+        assert_eq!(with(lines).0, expected, "{lines:?}");
+    }
+    assert_eq!(status("GET / HTTP/1.1\r\n Host: localhost\r\n\r\n").0, 400, "folding before the first header");
+}
+
+#[test]
+fn heads_have_a_size() {
+    let filled = |bytes: usize| {
+        let start = "GET /a HTTP/1.1\r\nHost: localhost\r\nX: ";
+        format!("{start}{}\r\n\r\n", "x".repeat(bytes - start.len() - 4))
+    };
+    assert_eq!(status(&filled(HEAD_BYTES_MAX)), (200, ""));
+    assert_eq!(status(&filled(HEAD_BYTES_MAX + 1)), (431, "head_too_large"));
+    assert_eq!(status(&filled(1024 * 1024)), (431, "head_too_large"));
+    assert_eq!(status(&filled(HEAD_BYTES_MAX)[..HEAD_BYTES_MAX - 1]), (0, "partial"));
+    assert_eq!(with(&"X: a\r\n".repeat(HEAD_HEADERS_MAX - 1)), (200, ""));
+    assert_eq!(with(&"X: a\r\n".repeat(HEAD_HEADERS_MAX)), (431, "too_many_headers"));
+}
+
+#[test]
+fn a_body_has_exactly_one_length() {
+    for (lines, expected) in [
+        ("Content-Length: 0\r\n", 200),
+        ("Content-Length: 5\r\n", 200),
+        ("content-length:\t5 \r\n", 200),
+        ("Content-Length: 005\r\n", 200),
+        ("Content-Length: 262144\r\n", 200),
+        ("Content-Length: 262145\r\n", 413),
+        ("Content-Length: 1000000000000\r\n", 413),
+        ("Content-Length: 9223372036854775808\r\n", 413),
+        ("Content-Length: 18446744073709551616\r\n", 413),
+        ("Content-Length: 99999999999999999999999999999999999999999\r\n", 413),
+        ("Content-Length: \r\n", 400),
+        ("Content-Length: +5\r\n", 400),
+        ("Content-Length: -5\r\n", 400),
+        ("Content-Length: 0x5\r\n", 400),
+        ("Content-Length: 5 5\r\n", 400),
+        ("Content-Length: 5,5\r\n", 400),
+        ("Content-Length: 1, 1\r\n", 400),
+        ("Content-Length: 5.0\r\n", 400),
+        ("Content-Length: \u{665}\r\n", 400),
+        ("Content-Length: 5\r\nContent-Length: 5\r\n", 400),
+        ("Content-Length: 5\r\ncontent-length: 6\r\n", 400),
+        ("Transfer-Encoding: chunked\r\n", 411),
+        ("Transfer-Encoding: identity\r\n", 411),
+        ("Transfer-Encoding: \r\n", 411),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n", 411),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", 400),
+        ("Content-Length: 5\r\ntransfer-encoding: xchunked\r\n", 400),
+        ("Expect: 100-Continue\r\n", 200),
+        ("Expect: 200-ok\r\n", 417),
+        ("Expect: \r\n", 417),
+        ("Expect: 100-continue, x\r\n", 417),
+        ("Expect: 100-continue\r\nExpect: 100-continue\r\n", 417),
+    ] {
+        assert_eq!(with(lines).0, expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn the_host_is_there_once_and_ours() {
+    let hosts = |lines: &str, version: &str| status(&format!("GET /a HTTP/{version}\r\n{lines}\r\n"));
+    for version in ["1.0", "1.1"] {
+        assert_eq!(hosts("", version), (400, "bad_host"));
+        assert_eq!(hosts("Host: localhost\r\nhost: localhost\r\n", version), (400, "bad_host"));
+        assert_eq!(hosts("Host: localhost\r\nHost: evil.example\r\n", version), (400, "bad_host"));
+        assert_eq!(hosts("Host: evil.example\r\n", version), (403, "foreign_host"));
+        assert_eq!(hosts("Host: evil.example:6156\r\nX-Forwarded-Host: localhost\r\n", version), (403, "foreign_host"));
+        assert_eq!(hosts("Host: \r\n", version), (403, "foreign_host"));
+        assert_eq!(hosts("Host: [::1]:6156\r\n", version), (200, ""));
+    }
+    let unix = DoorFacts { kind: DoorKind::Unix, bound: None };
+    assert!(decide(b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n", unix).is_ok());
+    let refusal = decide(b"GET /a HTTP/1.1\r\nHost: evil.example\r\n\r\n", unix).unwrap_err();
+    assert_eq!(refusal.status, 403);
+}
+
+#[test]
+fn pages_of_other_origins_stay_out() {
+    for (lines, expected) in [
+        ("Origin: http://localhost:6156\r\n", 200),
+        ("Origin: http://[::1]:6156\r\n", 200),
+        ("Origin: http://localhost:6155\r\n", 403),
+        ("Origin: http://evil.example\r\n", 403),
+        ("Origin: null\r\n", 403),
+        ("Origin: \r\n", 403),
+        ("Origin: http://localhost:6156\r\nOrigin: http://localhost:6156\r\n", 403),
+    ] {
+        assert_eq!(with(lines).0, expected, "{lines:?}");
+    }
+    let unix = DoorFacts { kind: DoorKind::Unix, bound: None };
+    let refusal = decide(b"GET /a HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n", unix).unwrap_err();
+    assert_eq!(refusal.code, "foreign_origin");
+    let v6 = decide(b"GET /a HTTP/1.1\r\nHost: [::1]:7\r\nOrigin: http://[::1]:7\r\n\r\n", door("[::1]:7"));
+    assert!(v6.is_ok());
+}
+
+#[test]
+fn a_handshake_is_checked_before_it_is_answered() {
+    let ask = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+    let good = format!("{ask}Sec-WebSocket-Version: 13\r\n{KEY}\r\n");
+    let at = |path: &str, lines: &str| status(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n"));
+    assert_eq!(at("/myko", &good), (200, ""));
+    assert_eq!(at("/myko?a=b", &good), (200, ""));
+    let lists = good.replace(": websocket", ": h2c, WebSocket").replace(": Upgrade", ": keep-alive , UPGRADE");
+    assert_eq!(at("/myko", &lists), (200, ""));
+    assert_eq!(at("/myko/", &good), (404, "not_found"));
+    assert_eq!(at("/other", &good), (404, "not_found"));
+    assert_eq!(at("/myko", ""), (426, "upgrade_required"));
+    assert_eq!(at("/myko", "Upgrade: websocket\r\n"), (426, "upgrade_required"));
+    assert_eq!(at("/myko", &good.replace("websocket\r\n", "h2c\r\n")), (426, "upgrade_required"));
+    assert_eq!(at("/myko", &good.replace("13", "8")), (426, "websocket_version"));
+    assert_eq!(at("/myko", &good.replace("Sec-WebSocket-Version: 13\r\n", "")), (426, "websocket_version"));
+    for key in [
+        "",
+        "dGhlIHNhbXBsZSBub25jZQ",
+        "dGhlIHNhbXBsZSBub25jZQ=",
+        "dGhlIHNhbXBsZSBub25jZQA=",
+        "dGhlIHNhbXBsZSBub25jZ===",
+        "dGhlIHNhbXBsZSBub25jZQAA",
+        "dGhl-HNhbXBsZSBub25jZQ==",
+        "dGhlIHNhbXBsZSBub25jZQAA==",
+    ] {
+        let lines = good.replace("dGhlIHNhbXBsZSBub25jZQ==", key);
+        assert_eq!(at("/myko", &lines), (400, "bad_handshake"), "{key}");
+    }
+    assert_eq!(at("/myko", &format!("{good}{KEY}\r\n")), (400, "bad_handshake"));
+    assert_eq!(at("/myko", &good.replace(KEY, "X: y")), (400, "bad_handshake"));
+    assert_eq!(at("/myko", &format!("{good}Content-Length: 1\r\n")), (400, "bad_handshake"));
+    assert_eq!(at("/myko", &format!("{good}Origin: http://evil.example\r\n")), (403, "foreign_origin"));
+    assert_eq!(at("/myko", &format!("{good}Origin: http://localhost:6156\r\n")), (200, ""));
+    let foreign = format!("GET /myko HTTP/1.1\r\nHost: evil.example\r\n{good}\r\n");
+    assert_eq!(status(&foreign), (403, "foreign_host"));
+    let old = format!("GET /myko HTTP/1.0\r\nHost: localhost\r\n{good}\r\n");
+    assert_eq!(status(&old), (426, "upgrade_required"));
+    // An offer of another protocol may be ignored, as curl's of HTTP/2.
+    assert_eq!(at("/a", "Upgrade: h2c\r\nConnection: Upgrade\r\n"), (200, ""));
+    assert_eq!(status(&format!("POST /a HTTP/1.1\r\nHost: localhost\r\n{good}\r\n")), (200, ""));
+}
+
+#[test]
+fn refusals_are_safe_to_put_into_json_and_headers() {
+    let plain = |text: &str| text.chars().all(|c| c.is_ascii_graphic() || c == ' ') && !text.contains(['"', '\\']);
+    for lines in ["X\r\n", "Content-Length: x\r\n", "Expect: x\r\n", "Host: x\r\n", "Origin: x\r\n"] {
+        let head = format!("GET /a HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n");
+        let refusal = decide(head.as_bytes(), door("127.0.0.1:6156")).unwrap_err();
+        assert!(plain(refusal.code) && plain(refusal.message), "{refusal:?}");
+        let bytes = super::super::respond::refusal(&refusal, &line(head.as_bytes()));
+        let text = String::from_utf8(bytes).unwrap();
+        let body: serde_json::Value = serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap();
+        assert_eq!(
+            (&body["error"]["code"], &body["error"]["message"]),
+            (&refusal.code.into(), &refusal.message.into())
+        );
+    }
+}
+
+#[test]
+fn the_request_line_of_a_bad_request_is_told_as_far_as_it_is_known() {
+    let line = |text: &str| line(text.as_bytes());
+    let hook = Line { method: "POST".into(), path: "/hook/x".into() };
+    for text in [
+        "POST /hook/x HTTP/1.1\r\nX\r\n\r\n",
+        "POST /hook/x?a=b HTTP/1.1\r\nHo",
+        "POST /hook/x HTTP/9.9\r\n",
+        "POST /hook/x HT",
+    ] {
+        assert_eq!(line(text), hook, "{text:?}");
+    }
+    assert_eq!(line("POST /hook").path, "");
+    assert_eq!(line(""), Line::default());
+    let many = format!("POST /hook/x HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(100));
+    assert_eq!(line(&many), hook);
+}

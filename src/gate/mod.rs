@@ -1,0 +1,236 @@
+//! The gate: the one thread that owns every listening socket, admits connections, reads each request whole without
+//! ever waiting for a caller, and hands it on; and that finishes the answers which their callers do not take at once.
+//! It must not know routes, the store or WebSocket frames: a request goes to `requests`, a WebSocket to `upgrades`.
+
+mod connection;
+mod doors;
+mod event_loop;
+mod head;
+mod host;
+mod refusal_log;
+pub mod respond;
+mod stream;
+
+pub use stream::Stream;
+
+use crate::{limits, thread};
+use connection::Pending;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use event_loop::{EventLoop, Ports};
+use mio::{Poll, Waker};
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use stream::Socket;
+
+/// Which door a connection came through. Every door serves both protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DoorKind {
+    /// TCP, by default 127.0.0.1:6156.
+    Hooks,
+    /// TCP, by default 127.0.0.1:6155.
+    WebSocket,
+    /// The Unix socket in the state directory.
+    Unix,
+}
+
+/// A listening socket, bound by the daemon. The gate makes it non-blocking.
+#[derive(Debug)]
+pub enum Listener {
+    /// Over TCP.
+    Tcp(std::net::TcpListener),
+    /// Over a Unix socket.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// One door.
+#[derive(Debug)]
+pub struct Door {
+    /// What it is for.
+    pub kind: DoorKind,
+    /// Where callers come in.
+    pub listener: Listener,
+}
+
+/// What the gate is started with.
+#[derive(Debug)]
+pub struct Settings {
+    /// The doors.
+    pub doors: Vec<Door>,
+    /// Connections held at once: reading, finishing an answer, waiting for the caller's close. Those whose request a
+    /// worker has do not count; the queues bound them.
+    pub connections_max: usize,
+    /// Time from accept until head and body are there.
+    pub request_deadline: Duration,
+    /// Time for a caller to take its answer and to close.
+    pub answer_deadline: Duration,
+}
+
+impl Settings {
+    /// The product's bounds for these doors.
+    pub fn new(doors: Vec<Door>) -> Self {
+        Self {
+            doors,
+            connections_max: limits::GATE_CONNECTIONS_MAX,
+            request_deadline: limits::REQUEST_DEADLINE,
+            answer_deadline: limits::ANSWER_DEADLINE,
+        }
+    }
+}
+
+/// What the gate has counted since its start. The gate alone owns the counters; a copy rides on every admitted
+/// request, so that they can be shown without shared state.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Requests handed to the workers.
+    pub admitted: u64,
+    /// WebSockets handed on.
+    pub upgraded: u64,
+    /// Refused for the request line, a header, or the size of the head.
+    pub refused_head: u64,
+    /// Refused for the body: its length, its encoding, what follows it, an expectation.
+    pub refused_body: u64,
+    /// Refused for the `Host` header.
+    pub refused_host: u64,
+    /// Refused for the `Origin` header.
+    pub refused_origin: u64,
+    /// Refused for a WebSocket handshake at a wrong place or of a wrong form.
+    pub refused_websocket: u64,
+    /// Closed because the request was not there in time.
+    pub refused_timeout: u64,
+    /// Refused because the workers' or the WebSockets' queue was full.
+    pub refused_overload: u64,
+    /// Closed to make room for others while the request was still being read, or closed at once for want of room.
+    pub evicted: u64,
+    /// Closed by the caller before its request was whole.
+    pub abandoned: u64,
+    /// Times that the system had no descriptor left for a connection.
+    pub accept_pauses: u64,
+    /// Connections that the gate holds now.
+    pub open: usize,
+}
+
+/// A whole request that was let in.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The method.
+    pub method: tiny_http::Method,
+    /// The path as it came (not decoded); it begins with `/`.
+    pub path: String,
+    /// What follows the `?`, not decoded.
+    pub query: Option<String>,
+    /// The `Content-Type`.
+    pub content_type: Option<String>,
+    /// All headers, names in lower case, in the order in which they came.
+    pub headers: Vec<(String, String)>,
+    /// The body, whole.
+    pub body: Vec<u8>,
+    /// The door it came through.
+    pub door: DoorKind,
+    /// The gate's counters at that moment.
+    pub counts: Counts,
+}
+
+/// A request and the connection that waits for its answer.
+pub struct Exchange {
+    /// What is asked.
+    pub request: Request,
+    /// Who is to be answered.
+    pub caller: Caller,
+}
+
+/// A WebSocket whose handshake is answered.
+#[derive(Debug)]
+pub struct Upgrade {
+    /// The connection, in blocking mode, without time limits.
+    pub stream: Stream,
+    /// What came right after the handshake: the first bytes of the first frames.
+    pub leftover: Vec<u8>,
+    /// The door it came through.
+    pub door: DoorKind,
+    /// The other end, for logs.
+    pub peer: String,
+}
+
+/// Is told exactly once whether an answer arrived: `true` if every byte was written and the caller then closed in
+/// order or stayed until the deadline; `false` otherwise. It runs on the gate's thread (or, for a caller that is
+/// already gone, on the answering one), so it must not block: it may at most `try_send`.
+pub type Settle = Box<dyn FnOnce(bool) + Send>;
+
+/// The connection to be answered. Dropped without an answer, it is closed.
+pub struct Caller {
+    socket: Socket,
+    returns: Sender<Returned>,
+    waker: Arc<Waker>,
+}
+
+impl Caller {
+    /// Gives the whole response, head and body, and never waits: what the caller does not take at once, and every
+    /// answer with a `settle`, is finished by the gate. Should the gate's queue be full, the connection is dropped and
+    /// `settle` gets `false`.
+    pub fn answer(self, bytes: Vec<u8>, settle: Option<Settle>) {
+        // From here on, every early return settles with `false`; and so does a close that came before the answer.
+        let settle = settle.map(Pending::new).filter(|_| !self.socket.caller_has_closed());
+        let Ok(written) = self.socket.write_some(&bytes) else {
+            return;
+        };
+        if written == bytes.len() && (self.socket.half_close().is_err() || settle.is_none()) {
+            return;
+        }
+        let Self { socket, returns, waker } = self;
+        // A full queue means that the gate is far behind; a worker must not wait for it.
+        if returns.try_send(Returned { socket, bytes, written, settle }).is_ok() {
+            let _ = waker.wake();
+        }
+    }
+}
+
+/// An answer on its way back to the gate.
+struct Returned {
+    socket: Socket,
+    bytes: Vec<u8>,
+    written: usize,
+    settle: Option<Pending>,
+}
+
+/// Stops the gate.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    stop: Sender<()>,
+    waker: Arc<Waker>,
+}
+
+impl Handle {
+    /// Asks the gate to close the doors, to finish the answers under way (until [`limits::STOP_DEADLINE`]) and to end.
+    /// It lets go of both queues at once, so workers that read them come to their end.
+    pub fn stop(&self) {
+        // Full means that somebody asked already.
+        let _ = self.stop.try_send(());
+        let _ = self.waker.wake();
+    }
+}
+
+/// Starts the gate's thread.
+///
+/// # Errors
+/// The operating system's reason for which there is no poll, a listener cannot be used, or no thread could be had.
+pub fn start(
+    settings: Settings,
+    requests: Sender<Exchange>,
+    upgrades: Sender<Upgrade>,
+    exits: &Sender<thread::Exit>,
+) -> io::Result<(Handle, JoinHandle<()>)> {
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), event_loop::WAKE)?);
+    let (stop, stop_asked): (_, Receiver<()>) = bounded(1);
+    let ports = Ports { requests, upgrades, stop_asked, exits: exits.clone() };
+    let event_loop = EventLoop::new(settings, poll, Arc::clone(&waker), ports)?;
+    let joined = thread::spawn("gate", None, exits, move || event_loop.run())?;
+    Ok((Handle { stop, waker }, joined))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+//! The two kinds of connected socket behind one face: [`Socket`] while the gate holds it (never blocking), [`Stream`]
+//! once it is handed to a WebSocket's threads (blocking). It knows nothing about what goes over them.
+
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
+use rustix::net::RecvFlags;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// A connection in blocking mode, as a WebSocket's reader and writer share it.
+#[derive(Debug)]
+pub enum Stream {
+    /// Over TCP.
+    Tcp(std::net::TcpStream),
+    /// Over the Unix socket.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Stream {
+    /// Bounds every later read; `None` lifts the bound.
+    ///
+    /// # Errors
+    /// The operating system's; a bound of zero is refused.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(timeout),
+            Self::Unix(stream) => stream.set_read_timeout(timeout),
+        }
+    }
+
+    /// Bounds every later write; `None` lifts the bound.
+    ///
+    /// # Errors
+    /// The operating system's; a bound of zero is refused.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_write_timeout(timeout),
+            Self::Unix(stream) => stream.set_write_timeout(timeout),
+        }
+    }
+
+    /// Ends one or both directions; a thread that is blocked in them returns.
+    ///
+    /// # Errors
+    /// The operating system's, for example that the other side is gone already.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(how),
+            Self::Unix(stream) => stream.shutdown(how),
+        }
+    }
+}
+
+impl Read for &Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).read(buffer),
+            Stream::Unix(stream) => (&*stream).read(buffer),
+        }
+    }
+}
+
+impl Write for &Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).write(bytes),
+            Stream::Unix(stream) => (&*stream).write(bytes),
+        }
+    }
+
+    fn write_vectored(&mut self, bytes: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).write_vectored(bytes),
+            Stream::Unix(stream) => (&*stream).write_vectored(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buffer)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self).write(bytes)
+    }
+
+    fn write_vectored(&mut self, bytes: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A connection that never blocks.
+pub(super) enum Socket {
+    Tcp(mio::net::TcpStream),
+    Unix(mio::net::UnixStream),
+}
+
+impl Socket {
+    /// One read that does not wait; an interruption is not an end.
+    pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        again_if_interrupted(|| match self {
+            Self::Tcp(stream) => (&*stream).read(buffer),
+            Self::Unix(stream) => (&*stream).read(buffer),
+        })
+    }
+
+    /// Writes what the kernel takes now; fewer bytes than given means that it takes no more for the moment.
+    pub(super) fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = 0;
+        while written < bytes.len() {
+            let rest = &bytes[written..];
+            let result = again_if_interrupted(|| match self {
+                Self::Tcp(stream) => (&*stream).write(rest),
+                Self::Unix(stream) => (&*stream).write(rest),
+            });
+            match result {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+
+    /// Says "that was all" to the other side.
+    pub(super) fn half_close(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(self.fd(), rustix::net::Shutdown::Write)?)
+    }
+
+    /// Whether the other side has ended its direction and nothing of what it sent is left to read.
+    pub(super) fn caller_has_closed(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(rustix::net::recv(self.fd(), &mut [0_u8; 1], flags), Ok((_, 0)))
+    }
+
+    /// Whether the kernel keeps an error for this connection. After the other side's orderly end, reads go on to say
+    /// "end" even if a reset followed because nobody was there to take the answer; this is where the reset shows.
+    pub(super) fn has_failed(&self) -> bool {
+        let error = match self {
+            Self::Tcp(stream) => stream.take_error(),
+            Self::Unix(stream) => stream.take_error(),
+        };
+        !matches!(error, Ok(None))
+    }
+
+    /// Who is at the other end, for logs.
+    pub(super) fn peer(&self) -> String {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map_or_else(|_| "tcp".to_owned(), |address| address.to_string()),
+            Self::Unix(_) => "unix".to_owned(),
+        }
+    }
+
+    /// Back to blocking mode.
+    pub(super) fn into_blocking(self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(stream) => {
+                let stream = std::net::TcpStream::from(OwnedFd::from(stream));
+                stream.set_nonblocking(false)?;
+                Ok(Stream::Tcp(stream))
+            }
+            Self::Unix(stream) => {
+                let stream = std::os::unix::net::UnixStream::from(OwnedFd::from(stream));
+                stream.set_nonblocking(false)?;
+                Ok(Stream::Unix(stream))
+            }
+        }
+    }
+
+    /// Asks to be told when it can be read or written. mio tells about changes only, and about the present state once.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        match self {
+            Self::Tcp(stream) => stream.register(registry, token, both),
+            Self::Unix(stream) => stream.register(registry, token, both),
+        }
+    }
+
+    /// The opposite of [`Socket::register`]: the socket can go to another thread.
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.deregister(registry),
+            Self::Unix(stream) => stream.deregister(registry),
+        }
+    }
+}
+
+fn again_if_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
