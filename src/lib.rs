@@ -12,3 +12,7 @@ pub mod model;
 pub mod row_json;
 
 pub mod roster;
+
+pub mod config;
+
+pub mod cli;
