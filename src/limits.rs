@@ -158,6 +158,17 @@ pub const SLOW_TURN: Duration = Duration::from_millis(100);
 /// Time for the command line to wait for the daemon's answer.
 pub const CLIENT_DEADLINE: Duration = Duration::from_secs(10);
 
+// ---- the command line ----
+
+/// Bytes of an answer that the command line takes from the daemon.
+pub const CLIENT_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Columns of one cell of a table on the terminal.
+pub const CELL_COLUMNS_MAX: usize = 40;
+/// Nicknames shown for one room.
+pub const ROOM_MEMBERS_SHOWN_MAX: usize = 8;
+/// Recipients shown after a message to a room was sent.
+pub const RECIPIENTS_SHOWN_MAX: usize = 10;
+
 const _: () = assert!(HEAD_BYTES_MAX < BODY_BYTES_MAX);
 const _: () = assert!(STOP_LOOK_EVERY.as_millis() < STOP_DEADLINE.as_millis());
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < BODY_BYTES_MAX / 2, "an escaped body must fit a request");
@@ -166,6 +177,7 @@ const _: () = assert!(WS_MESSAGE_BYTES_MAX < LOG_LINE_BYTES_MAX, "what came in m
 const _: () = assert!(ANSWER_QUEUE_MAX >= STORE_QUEUE_MAX + BATCH_COMMANDS_MAX);
 const _: () = assert!(HOOK_ANSWER_CHARACTERS_MAX < 10_000);
 const _: () = assert!(INBOX_MESSAGES_MAX <= ACK_IDS_MAX);
+const _: () = assert!(PAGE_MESSAGES_MAX <= ACK_IDS_MAX, "what one page showed is acknowledged in one request");
 const _: () = assert!(READ_MESSAGE_AGE_MAX_MS <= UNREAD_MESSAGE_AGE_MAX_MS);
 const _: () = assert!(WS_COMMANDS_IN_FLIGHT_MAX * 2 <= WS_OUTBOX_FRAMES_MAX);
 const _: () = assert!(WS_PING_EVERY.as_secs() * 2 < WS_SILENCE_MAX.as_secs());

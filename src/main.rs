@@ -1,3 +1,7 @@
 //! The binary: hands the arguments to the library and turns what comes back into an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(marshal::cli::main_with(|config| marshal::daemon::run(&config)))
+}

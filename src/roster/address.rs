@@ -86,10 +86,14 @@ impl Roster {
         let unknown = |message: String| Err(RequestError::new(ErrorKind::UnknownCaller, message));
         let nickname = |id: &SessionId| Some(self.tables.sessions.get(id)?.stored.row.nickname.clone());
         match caller {
-            Caller { as_session: Some(session), .. } => match nickname(session) {
-                Some(nickname) => Ok((session.clone(), nickname)),
-                None => unknown(format!("asSession '{session}' is not on the roster")),
-            },
+            // People type nicknames and prefixes; what fits several is told apart from what fits none.
+            Caller { as_session: Some(session), .. } => {
+                let found = match self.resolve_session(session.as_str()) {
+                    Err(error) if error.kind == ErrorKind::Ambiguous => return Err(error),
+                    found => found.ok().and_then(|id| Some((id.clone(), nickname(&id)?))),
+                };
+                found.map_or_else(|| unknown(format!("asSession '{session}' is not on the roster")), Ok)
+            }
             Caller { client: Some(client), .. } => {
                 match self.tables.presence.session_of(client).and_then(|id| Some((id.clone(), nickname(id)?))) {
                     Some(sender) => Ok(sender),

@@ -53,8 +53,9 @@ impl Roster {
         let limit = filter.limit.unwrap_or(PAGE_MESSAGES_DEFAULT).min(PAGE_MESSAGES_MAX);
         let unread_only: Vec<(u64, MessageId)>;
         let candidates: Newest<'_> = if filter.unread && !filter.sent {
-            unread_only = self.tables.mail.unread_ids(&me).into_iter().rev().map(|id| (0, id)).collect();
-            Box::new(unread_only.iter().map(|(place, id)| (*place, id)))
+            unread_only = self.tables.mail.unread_ids(&me).into_iter().map(|id| (0, id)).collect();
+            let ids = unread_only.iter().map(|(place, id)| (*place, id));
+            if filter.oldest_first { Box::new(ids) } else { Box::new(ids.rev()) }
         } else {
             Box::new(self.of_session(&me, u64::MAX))
         };

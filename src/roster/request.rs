@@ -183,7 +183,9 @@ pub struct MessageFilter {
     pub unread: bool,
     /// Sent at this wall-clock millisecond or later.
     pub since: Option<i64>,
-    /// At most so many, newest first.
+    /// With `unread`: the oldest first, rather than the newest.
+    pub oldest_first: bool,
+    /// At most so many.
     pub limit: Option<usize>,
 }
 

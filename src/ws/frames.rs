@@ -277,6 +277,7 @@ fn filter(body: CommandBody) -> MessageFilter {
         sent: body.sent.unwrap_or(false),
         unread: body.unread.unwrap_or(false),
         since: body.since,
+        oldest_first: false,
         limit: body.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
     }
 }

@@ -1,0 +1,340 @@
+//! What each command asks of the daemon and shows of the answer. It must not read the environment or open a file: all
+//! that it needs comes in through [`World`] and [`Caller`].
+
+use super::args::Parsed;
+use super::http_client::{Answer, Client, Failure, target};
+use super::identity::{Source, Speaker, answer_for, speaker};
+use super::wire::{Messages, Refusal, Rooms, Sent, Session, Sessions, Status};
+use super::{Problem, World, render, text};
+use crate::error::exit_code;
+use crate::limits::{ACK_IDS_MAX, CLIENT_DEADLINE, MESSAGE_BODY_BYTES_MAX, PAGE_MESSAGES_MAX};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::Path;
+
+/// One command on its way: the line it came from, and the daemon it goes to.
+pub(crate) struct Caller<'a> {
+    pub(crate) parsed: &'a Parsed,
+    pub(crate) socket: &'a Path,
+}
+
+impl Caller<'_> {
+    fn get(&self, path: &str, query: &[(&str, String)]) -> Result<String, Problem> {
+        self.checked(Client::new(self.socket).get(&target(path, query)), false)
+    }
+
+    fn post(&self, path: &str, body: &serde_json::Value) -> Result<String, Problem> {
+        self.checked(Client::new(self.socket).post(path, &body.to_string()), true)
+    }
+
+    /// The body of an answer that grants the request.
+    fn checked(&self, answer: Result<Answer, Failure>, changes: bool) -> Result<String, Problem> {
+        let answer = answer.map_err(|failure| self.no_answer(&failure, changes))?;
+        if (200..300).contains(&answer.status) {
+            return Ok(answer.body);
+        }
+        let Ok(Refusal { error }) = serde_json::from_str(&answer.body) else {
+            return Err(Problem::new(exit_code::REFUSED, format!("the daemon answered with status {}", answer.status)));
+        };
+        let message = match error.message.as_str() {
+            "" => format!("the daemon answered with status {}", answer.status),
+            message => text::line(message),
+        };
+        let candidates = error.candidates.iter().map(|candidate| text::line(candidate)).collect();
+        Err(Problem { code: exit_code::REFUSED, message, more: candidates, daemon_code: error.code })
+    }
+
+    fn no_answer(&self, failure: &Failure, changes: bool) -> Problem {
+        let socket = self.socket.display();
+        let unknown = if changes { " It is not known whether the request was carried out." } else { "" };
+        let (code, message) = match failure {
+            Failure::NotRunning => {
+                let message = format!("marshal is not running (no socket at {socket}). Start it with: marshal serve");
+                (exit_code::UNAVAILABLE, message)
+            }
+            Failure::NotPermitted => {
+                (exit_code::PERMISSION, format!("no permission to use {socket}: it belongs to another user"))
+            }
+            Failure::PathTooLong => {
+                let message = format!("the path {socket} is too long for a socket: set a shorter MARSHAL_STATE_DIR");
+                (exit_code::CONFIG, message)
+            }
+            Failure::Late => {
+                let seconds = CLIENT_DEADLINE.as_secs();
+                (exit_code::UNAVAILABLE, format!("marshal did not answer within {seconds} s.{unknown}"))
+            }
+            Failure::CutShort => {
+                (exit_code::UNAVAILABLE, format!("marshal's answer was cut short; is it stopping?{unknown}"))
+            }
+            Failure::Garbage(why) => {
+                (exit_code::UNAVAILABLE, format!("the answer at {socket} is not marshal's: {why}.{unknown}"))
+            }
+            Failure::System(error) => (exit_code::UNAVAILABLE, format!("cannot talk to {socket}: {error}.{unknown}")),
+        };
+        Problem::new(code, message)
+    }
+
+    /// The number of messages asked for.
+    fn limit(&self) -> Result<Option<usize>, Problem> {
+        let Some(text) = self.parsed.text("limit")? else {
+            return Ok(None);
+        };
+        match text.parse() {
+            Ok(limit) if (1..=PAGE_MESSAGES_MAX).contains(&limit) => Ok(Some(limit)),
+            _ => Err(self.parsed.usage(format!("--limit {text}: give a number from 1 to {PAGE_MESSAGES_MAX}")).into()),
+        }
+    }
+
+    /// The session's id, if somebody on the roster has this id or nickname; else the text as it is, for the daemon to
+    /// judge.
+    fn session_id(&self, address: &str) -> Result<String, Problem> {
+        let answer: Sessions = parse(&self.get("/v1/sessions", &[])?)?;
+        let by = |fits: &dyn Fn(&Session) -> bool| {
+            let mut found = answer.sessions.iter().filter(|session| fits(session));
+            match (found.next(), found.next()) {
+                (Some(one), None) => Some(one.id.clone()),
+                _ => None,
+            }
+        };
+        let id = by(&|session| session.id == address)
+            .or_else(|| by(&|session| session.nickname == address))
+            .or_else(|| by(&|session| session.id.starts_with(address)));
+        Ok(id.unwrap_or_else(|| address.to_owned()))
+    }
+
+    /// Who speaks, or whose inbox it is, by the id that the daemon knows.
+    fn speaker(&self, world: &World<'_>, session_flag: &str, human_flag: &str) -> Result<Speaker, Problem> {
+        match speaker(self.parsed, session_flag, human_flag, world.env)? {
+            // Claude Code's variable holds a whole id; the others are written by people.
+            Speaker::Session { id, source: Source::ClaudeCode } => {
+                Ok(Speaker::Session { id, source: Source::ClaudeCode })
+            }
+            Speaker::Session { id, source } => Ok(Speaker::Session { id: self.session_id(&id)?, source }),
+            human => Ok(human),
+        }
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Problem> {
+    serde_json::from_str(body)
+        .map_err(|error| Problem::new(exit_code::UNAVAILABLE, format!("marshal's answer is not understood: {error}")))
+}
+
+/// Prints the answer, as it is or for people.
+fn show<T: DeserializeOwned>(
+    caller: &Caller<'_>,
+    world: &mut World<'_>,
+    body: &str,
+    render: impl FnOnce(&T, &World<'_>) -> String,
+) -> Result<T, Problem> {
+    let answer = parse::<T>(body)?;
+    let text =
+        if caller.parsed.has("json") { format!("{}\n", text::json(body.trim_end())) } else { render(&answer, world) };
+    world.print(&text)?;
+    Ok(answer)
+}
+
+pub(crate) fn ls(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
+    let body = caller.get("/v1/sessions", &[])?;
+    if caller.parsed.has("names") {
+        return world.print(&render::names(&parse(&body)?));
+    }
+    let answer: Sessions = show(caller, world, &body, |answer: &Sessions, world| match answer.sessions.len() {
+        0 => String::new(),
+        _ => render::sessions(answer, world.now_ms, world.colour()),
+    })?;
+    if answer.sessions.is_empty() {
+        world.note(
+            "the roster is empty. A session is listed once its hooks reach the daemon (POST /hook/session-start) or \
+             its shim connects; 'marshal status' shows where the daemon listens.",
+        );
+    }
+    Ok(())
+}
+
+pub(crate) fn rooms(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
+    let body = caller.get("/v1/rooms", &[])?;
+    let answer: Rooms = show(caller, world, &body, |answer: &Rooms, world| match answer.rooms.len() {
+        0 => String::new(),
+        _ => render::rooms(answer, world.colour()),
+    })?;
+    if answer.rooms.is_empty() {
+        world.note("there are no rooms yet: they appear with the first session.");
+    }
+    Ok(())
+}
+
+pub(crate) fn status(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
+    let body = caller.get("/v1/status", &[])?;
+    show(caller, world, &body, |answer: &Status, world| render::status(answer, world.colour()))?;
+    Ok(())
+}
+
+pub(crate) fn send(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
+    let mut operands = Vec::with_capacity(caller.parsed.operands.len());
+    for operand in &caller.parsed.operands {
+        operands.push(operand.to_str().ok_or_else(|| caller.parsed.usage("TO and TEXT must be UTF-8"))?);
+    }
+    let (to, words) = operands.split_first().ok_or_else(|| caller.parsed.usage("missing TO"))?;
+    let body = match words {
+        [] | ["-"] => from_stdin(caller, world, words.is_empty())?,
+        words => words.join(" "),
+    };
+    if body.trim().is_empty() {
+        return Err(caller.parsed.usage("the message is empty").into());
+    }
+    let speaker = caller.speaker(world, "as", "from")?;
+    let mut request = json!({ "to": to, "body": body });
+    speaker.sign(&mut request);
+    let answer = answer_for(&speaker, caller.post("/v1/messages", &request))?;
+    show(caller, world, &answer, |answer: &Sent, _| render::sent(answer))?;
+    Ok(())
+}
+
+/// The message from stdin, without the newline that ends its last line.
+fn from_stdin(caller: &Caller<'_>, world: &mut World<'_>, unasked: bool) -> Result<String, Problem> {
+    if unasked && world.stdin_is_terminal {
+        let message = "no message: give it after TO, pipe it in, or say '-' to type it";
+        return Err(caller.parsed.usage(message).into());
+    }
+    let mut bytes = Vec::new();
+    // One byte more than is taken, so that too much is noticed without reading all of it.
+    let most = u64::try_from(MESSAGE_BODY_BYTES_MAX).unwrap_or(u64::MAX) + 2;
+    let read = (&mut *world.stdin).take(most).read_to_end(&mut bytes);
+    read.map_err(|error| Problem::new(exit_code::IO, format!("cannot read stdin: {error}")))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Problem::new(exit_code::REFUSED, "the message on stdin is not UTF-8 text"))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    if text.len() > MESSAGE_BODY_BYTES_MAX {
+        let message = format!(
+            "the message on stdin is longer than {MESSAGE_BODY_BYTES_MAX} bytes: put it into a file and send its path"
+        );
+        return Err(Problem::new(exit_code::REFUSED, message));
+    }
+    Ok(text.to_owned())
+}
+
+pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
+    let limit = caller.limit()?;
+    let speaker = caller.speaker(world, "session", "human")?;
+    let mut query = vec![speaker.query()];
+    query.extend(limit.map(|limit| ("limit", limit.to_string())));
+    let body = answer_for(&speaker, caller.get("/v1/inbox", &query))?;
+    let answer: Messages =
+        show(caller, world, &body, |answer: &Messages, world| render::messages(answer, world.now_ms, world.colour()))?;
+    if answer.messages.is_empty() {
+        world.note(&format!("no unread messages for {}.", text::line(speaker.name())));
+    }
+    let shown = u64::try_from(answer.messages.len()).unwrap_or(u64::MAX);
+    if answer.waiting > shown {
+        let rest = answer.waiting - shown;
+        let how = if caller.parsed.has("peek") { "ask for more with --limit" } else { "run 'marshal inbox' again" };
+        world.note(&format!("{rest} more waiting: {how}."));
+    }
+    if caller.parsed.has("peek") {
+        return Ok(());
+    }
+    // Only now: `show` has flushed, so what is acknowledged has left this process.
+    let ids: Vec<&str> = answer.messages.iter().map(|message| message.id.as_str()).collect();
+    for ids in ids.chunks(ACK_IDS_MAX) {
+        let mut request = json!({ "messageIds": ids });
+        speaker.sign(&mut request);
+        answer_for(&speaker, caller.post("/v1/messages/ack", &request))
+            .map_err(|problem| problem.because("the messages could not be marked as read"))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
+    let parsed = caller.parsed;
+    let mut query = Vec::new();
+    for name in ["session", "room"] {
+        query.extend(parsed.text(name)?.map(|value| (name, value.to_owned())));
+    }
+    if let Some(text) = parsed.text("before")? {
+        let cursor: u64 = text
+            .parse()
+            .map_err(|_| parsed.usage(format!("--before {text}: give the number that the page before ended with")))?;
+        query.push(("before", cursor.to_string()));
+    }
+    if let Some(text) = parsed.text("since")? {
+        let since = since_ms(text, world.now_ms).ok_or_else(|| {
+            parsed.usage(format!("--since {text}: give an age (30m, 2h, 3d), an RFC 3339 time or milliseconds"))
+        })?;
+        query.push(("since", since.to_string()));
+    }
+    query.extend(caller.limit()?.map(|limit| ("limit", limit.to_string())));
+    let body = caller.get("/v1/messages", &query)?;
+    let answer: Messages =
+        show(caller, world, &body, |answer: &Messages, world| render::messages(answer, world.now_ms, world.colour()))?;
+    match (answer.before, answer.messages.is_empty()) {
+        (Some(cursor), _) => world.note(&format!("there may be older messages: add --before {cursor}")),
+        (None, true) => world.note("no such messages."),
+        (None, false) => {}
+    }
+    Ok(())
+}
+
+/// A moment in the past: an age, a time or milliseconds since 1970.
+fn since_ms(text: &str, now_ms: i64) -> Option<i64> {
+    if let Ok(ms) = text.parse::<i64>() {
+        return (ms >= 0).then_some(ms);
+    }
+    if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
+        return Some(time.timestamp_millis());
+    }
+    let unit_ms: i64 = match text.chars().next_back()? {
+        's' => 1000,
+        'm' => 60_000,
+        'h' => 3_600_000,
+        'd' => 86_400_000,
+        'w' => 604_800_000,
+        _ => return None,
+    };
+    let count: u32 = text[..text.len() - 1].parse().ok()?;
+    Some(now_ms.saturating_sub(i64::from(count).saturating_mul(unit_ms)).max(0))
+}
+
+/// `marshal completions SHELL`
+pub(crate) fn completions(parsed: &Parsed, world: &mut World<'_>) -> Result<(), Problem> {
+    let shell = parsed.operands.first().map(OsString::as_os_str).unwrap_or_default();
+    let script = match shell.to_str() {
+        Some("bash") => super::completions::bash(),
+        Some("zsh") => super::completions::zsh(),
+        Some("fish") => super::completions::fish(),
+        _ => return Err(parsed.usage(format!("no completions for '{}': bash, zsh or fish", shell.display())).into()),
+    };
+    world.print(&script)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_takes_ages_times_and_milliseconds() {
+        let now = 1_000_000_000;
+        let table = [
+            ("90s", Some(now - 90_000)),
+            ("30m", Some(now - 1_800_000)),
+            ("2h", Some(now - 7_200_000)),
+            ("3d", Some(now - 259_200_000)),
+            ("1w", Some(now - 604_800_000)),
+            ("9999w", Some(0)),
+            ("1970-01-02T00:00:00Z", Some(86_400_000)),
+            ("1970-01-02T01:00:00+01:00", Some(86_400_000)),
+            ("1234", Some(1234)),
+            ("-5", None),
+            ("-5h", None),
+            ("h", None),
+            ("2 h", None),
+            ("yesterday", None),
+            ("2é", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(since_ms(text, now), expected, "{text}");
+        }
+    }
+}

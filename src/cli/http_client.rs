@@ -1,0 +1,265 @@
+//! One HTTP request to the daemon over its Unix socket, and the answer to it. It must not know what is asked or
+//! answered, and it trusts no length and no pause of the other side.
+
+use crate::limits::{CLIENT_ANSWER_BYTES_MAX, CLIENT_DEADLINE, HEAD_BYTES_MAX, HEAD_HEADERS_MAX};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// An answer, whatever its status.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// The body, which must be text.
+    pub(crate) body: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Nobody listens at the socket.
+    NotRunning,
+    /// The socket is somebody else's.
+    NotPermitted,
+    /// The socket's path is longer than the system takes.
+    PathTooLong,
+    /// No whole answer within the deadline.
+    Late,
+    /// The connection ended before the answer did.
+    CutShort,
+    /// What came is not an answer of the daemon: why.
+    Garbage(&'static str),
+    /// The system refused something else.
+    System(String),
+}
+
+/// The daemon, as far as the command line knows it.
+#[derive(Debug)]
+pub(crate) struct Client<'a> {
+    socket: &'a Path,
+    deadline: Duration,
+}
+
+impl<'a> Client<'a> {
+    /// The daemon that listens at `socket`.
+    pub(crate) fn new(socket: &'a Path) -> Self {
+        Self { socket, deadline: CLIENT_DEADLINE }
+    }
+
+    /// Asks for `target` (path and query).
+    pub(crate) fn get(&self, target: &str) -> Result<Answer, Failure> {
+        self.call(&format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+    }
+
+    /// Hands over JSON.
+    pub(crate) fn post(&self, target: &str, json: &str) -> Result<Answer, Failure> {
+        let length = json.len();
+        self.call(&format!(
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{json}"
+        ))
+    }
+
+    fn call(&self, request: &str) -> Result<Answer, Failure> {
+        let end = Instant::now() + self.deadline;
+        let mut stream = UnixStream::connect(self.socket).map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => Failure::NotRunning,
+            ErrorKind::PermissionDenied => Failure::NotPermitted,
+            // The only thing about a socket's path that std itself refuses is its length.
+            ErrorKind::InvalidInput => Failure::PathTooLong,
+            _ => Failure::System(error.to_string()),
+        })?;
+        stream.set_write_timeout(Some(self.deadline)).map_err(from_io)?;
+        match stream.write_all(request.as_bytes()) {
+            // A refusal can come before the daemon has read everything: then the answer says more than this error.
+            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
+            written => written.map_err(from_io)?,
+        }
+        let bytes = read_answer(&mut stream, end)?;
+        let (status, head, length) = head_of(&bytes)?.ok_or(Failure::CutShort)?;
+        let body = bytes.get(head..head + length).ok_or(Failure::CutShort)?;
+        let body = std::str::from_utf8(body).map_err(|_| Failure::Garbage("its body is not UTF-8"))?;
+        Ok(Answer { status, body: body.to_owned() })
+    }
+}
+
+fn from_io(error: io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => Failure::Late,
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Failure::CutShort,
+        _ => Failure::System(error.to_string()),
+    }
+}
+
+/// Reads until the answer is whole or the connection ends. The deadline holds for all of it, so that an answer that
+/// drips in byte by byte ends too.
+fn read_answer(stream: &mut UnixStream, end: Instant) -> Result<Vec<u8>, Failure> {
+    let (mut bytes, mut chunk, mut whole) = (Vec::new(), vec![0; HEAD_BYTES_MAX], None);
+    while whole.is_none_or(|whole| bytes.len() < whole) {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Failure::Late);
+        }
+        stream.set_read_timeout(Some(left)).map_err(from_io)?;
+        match stream.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(from_io(error)),
+        }
+        if whole.is_none() {
+            whole = head_of(&bytes)?.map(|(_, head, length)| head + length);
+        }
+    }
+    Ok(bytes)
+}
+
+/// Status, bytes of the head and bytes of the body; none while the head is not there in full.
+fn head_of(bytes: &[u8]) -> Result<Option<(u16, usize, usize)>, Failure> {
+    let mut headers = [httparse::EMPTY_HEADER; HEAD_HEADERS_MAX];
+    let mut response = httparse::Response::new(&mut headers);
+    let head = match response.parse(bytes) {
+        Ok(httparse::Status::Complete(head)) => head,
+        Ok(httparse::Status::Partial) if bytes.len() > HEAD_BYTES_MAX => {
+            return Err(Failure::Garbage("its head does not end"));
+        }
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(_) => return Err(Failure::Garbage("it is not HTTP")),
+    };
+    let lengths = response.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let lengths: Vec<_> = lengths.map(|header| header.value).collect();
+    let [length] = lengths.as_slice() else {
+        return Err(Failure::Garbage("it does not say how long it is"));
+    };
+    let length = std::str::from_utf8(length).ok().and_then(|length| length.trim().parse::<usize>().ok());
+    match (length, response.code) {
+        (Some(length), _) if length > CLIENT_ANSWER_BYTES_MAX => Err(Failure::Garbage("it is too long")),
+        (Some(length), Some(status)) => Ok(Some((status, head, length))),
+        _ => Err(Failure::Garbage("it does not say how long it is")),
+    }
+}
+
+/// A path and its query, the values percent-encoded.
+pub(crate) fn target(path: &str, query: &[(&str, String)]) -> String {
+    let mut out = path.to_owned();
+    for (at, (name, value)) in query.iter().enumerate() {
+        out.push(if at == 0 { '?' } else { '&' });
+        out.push_str(name);
+        out.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+                out.push(char::from(byte));
+            } else {
+                out.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+    use std::sync::mpsc;
+
+    /// A daemon for one call: it reads the request, writes `answer`, keeps the connection for `hold`, and tells what
+    /// it read.
+    fn with_daemon(answer: &'static [u8], hold: Duration, call: impl FnOnce(&Client<'_>)) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let (tell, told) = mpsc::channel();
+        let daemon = std::thread::Builder::new().spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut read, mut chunk) = (String::new(), [0; 1024]);
+            while !(read.contains("\r\n\r\n") && (read.starts_with("GET") || read.ends_with('}'))) {
+                let count = stream.read(&mut chunk).unwrap();
+                read.push_str(std::str::from_utf8(&chunk[..count]).unwrap());
+            }
+            stream.write_all(answer).unwrap();
+            std::thread::sleep(hold);
+            tell.send(read).unwrap();
+        });
+        call(&Client { socket: &path, deadline: Duration::from_millis(300) });
+        let read = told.recv().unwrap();
+        daemon.unwrap().join().unwrap();
+        read
+    }
+
+    fn get(answer: &'static [u8]) -> Result<Answer, Failure> {
+        let mut got = None;
+        with_daemon(answer, Duration::ZERO, |client| got = Some(client.get("/v1/x")));
+        got.unwrap()
+    }
+
+    #[test]
+    fn an_answer_is_taken_whole() {
+        let ok = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 7\r\n\r\n{\"a\":1}rest";
+        let mut got = None;
+        // The daemon holds the connection for longer than the deadline: the length ends the answer, not the close.
+        let read = with_daemon(ok, Duration::from_millis(400), |client| got = Some(client.get("/v1/x?a=b")));
+        assert_eq!(got.unwrap(), Ok(Answer { status: 200, body: "{\"a\":1}".to_owned() }));
+        assert_eq!(read, "GET /v1/x?a=b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    }
+
+    #[test]
+    fn an_error_is_an_answer_too() {
+        let refused = b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}";
+        let mut got = None;
+        let read = with_daemon(refused, Duration::ZERO, |client| {
+            got = Some(client.post("/v1/messages", "{\"b\":\"\u{e9}\"}"))
+        });
+        assert_eq!(got.unwrap(), Ok(Answer { status: 404, body: "{}".to_owned() }));
+        assert!(
+            read.contains("\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{\"b\":\"\u{e9}\"}"),
+            "{read}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_answer_is_told_apart() {
+        assert_eq!(get(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), Err(Failure::Garbage("it is not HTTP")));
+        assert_eq!(get(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"), Err(Failure::CutShort));
+        assert_eq!(get(b"HTTP/1.1 200 OK\r\nContent-Le"), Err(Failure::CutShort));
+        assert_eq!(get(b""), Err(Failure::CutShort));
+        let unsaid = Err(Failure::Garbage("it does not say how long it is"));
+        assert_eq!(get(b"HTTP/1.1 200 OK\r\n\r\n{}"), unsaid);
+        assert_eq!(get(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}"), unsaid);
+        assert_eq!(get(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"), unsaid);
+        let long = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n";
+        assert_eq!(get(long), Err(Failure::Garbage("it is too long")));
+        assert_eq!(
+            get(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n\xff"),
+            Err(Failure::Garbage("its body is not UTF-8"))
+        );
+    }
+
+    #[test]
+    fn a_silent_daemon_does_not_hold_the_caller() {
+        let mut got = None;
+        let begun = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{";
+        with_daemon(begun, Duration::from_millis(700), |client| got = Some(client.get("/v1/x")));
+        assert_eq!(got.unwrap(), Err(Failure::Late));
+    }
+
+    #[test]
+    fn nobody_there_is_not_an_error_of_the_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        assert_eq!(Client::new(&path).get("/"), Err(Failure::NotRunning), "no socket");
+        drop(UnixListener::bind(&path).unwrap());
+        assert_eq!(Client::new(&path).get("/"), Err(Failure::NotRunning), "a socket that a dead daemon left");
+        let long = dir.path().join("x".repeat(200));
+        assert_eq!(Client::new(&long).get("/"), Err(Failure::PathTooLong));
+    }
+
+    #[test]
+    fn values_of_a_query_are_encoded() {
+        let query = [("session", "a b&c=d/é@1".to_owned()), ("limit", "5".to_owned())];
+        assert_eq!(target("/v1/inbox", &query), "/v1/inbox?session=a%20b%26c%3Dd%2F%C3%A9%401&limit=5");
+        assert_eq!(target("/v1/rooms", &[]), "/v1/rooms");
+    }
+}

@@ -1,0 +1,161 @@
+//! Who speaks when a command speaks: a session or a person, from the options and the environment. It must not ask the
+//! daemon; it words what the daemon's answer means for the one who asked.
+
+use super::Problem;
+use super::args::{Parsed, UsageError};
+use crate::config::{Env, set};
+use crate::ids::HUMAN_PREFIX;
+use serde_json::Value;
+
+/// Where a session's name came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// An option.
+    Option,
+    /// `MARSHAL_SESSION`.
+    Marshal,
+    /// `CLAUDE_CODE_SESSION_ID`, which Claude Code sets in the shells that it opens.
+    ClaudeCode,
+}
+
+/// Who speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Speaker {
+    /// A session.
+    Session {
+        /// Its id, or what was given for it.
+        id: String,
+        /// Where that stood.
+        source: Source,
+    },
+    /// A person.
+    Human(String),
+}
+
+impl Speaker {
+    /// Adds who speaks to a request.
+    pub(crate) fn sign(&self, request: &mut Value) {
+        match self {
+            Self::Session { id, .. } => request["asSession"] = Value::from(id.as_str()),
+            Self::Human(name) => request["human"] = Value::from(name.as_str()),
+        }
+    }
+
+    /// Who speaks, as a parameter of a query.
+    pub(crate) fn query(&self) -> (&'static str, String) {
+        match self {
+            Self::Session { id, .. } => ("session", id.clone()),
+            Self::Human(name) => ("human", name.clone()),
+        }
+    }
+
+    /// The name, for people.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Session { id, .. } => id,
+            Self::Human(name) => name,
+        }
+    }
+}
+
+/// Who speaks: what the options say; else the session that the environment names; else the person.
+///
+/// An option wins over the environment, also the option for a person over a session's variable: an option that is given
+/// and silently ignored would make the command say something in the wrong name.
+pub(crate) fn speaker(
+    parsed: &Parsed,
+    session_flag: &str,
+    human_flag: &str,
+    env: Env<'_>,
+) -> Result<Speaker, UsageError> {
+    let human = |name: &str| Speaker::Human(name.strip_prefix(HUMAN_PREFIX).unwrap_or(name).to_owned());
+    match (parsed.text(session_flag)?, parsed.text(human_flag)?) {
+        (Some(_), Some(_)) => {
+            return Err(parsed.usage(format!("--{session_flag} and --{human_flag} exclude each other")));
+        }
+        (Some(id), None) => return Ok(Speaker::Session { id: id.to_owned(), source: Source::Option }),
+        (None, Some(name)) => return Ok(human(name)),
+        (None, None) => {}
+    }
+    for (variable, source) in [("MARSHAL_SESSION", Source::Marshal), ("CLAUDE_CODE_SESSION_ID", Source::ClaudeCode)] {
+        if let Some(id) = set(env, variable) {
+            let id = id.into_string().map_err(|_| parsed.usage(format!("{variable} is not UTF-8")))?;
+            return Ok(Speaker::Session { id, source });
+        }
+    }
+    let names = ["MARSHAL_OPERATOR", "USER", "USERNAME"].into_iter().filter_map(|variable| set(env, variable));
+    let name = names.filter_map(|name| name.into_string().ok()).next();
+    Ok(human(name.as_deref().unwrap_or("anonymous")))
+}
+
+/// The daemon's answer to `speaker`. That a session is unknown is explained where the person who typed the command has
+/// not named it.
+pub(crate) fn answer_for(speaker: &Speaker, answer: Result<String, Problem>) -> Result<String, Problem> {
+    answer.map_err(|problem| match speaker {
+        Speaker::Session { id, source } if problem.daemon_code == "unknown_caller" => {
+            let id = super::text::line(id);
+            let message = match source {
+                Source::ClaudeCode => format!(
+                    "this shell belongs to the Claude Code session {id} (CLAUDE_CODE_SESSION_ID), which is not on the \
+                     roster: its hooks have not reached this daemon. Prompt it once with the hooks in place, or speak \
+                     as somebody else with an option (see --help)."
+                ),
+                Source::Marshal => format!("the session {id} (MARSHAL_SESSION) is not on the roster: see 'marshal ls'"),
+                Source::Option => format!("the session {id} is not on the roster: see 'marshal ls'"),
+            };
+            Problem { message, ..problem }
+        }
+        _ => problem,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args::parse;
+    use super::*;
+    use crate::error::exit_code;
+    use std::ffi::OsString;
+
+    fn who(line: &str, env: &[(&str, &str)]) -> Result<Speaker, UsageError> {
+        let parsed = parse(line.split_whitespace().map(OsString::from)).unwrap();
+        let env = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+        let (session, human) = if line.starts_with("send") { ("as", "from") } else { ("session", "human") };
+        speaker(&parsed, session, human, &env)
+    }
+
+    #[test]
+    fn the_speaker_is_the_first_that_is_named() {
+        let session = |id: &str, source| Ok(Speaker::Session { id: id.to_owned(), source });
+        let human = |name: &str| Ok(Speaker::Human(name.to_owned()));
+        let all = [("MARSHAL_SESSION", "m"), ("CLAUDE_CODE_SESSION_ID", "c"), ("MARSHAL_OPERATOR", "o"), ("USER", "u")];
+        assert_eq!(who("send --as s x y", &all), session("s", Source::Option));
+        assert_eq!(who("send --from ana x y", &all), human("ana"));
+        assert_eq!(who("send x y", &all), session("m", Source::Marshal));
+        assert_eq!(who("send x y", &all[1..]), session("c", Source::ClaudeCode));
+        assert_eq!(who("send x y", &all[2..]), human("o"));
+        assert_eq!(who("send x y", &all[3..]), human("u"));
+        assert_eq!(who("send x y", &[("USER", ""), ("USERNAME", "w")]), human("w"));
+        assert_eq!(who("send x y", &[]), human("anonymous"));
+        assert_eq!(who("inbox --human human:ana", &all), human("ana"));
+        assert_eq!(who("inbox --session s", &all), session("s", Source::Option));
+        assert!(who("send --as s --from h x y", &[]).is_err());
+    }
+
+    #[test]
+    fn an_unknown_session_of_the_shell_is_explained() {
+        let unknown = || Problem {
+            code: exit_code::REFUSED,
+            message: "asSession 'c' is not on the roster".to_owned(),
+            more: Vec::new(),
+            daemon_code: "unknown_caller".to_owned(),
+        };
+        let speaker = |source| Speaker::Session { id: "c".to_owned(), source };
+        let told = answer_for(&speaker(Source::ClaudeCode), Err(unknown())).unwrap_err();
+        assert!(told.message.starts_with("this shell belongs to the Claude Code session c (CLAUDE_CODE_SESSION_ID)"));
+        let told = answer_for(&speaker(Source::Marshal), Err(unknown())).unwrap_err();
+        assert!(told.message.contains("MARSHAL_SESSION"));
+        assert_eq!(answer_for(&Speaker::Human("h".to_owned()), Err(unknown())), Err(unknown()));
+        let other = Problem { daemon_code: "not_found".to_owned(), ..unknown() };
+        assert_eq!(answer_for(&speaker(Source::ClaudeCode), Err(other.clone())), Err(other));
+    }
+}

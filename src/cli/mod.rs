@@ -1,0 +1,212 @@
+//! The command line: everything but the daemon itself, which `main` hands in as a function. It talks to a running
+//! daemon over its Unix socket only, and must not touch the log or the state directory.
+
+mod args;
+mod commands;
+mod completions;
+mod help;
+mod http_client;
+mod identity;
+mod render;
+mod table;
+mod text;
+mod wire;
+
+use crate::config::{self, Env, ServeConfig, ServeFlags};
+use crate::error::{Fatal, exit_code};
+use crate::time::SystemClock;
+use args::{Parsed, UsageError};
+use commands::Caller;
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use table::Id;
+
+/// What the command line sees of the world, so that a test can show it another one.
+pub struct World<'a> {
+    /// The environment.
+    pub env: Env<'a>,
+    /// Standard input.
+    pub stdin: &'a mut dyn Read,
+    /// Whether a person types there.
+    pub stdin_is_terminal: bool,
+    /// Standard output.
+    pub stdout: &'a mut dyn Write,
+    /// Whether a person reads there.
+    pub stdout_is_terminal: bool,
+    /// Standard error.
+    pub stderr: &'a mut dyn Write,
+    /// The wall clock: milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+impl fmt::Debug for World<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("now_ms", &self.now_ms).finish_non_exhaustive()
+    }
+}
+
+impl World<'_> {
+    /// Writes to stdout and sees that it has left this process.
+    fn print(&mut self, text: &str) -> Result<(), Problem> {
+        self.stdout.write_all(text.as_bytes()).and_then(|()| self.stdout.flush()).map_err(|error| match error.kind() {
+            // The reader has seen enough, as `head` does: no reason to complain.
+            io::ErrorKind::BrokenPipe => Problem::new(exit_code::OK, String::new()),
+            _ => Problem::new(exit_code::IO, format!("cannot write to stdout: {error}")),
+        })
+    }
+
+    /// Says something beside the output. Where stderr is gone, nobody is there to be told.
+    fn note(&mut self, text: &str) {
+        let _ = writeln!(self.stderr, "marshal: {text}").and_then(|()| self.stderr.flush());
+    }
+
+    /// Whether the output is for a terminal that wants colours.
+    fn colour(&self) -> bool {
+        let dumb = config::set(self.env, "TERM").is_some_and(|term| term == "dumb");
+        self.stdout_is_terminal && !dumb && config::set(self.env, "NO_COLOR").is_none()
+    }
+}
+
+/// Why a command ends without having done what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    code: u8,
+    message: String,
+    /// Lines to print after the message.
+    more: Vec<String>,
+    /// The daemon's code for it, empty if it is not the daemon's.
+    daemon_code: String,
+}
+
+impl Problem {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), more: Vec::new(), daemon_code: String::new() }
+    }
+
+    fn because(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+}
+
+impl From<UsageError> for Problem {
+    fn from(error: UsageError) -> Self {
+        // What was typed is repeated, and what was typed may have come from anywhere.
+        let message = text::line(&error.message);
+        Self { more: vec![format!("try '{}'", error.see)], ..Self::new(exit_code::USAGE, message) }
+    }
+}
+
+impl From<Fatal> for Problem {
+    fn from(fatal: Fatal) -> Self {
+        Self::new(fatal.code, text::line(&fatal.message))
+    }
+}
+
+/// How a command line goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is done, with this exit code.
+    Done(u8),
+    /// The daemon is to be run with these settings.
+    Serve(ServeConfig),
+}
+
+/// The whole program: does what the process's arguments say, and runs the daemon with `serve` if they say so. Returns
+/// the exit code.
+pub fn main_with(serve: fn(ServeConfig) -> Result<(), Fatal>) -> u8 {
+    let config = match run_in_process() {
+        Step::Done(code) => return code,
+        Step::Serve(config) => config,
+    };
+    // Nothing is locked here any more: the threads of the daemon write to stderr as well.
+    match serve(config) {
+        Ok(()) => exit_code::OK,
+        Err(fatal) => {
+            let _ = writeln!(io::stderr(), "marshal: {}", text::line(&fatal.message));
+            fatal.code
+        }
+    }
+}
+
+fn run_in_process() -> Step {
+    let stdout = io::stdout();
+    let stdout_is_terminal = stdout.is_terminal();
+    let mut stdin = io::stdin();
+    let mut world = World {
+        env: &|name| std::env::var_os(name),
+        stdin_is_terminal: stdin.is_terminal(),
+        stdin: &mut stdin,
+        stdout: &mut BufWriter::new(stdout.lock()),
+        stdout_is_terminal,
+        stderr: &mut io::stderr(),
+        now_ms: SystemClock::start().now().wall_ms,
+    };
+    run(std::env::args_os().skip(1), &mut world)
+}
+
+/// Does what `args` (without the program's name) say, short of running the daemon.
+pub fn run(args: impl IntoIterator<Item = OsString>, world: &mut World<'_>) -> Step {
+    match step(args, world) {
+        Ok(step) => step,
+        Err(problem) => {
+            if !problem.message.is_empty() {
+                world.note(&problem.message);
+                for line in &problem.more {
+                    let _ = writeln!(world.stderr, "  {line}");
+                }
+            }
+            Step::Done(problem.code)
+        }
+    }
+}
+
+fn step(args: impl IntoIterator<Item = OsString>, world: &mut World<'_>) -> Result<Step, Problem> {
+    let parsed = args::parse(args)?;
+    if parsed.help {
+        world.print(&help::of(parsed.command))?;
+        return Ok(Step::Done(exit_code::OK));
+    }
+    match parsed.command.id {
+        Id::Serve => return Ok(Step::Serve(serve_config(&parsed, world.env)?)),
+        Id::Help => {
+            let text = match parsed.operands.first() {
+                Some(name) => help::of(args::find(name)?),
+                None => help::overview(),
+            };
+            world.print(&text)?;
+        }
+        Id::Version => world.print(concat!("marshal ", env!("CARGO_PKG_VERSION"), "\n"))?,
+        Id::Completions => commands::completions(&parsed, world)?,
+        Id::Ls => with_daemon(&parsed, world, commands::ls)?,
+        Id::Rooms => with_daemon(&parsed, world, commands::rooms)?,
+        Id::Send => with_daemon(&parsed, world, commands::send)?,
+        Id::Inbox => with_daemon(&parsed, world, commands::inbox)?,
+        Id::History => with_daemon(&parsed, world, commands::history)?,
+        Id::Status => with_daemon(&parsed, world, commands::status)?,
+    }
+    Ok(Step::Done(exit_code::OK))
+}
+
+fn with_daemon(
+    parsed: &Parsed,
+    world: &mut World<'_>,
+    command: fn(&Caller<'_>, &mut World<'_>) -> Result<(), Problem>,
+) -> Result<(), Problem> {
+    let state_dir = config::state_dir_or(parsed.value("state-dir"), world.env)?;
+    command(&Caller { parsed, socket: &config::socket_path(&state_dir) }, world)
+}
+
+fn serve_config(parsed: &Parsed, env: Env<'_>) -> Result<ServeConfig, Problem> {
+    let given = |long: &str| parsed.value(long).map(ToOwned::to_owned);
+    let flags = ServeFlags {
+        state_dir: given("state-dir"),
+        hook_bind: given("hook-bind"),
+        bind: given("bind"),
+        log_level: given("log-level"),
+    };
+    Ok(ServeConfig::from_flags(&flags, env)?)
+}
+
+#[cfg(test)]
+mod tests;

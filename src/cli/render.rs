@@ -1,0 +1,325 @@
+//! The daemon's answers as text for people: pure functions of the answer and the time. They must not print, and no
+//! text of the daemon may pass through them without `text::line` or `text::block`.
+
+use super::text::{Ink, block, cut, cut_front, ink, line, table};
+use super::wire::{Message, Messages, Recipient, Room, Rooms, Sent, Session, Sessions, Status};
+use crate::ids::HUMAN_PREFIX;
+use crate::limits::{RECIPIENTS_SHOWN_MAX, ROOM_MEMBERS_SHOWN_MAX};
+use crate::time::{human_age, human_utc};
+use std::fmt::Write;
+
+/// `marshal ls`
+pub(crate) fn sessions(answer: &Sessions, now_ms: i64, colour: bool) -> String {
+    let mut sessions: Vec<&Session> = answer.sessions.iter().collect();
+    sessions.sort_by(|a, b| seen(b).cmp(&seen(a)).then_with(|| a.nickname.cmp(&b.nickname)));
+    let rows: Vec<_> = sessions.into_iter().map(|session| session_row(session, now_ms)).collect();
+    table(&["NICKNAME", "STATE", "WHERE", "OPERATOR@HOST", "SEEN", "UNREAD", "TASK", "ID"], &rows, colour)
+}
+
+fn seen(session: &Session) -> i64 {
+    session.last_activity_at.unwrap_or(session.connected_at)
+}
+
+fn session_row(session: &Session, now_ms: i64) -> Vec<(String, Ink)> {
+    let state = match session.state.as_str() {
+        "connected" => Ink::Green,
+        "reconnecting" => Ink::Yellow,
+        _ => Ink::Plain,
+    };
+    let unread = if session.unread > 0 { Ink::Bold } else { Ink::Plain };
+    let plain = |text: String| (text, Ink::Plain);
+    vec![
+        plain(cut(&line(&session.nickname))),
+        (cut(&line(&session.state)), state),
+        plain(place(session)),
+        plain(owner(session)),
+        plain(human_age(now_ms.saturating_sub(seen(session)))),
+        (session.unread.to_string(), unread),
+        plain(cut(&line(session.current_task.as_deref().filter(|task| !task.is_empty()).unwrap_or("-")))),
+        plain(line(&session.id)),
+    ]
+}
+
+fn place(session: &Session) -> String {
+    let place = match session.project.as_deref() {
+        Some(project) if !project.is_empty() => cut(&line(project)),
+        _ => cut_front(&line(&session.cwd)),
+    };
+    match session.git_branch.as_deref() {
+        Some(branch) if !branch.is_empty() => format!("{place} ({})", cut(&line(branch))),
+        _ => place,
+    }
+}
+
+fn owner(session: &Session) -> String {
+    let cell = |text: &str| cut(&line(text));
+    match (session.operator.as_deref(), session.host.as_ref()) {
+        (None, None) => "-".to_owned(),
+        (Some(operator), None) => cell(operator),
+        (operator, Some(host)) => format!("{}@{}", cell(operator.unwrap_or("-")), cell(&host.name)),
+    }
+}
+
+/// `marshal ls --names`: the nicknames, sorted, each on a line of its own.
+pub(crate) fn names(answer: &Sessions) -> String {
+    let mut names: Vec<_> = answer.sessions.iter().map(|session| line(&session.nickname)).collect();
+    names.sort();
+    names.iter().fold(String::new(), |text, name| text + name + "\n")
+}
+
+/// `marshal rooms`
+pub(crate) fn rooms(answer: &Rooms, colour: bool) -> String {
+    let mut rooms: Vec<&Room> = answer.rooms.iter().collect();
+    rooms.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.id.cmp(&b.id)));
+    let rows = rooms.into_iter().map(|room| [room_name(room), line(&room.kind.kind), members(room)]);
+    let rows: Vec<_> = rows.map(|row| row.map(|cell| (cell, Ink::Plain)).to_vec()).collect();
+    table(&["ROOM", "KIND", "MEMBERS"], &rows, colour)
+}
+
+/// The name under which the room can be written to, and the id where it is another.
+fn room_name(room: &Room) -> String {
+    if room.name == room.id || room.name.is_empty() {
+        return format!("@{}", line(&room.id));
+    }
+    format!("@{} ({})", line(&room.id), cut(&line(&room.name)))
+}
+
+fn members(room: &Room) -> String {
+    let mut names: Vec<_> = room.members.iter().map(|member| cut(&line(&member.nickname))).collect();
+    names.sort();
+    let count = names.len();
+    let mut text = count.to_string();
+    if count > 0 {
+        let shown = names.len().min(ROOM_MEMBERS_SHOWN_MAX);
+        let _ = write!(text, ": {}", names[..shown].join(", "));
+    }
+    if count > ROOM_MEMBERS_SHOWN_MAX {
+        let _ = write!(text, ", +{}", count - ROOM_MEMBERS_SHOWN_MAX);
+    }
+    text
+}
+
+/// `marshal inbox` and `marshal history`: one block for each message, an empty line between them.
+pub(crate) fn messages(answer: &Messages, now_ms: i64, colour: bool) -> String {
+    let blocks: Vec<_> = answer.messages.iter().map(|message| message_block(message, now_ms, colour)).collect();
+    blocks.join("\n")
+}
+
+fn message_block(message: &Message, now_ms: i64, colour: bool) -> String {
+    let from = ink(&line(&message.from_nick), Ink::Bold, colour);
+    let age = human_age(now_ms.saturating_sub(message.sent_at));
+    let mut text = format!(
+        "{} UTC ({age} ago)  {from} [{}] -> {}\n{}  message {}",
+        human_utc(message.sent_at),
+        line(&message.from_session_id),
+        recipient(message),
+        block(&message.body),
+        line(&message.id),
+    );
+    if let Some(readers) = message.read_by {
+        let _ = write!(text, ", read by {readers}");
+    }
+    if let Some(waiting) = message.waiting_for.filter(|waiting| *waiting > 0) {
+        let _ = write!(text, ", waiting for {waiting}");
+    }
+    text.push('\n');
+    text
+}
+
+fn recipient(message: &Message) -> String {
+    match (&message.to_room_id, &message.to_session_id) {
+        (Some(room), _) => format!("@{}", line(room)),
+        (None, _) if !message.to_nick.is_empty() => line(&message.to_nick),
+        (None, Some(session)) => line(session),
+        (None, None) => "?".to_owned(),
+    }
+}
+
+/// `marshal send`: where the message is now, and nothing that is not known.
+pub(crate) fn sent(answer: &Sent) -> String {
+    let id = line(&answer.message_id);
+    let to_room = answer.to.starts_with('@');
+    if let ([one], false) = (answer.recipients.as_slice(), to_room) {
+        return format!("stored as {id} for {} ({})\n", line(&answer.to_nick), whereabouts(one));
+    }
+    let name = if to_room || answer.to_nick.is_empty() { &answer.to } else { &answer.to_nick };
+    let mut text = format!("stored as {id} for {}", line(name));
+    if answer.recipients.is_empty() {
+        text.push_str(if to_room { " (nobody else is in it)\n" } else { "\n" });
+        return text;
+    }
+    text.push('\n');
+    for recipient in answer.recipients.iter().take(RECIPIENTS_SHOWN_MAX) {
+        let _ = writeln!(text, "  {} ({})", line(&recipient.nickname), whereabouts(recipient));
+    }
+    if answer.recipients.len() > RECIPIENTS_SHOWN_MAX {
+        let _ = writeln!(text, "  +{} more", answer.recipients.len() - RECIPIENTS_SHOWN_MAX);
+    }
+    text
+}
+
+fn whereabouts(recipient: &Recipient) -> &'static str {
+    match recipient {
+        Recipient { live: true, .. } => "connected: pushed to its client",
+        Recipient { session_id, .. } if session_id.starts_with(HUMAN_PREFIX) => "waits in the inbox: marshal inbox",
+        Recipient { .. } => "waits for its next prompt",
+    }
+}
+
+/// `marshal status`
+pub(crate) fn status(answer: &Status, colour: bool) -> String {
+    let health = if answer.health == "ok" { Ink::Green } else { Ink::Red };
+    let rows = [
+        ("health", ink(&line(&answer.health), health, colour)),
+        ("version", line(&answer.version)),
+        ("pid", answer.pid.to_string()),
+        ("uptime", human_age(answer.uptime_ms)),
+        ("state dir", line(&answer.state_dir)),
+        ("hooks", line(&answer.hooks)),
+        ("websocket", line(&answer.websocket)),
+        ("socket", line(&answer.socket)),
+        ("sessions", answer.sessions.to_string()),
+        ("clients", answer.clients.to_string()),
+        ("rooms", answer.rooms.to_string()),
+        ("messages", answer.messages.to_string()),
+        ("log", bytes(answer.log_bytes)),
+        ("malformed", format!("{} lines", answer.malformed_lines)),
+    ];
+    rows.iter().fold(String::new(), |text, (key, value)| text + &format!("{key:<11}{value}\n"))
+}
+
+fn bytes(count: u64) -> String {
+    const KIB: u64 = 1024;
+    match count {
+        0..KIB => format!("{count} B"),
+        KIB..1_048_576 => format!("{} KiB", count / KIB),
+        _ => format!("{} MiB", count / (KIB * KIB)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-21 00:04:13 UTC
+    const NOW: i64 = 1_795_219_453_000;
+
+    fn from<T: serde::de::DeserializeOwned>(text: &str) -> T {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn ls_shows_who_where_and_since_when() {
+        let answer: Sessions = from(&format!(
+            r#"{{"sessions":[
+                {{"id":"a1","nickname":"quiet","state":"hooks","cwd":"/very/long/path/that/goes/on/and/on/until/it/ends","connectedAt":{old}}},
+                {{"id":"b2","nickname":"Ω-web","state":"connected","cwd":"/w","project":"web","gitBranch":"main","operator":"ana",
+                  "host":{{"name":"box","os":"linux","arch":"x"}},"currentTask":"merge\nit\u001b[2J","connectedAt":{old},
+                  "lastActivityAt":{recent},"unread":3,"rooms":["everyone"],"later":{{}}}},
+                {{"id":"c3","nickname":"bad\u202ename","state":"reconnecting","cwd":"/","connectedAt":{old},"lastActivityAt":{middle}}}
+            ]}}"#,
+            old = NOW - 7_200_000,
+            middle = NOW - 300_000,
+            recent = NOW - 12_000,
+        ));
+        let expected = "\
+NICKNAME  STATE         WHERE                                     OPERATOR@HOST  SEEN   UNREAD  TASK          ID
+Ω-web     connected     web (main)                                ana@box        12 s   3       merge it\u{fffd}[2J  b2
+bad\u{fffd}name  reconnecting  /                                         -              5 min  0       -             c3
+quiet     hooks         …/path/that/goes/on/and/on/until/it/ends  -              2 h    0       -             a1
+";
+        assert_eq!(sessions(&answer, NOW, false), expected);
+        assert!(sessions(&answer, NOW, true).contains("\x1b[32mconnected\x1b[0m     web"));
+        assert_eq!(names(&answer), "bad\u{fffd}name\nquiet\nΩ-web\n");
+    }
+
+    #[test]
+    fn rooms_are_named_as_they_are_written_to() {
+        let members: Vec<_> = (1..=10).map(|n| format!(r#"{{"sessionId":"s{n}","nickname":"n{n:02}"}}"#)).collect();
+        let answer: Rooms = from(&format!(
+            r#"{{"rooms":[
+                {{"id":"release-talk","name":"Release talk","kind":{{"kind":"adhoc"}},"members":[]}},
+                {{"id":"everyone","name":"everyone","kind":{{"kind":"auto","source":{{"anchor":"everyone"}}}},"members":[{}]}}
+            ]}}"#,
+            members.join(",")
+        ));
+        let expected = "\
+ROOM                          KIND   MEMBERS
+@release-talk (Release talk)  adhoc  0
+@everyone                     auto   10: n01, n02, n03, n04, n05, n06, n07, n08, +2
+";
+        assert_eq!(rooms(&answer, false), expected);
+    }
+
+    #[test]
+    fn a_message_is_a_block_that_its_body_cannot_leave() {
+        let answer: Messages = from(&format!(
+            r#"{{"messages":[
+                {{"id":"m1","fromSessionId":"s1","fromNick":"otter","toSessionId":"s2","toNick":"heron",
+                  "body":"first\n  message m0, read by 9\u001b[A\n","sentAt":{first},"readBy":0,"waitingFor":1}},
+                {{"id":"m2","fromSessionId":"human:ana","fromNick":"ana","toRoomId":"everyone","toNick":"everyone",
+                  "body":"hi","sentAt":{second}}}
+            ],"before":7}}"#,
+            first = NOW - 240_000,
+            second = NOW,
+        ));
+        let expected = "\
+2026-11-21 00:00:13 UTC (4 min ago)  otter [s1] -> heron
+    first
+      message m0, read by 9\u{fffd}[A
+  message m1, read by 0, waiting for 1
+
+2026-11-21 00:04:13 UTC (0 s ago)  ana [human:ana] -> @everyone
+    hi
+  message m2
+";
+        assert_eq!(messages(&answer, NOW, false), expected);
+        assert_eq!(answer.before, Some(7));
+    }
+
+    #[test]
+    fn send_says_where_the_message_is_and_no_more() {
+        let one = |id: &str, live: bool| {
+            let text = r#"{"messageId":"m1","to":"s1","toNick":"proj@1234","recipients":[{"sessionId":"ID","nickname":"n","live":LIVE}]}"#;
+            sent(&from(&text.replace("ID", id).replace("LIVE", &live.to_string())))
+        };
+        assert_eq!(one("s1", true), "stored as m1 for proj@1234 (connected: pushed to its client)\n");
+        assert_eq!(one("s1", false), "stored as m1 for proj@1234 (waits for its next prompt)\n");
+        assert_eq!(one("human:ana", false), "stored as m1 for proj@1234 (waits in the inbox: marshal inbox)\n");
+        let recipients: Vec<_> =
+            (0..12).map(|n| format!(r#"{{"sessionId":"s{n}","nickname":"n{n}","live":{}}}"#, n == 0)).collect();
+        let text = format!(r#"{{"messageId":"m","to":"@all","toNick":"all","recipients":[{}]}}"#, recipients.join(","));
+        let lines = sent(&from(&text));
+        assert!(lines.starts_with(
+            "stored as m for @all\n  n0 (connected: pushed to its client)\n  n1 (waits for its next prompt)\n"
+        ));
+        assert!(lines.ends_with("  n9 (waits for its next prompt)\n  +2 more\n"), "{lines}");
+        assert_eq!(sent(&from(r#"{"messageId":"m","to":"@e"}"#)), "stored as m for @e (nobody else is in it)\n");
+        assert_eq!(sent(&from(r#"{"messageId":"m","to":"s","toNick":"n"}"#)), "stored as m for n\n");
+    }
+
+    #[test]
+    fn status_is_a_list_of_keys_and_values() {
+        let answer: Status = from(
+            r#"{"version":"1.0.0","pid":12,"uptimeMs":7200000,"stateDir":"/s","hooks":"127.0.0.1:6156","websocket":"127.0.0.1:6155",
+            "socket":"/s/marshal.sock","health":"ok","sessions":1,"clients":2,"rooms":3,"messages":4,"logBytes":2048,"malformedLines":0}"#,
+        );
+        let expected = "\
+health     ok
+version    1.0.0
+pid        12
+uptime     2 h
+state dir  /s
+hooks      127.0.0.1:6156
+websocket  127.0.0.1:6155
+socket     /s/marshal.sock
+sessions   1
+clients    2
+rooms      3
+messages   4
+log        2 KiB
+malformed  0 lines
+";
+        assert_eq!(status(&answer, false), expected);
+    }
+}

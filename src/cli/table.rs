@@ -1,0 +1,349 @@
+//! The one table of commands and options, from which parsing, help and shell completions follow. It holds data only
+//! and must not act on any of it.
+
+use crate::error::exit_code;
+
+/// What a shell offers for an operand or an option's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Complete {
+    /// Nothing that could be known.
+    Nothing,
+    /// Nicknames of the sessions on the roster.
+    Nicknames,
+    /// Directories.
+    Directories,
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// Names of commands.
+    Commands,
+}
+
+/// An option's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Value {
+    /// How help calls it.
+    pub(crate) name: &'static str,
+    /// What a shell offers for it.
+    pub(crate) complete: Complete,
+}
+
+/// An option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flag {
+    /// The name after `--`.
+    pub(crate) long: &'static str,
+    /// The letter after `-`.
+    pub(crate) short: Option<char>,
+    /// The value that it takes, none for a switch.
+    pub(crate) value: Option<Value>,
+    /// One line for people.
+    pub(crate) help: &'static str,
+}
+
+/// Which command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Id {
+    Serve,
+    Ls,
+    Rooms,
+    Send,
+    Inbox,
+    History,
+    Status,
+    Completions,
+    Help,
+    Version,
+}
+
+/// A command.
+#[derive(Debug)]
+pub(crate) struct Command {
+    /// Which one.
+    pub(crate) id: Id,
+    /// How it is typed.
+    pub(crate) name: &'static str,
+    /// Its operands, as the usage line shows them.
+    pub(crate) operands: &'static str,
+    /// How many operands it needs, and how many it takes.
+    pub(crate) operand_count: (usize, usize),
+    /// What a shell offers for the first operand.
+    pub(crate) complete: Complete,
+    /// One line for the list of commands.
+    pub(crate) summary: &'static str,
+    /// More, for the command's own help.
+    pub(crate) about: &'static str,
+    /// Its options beyond [`COMMON`].
+    pub(crate) own_flags: &'static [Flag],
+    /// Command lines, each with what it does.
+    pub(crate) examples: &'static [(&'static str, &'static str)],
+    /// The exit codes that it can end with, beyond done and wrong command line.
+    pub(crate) exits: &'static [u8],
+}
+
+impl Command {
+    /// All its options.
+    pub(crate) fn flags(&self) -> impl Iterator<Item = &'static Flag> + use<> {
+        self.own_flags.iter().chain(COMMON)
+    }
+}
+
+const fn switch(long: &'static str, help: &'static str) -> Flag {
+    Flag { long, short: None, value: None, help }
+}
+
+const fn option(long: &'static str, name: &'static str, complete: Complete, help: &'static str) -> Flag {
+    Flag { long, short: None, value: Some(Value { name, complete }), help }
+}
+
+/// The options of every command.
+pub(crate) const COMMON: &[Flag] = &[
+    option("state-dir", "DIR", Complete::Directories, "State directory of the daemon [env: MARSHAL_STATE_DIR]"),
+    Flag { long: "help", short: Some('h'), value: None, help: "Show this help" },
+];
+
+/// The option that is understood only before a command.
+pub(crate) const VERSION: Flag = Flag { long: "version", short: Some('V'), value: None, help: "Show the version" };
+
+const JSON: Flag = switch("json", "Print the daemon's answer as JSON");
+const LIMIT: Flag = option("limit", "N", Complete::Nothing, "At most N messages (1 to 200)");
+const LEVELS: Complete = Complete::Words(&["off", "error", "warn", "info", "debug", "trace"]);
+
+const CALL_EXITS: &[u8] =
+    &[exit_code::REFUSED, exit_code::UNAVAILABLE, exit_code::IO, exit_code::PERMISSION, exit_code::CONFIG];
+
+/// What an exit code means to the person who reads the help.
+pub(crate) fn exit_meaning(code: u8) -> &'static str {
+    match code {
+        exit_code::OK => "done",
+        exit_code::REFUSED => "the daemon refused, or nothing fits",
+        exit_code::USAGE => "wrong command line",
+        exit_code::UNAVAILABLE => "the daemon does not run, or does not answer",
+        exit_code::SOFTWARE => "a bug: a thread of the daemon died",
+        exit_code::OS => "the operating system refused a thread or a socket",
+        exit_code::CANNOT_CREATE => "the state directory, the log or the socket cannot be made",
+        exit_code::IO => "reading or writing failed",
+        exit_code::HELD => "another daemon holds the state directory or the port",
+        exit_code::PERMISSION => "a file belongs to somebody else or is open to others",
+        exit_code::CONFIG => "a setting is wrong",
+        _ => "see the message",
+    }
+}
+
+/// The commands, in the order in which help lists them.
+pub(crate) const COMMANDS: &[Command] = &[
+    Command {
+        id: Id::Serve,
+        name: "serve",
+        operands: "",
+        operand_count: (0, 0),
+        complete: Complete::Nothing,
+        summary: "Run the daemon, in the foreground",
+        about: "Runs until SIGINT or SIGTERM. Its own log goes to stderr.",
+        own_flags: &[
+            option(
+                "hook-bind",
+                "HOST:PORT",
+                Complete::Nothing,
+                "Door for hooks and HTTP [env: MARSHAL_HOOK_BIND] [default: 127.0.0.1:6156]",
+            ),
+            option(
+                "bind",
+                "HOST:PORT",
+                Complete::Nothing,
+                "Door for shims (WebSocket) [env: MARSHAL_BIND] [default: 127.0.0.1:6155]",
+            ),
+            option(
+                "log-level",
+                "LEVEL",
+                LEVELS,
+                "off, error, warn, info, debug or trace [env: MARSHAL_LOG] [default: info]",
+            ),
+        ],
+        examples: &[
+            ("marshal serve", "with the usual doors and state directory"),
+            ("marshal serve --state-dir /tmp/try --bind 127.0.0.1:0 --hook-bind 127.0.0.1:0", "beside another one"),
+        ],
+        exits: &[
+            exit_code::SOFTWARE,
+            exit_code::OS,
+            exit_code::CANNOT_CREATE,
+            exit_code::IO,
+            exit_code::HELD,
+            exit_code::PERMISSION,
+            exit_code::CONFIG,
+        ],
+    },
+    Command {
+        id: Id::Ls,
+        name: "ls",
+        operands: "",
+        operand_count: (0, 0),
+        complete: Complete::Nothing,
+        summary: "List the sessions on the roster",
+        about: "The session that was active last comes first.",
+        own_flags: &[JSON, switch("names", "Print the nicknames only, one on each line")],
+        examples: &[("marshal ls", "who is there"), ("marshal ls --json", "the same for a script")],
+        exits: CALL_EXITS,
+    },
+    Command {
+        id: Id::Rooms,
+        name: "rooms",
+        operands: "",
+        operand_count: (0, 0),
+        complete: Complete::Nothing,
+        summary: "List the rooms and who is in them",
+        about: "A message to @ROOM goes to everybody in the room but the sender.",
+        own_flags: &[JSON],
+        examples: &[("marshal rooms", "all rooms")],
+        exits: CALL_EXITS,
+    },
+    Command {
+        id: Id::Send,
+        name: "send",
+        operands: "TO [TEXT...]",
+        operand_count: (1, usize::MAX),
+        complete: Complete::Nicknames,
+        summary: "Send a message to a session, a room or a person",
+        about: "TO is a session (nickname, id or the unique beginning of an id), @ROOM or human:NAME.\n\
+                TEXT is the message; without it, or with '-', the message is read from stdin.\n\
+                Put '--' before a TEXT that begins with a dash.\n\
+                \n\
+                The sender is --as or --from; else the session in MARSHAL_SESSION or\n\
+                CLAUDE_CODE_SESSION_ID (an agent's own shell); else the person in\n\
+                MARSHAL_OPERATOR, USER or USERNAME.",
+        own_flags: &[
+            option("as", "SESSION", Complete::Nicknames, "Speak as this session [env: MARSHAL_SESSION]"),
+            option("from", "NAME", Complete::Nothing, "Speak as this person [env: MARSHAL_OPERATOR]"),
+            JSON,
+        ],
+        examples: &[
+            ("marshal send web-2 the schema is merged", "to one session"),
+            ("git diff --stat | marshal send @everyone", "to a room, from stdin"),
+            ("marshal send human:ana -- --force was needed", "to a person"),
+        ],
+        exits: CALL_EXITS,
+    },
+    Command {
+        id: Id::Inbox,
+        name: "inbox",
+        operands: "",
+        operand_count: (0, 0),
+        complete: Complete::Nothing,
+        summary: "Show unread messages and mark them as read",
+        about: "Oldest first. Messages are marked as read once they have been printed.\n\
+                Whose inbox: --session or --human; else as for 'marshal send'.",
+        own_flags: &[
+            option("session", "SESSION", Complete::Nicknames, "The inbox of this session [env: MARSHAL_SESSION]"),
+            option("human", "NAME", Complete::Nothing, "The inbox of this person [env: MARSHAL_OPERATOR]"),
+            switch("peek", "Leave the messages unread"),
+            LIMIT,
+            JSON,
+        ],
+        examples: &[
+            ("marshal inbox", "what is new for me"),
+            ("marshal inbox --session web-2 --peek", "look, do not touch"),
+        ],
+        exits: CALL_EXITS,
+    },
+    Command {
+        id: Id::History,
+        name: "history",
+        operands: "",
+        operand_count: (0, 0),
+        complete: Complete::Nothing,
+        summary: "Show past messages",
+        about: "Oldest first, and the latest of them. SINCE is an age (90s, 30m, 2h, 3d, 1w), an RFC 3339 time\n\
+                or milliseconds since 1970.",
+        own_flags: &[
+            option("session", "SESSION", Complete::Nicknames, "Only what this session sent or got"),
+            option("room", "ROOM", Complete::Nothing, "Only what went to this room"),
+            option("since", "SINCE", Complete::Nothing, "Only what was sent since then"),
+            option("before", "CURSOR", Complete::Nothing, "Go on from where the last page ended"),
+            LIMIT,
+            JSON,
+        ],
+        examples: &[
+            ("marshal history --since 2h", "the last two hours"),
+            ("marshal history --room everyone --limit 10", "the last ten to a room"),
+        ],
+        exits: CALL_EXITS,
+    },
+    Command {
+        id: Id::Status,
+        name: "status",
+        operands: "",
+        operand_count: (0, 0),
+        complete: Complete::Nothing,
+        summary: "Show how the daemon is",
+        about: "Its health, doors and counts.",
+        own_flags: &[JSON],
+        examples: &[("marshal status", "is it up, where does it listen")],
+        exits: CALL_EXITS,
+    },
+    Command {
+        id: Id::Completions,
+        name: "completions",
+        operands: "SHELL",
+        operand_count: (1, 1),
+        complete: Complete::Words(&["bash", "zsh", "fish"]),
+        summary: "Print a completion script for bash, zsh or fish",
+        about: "Nicknames are completed by asking the daemon.",
+        own_flags: &[],
+        examples: &[
+            ("source <(marshal completions bash)", "bash: add it to ~/.bashrc"),
+            ("marshal completions zsh >~/.zfunc/_marshal", "zsh: a directory of $fpath"),
+            ("marshal completions fish >~/.config/fish/completions/marshal.fish", "fish"),
+        ],
+        exits: &[],
+    },
+    Command {
+        id: Id::Help,
+        name: "help",
+        operands: "[COMMAND]",
+        operand_count: (0, 1),
+        complete: Complete::Commands,
+        summary: "Show help, of a command if one is named",
+        about: "The same as 'marshal COMMAND --help'.",
+        own_flags: &[],
+        examples: &[("marshal help send", "help of 'send'")],
+        exits: &[],
+    },
+    Command {
+        id: Id::Version,
+        name: "version",
+        operands: "",
+        operand_count: (0, 0),
+        complete: Complete::Nothing,
+        summary: "Show the version",
+        about: "The version of this binary; 'marshal status' shows the running daemon's.",
+        own_flags: &[],
+        examples: &[("marshal version", "")],
+        exits: &[],
+    },
+];
+
+/// The command called `name`.
+pub(crate) fn command(name: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name == name)
+}
+
+/// The command with this id. The table has every id; a test sees to that.
+pub(crate) fn command_of(id: Id) -> &'static Command {
+    COMMANDS.iter().find(|command| command.id == id).unwrap_or(&COMMANDS[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_ids_lead_back() {
+        for (at, command) in COMMANDS.iter().enumerate() {
+            assert!(COMMANDS[..at].iter().all(|other| other.name != command.name && other.id != command.id));
+            assert_eq!(command_of(command.id).name, command.name);
+            let longs: Vec<_> = command.flags().map(|flag| flag.long).collect();
+            assert!(longs.iter().enumerate().all(|(at, long)| !longs[..at].contains(long)), "{}", command.name);
+            assert!(command.operand_count.0 <= command.operand_count.1);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! The command line from its arguments to its output, against a daemon that answers from a script.
+
+use super::*;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+/// What a run left behind.
+#[derive(Debug)]
+struct Ran {
+    step: Step,
+    stdout: String,
+    stderr: String,
+    /// What the daemon was asked, one request after the other.
+    asked: Vec<String>,
+}
+
+/// A standard output whose reader is gone.
+struct Gone;
+
+impl Write for Gone {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Answers as many connections as there are answers, and tells what it was asked.
+fn daemon(socket: PathBuf, answers: Vec<(u16, &'static str)>) -> std::thread::JoinHandle<Vec<String>> {
+    let listener = UnixListener::bind(&socket).unwrap();
+    let serve = move || {
+        let mut asked = Vec::new();
+        for (status, body) in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut read, mut chunk) = (Vec::new(), [0; 4096]);
+            loop {
+                let text = String::from_utf8_lossy(&read).into_owned();
+                let length = text.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
+                let whole = text.find("\r\n\r\n").map(|head| head + 4 + length.unwrap_or(0));
+                if whole == Some(read.len()) {
+                    break;
+                }
+                let count = stream.read(&mut chunk).unwrap();
+                assert!(count > 0, "the request ended early: {text}");
+                read.extend_from_slice(&chunk[..count]);
+            }
+            let text = String::from_utf8(read).unwrap();
+            let (head, body_read) = text.split_once("\r\n\r\n").unwrap();
+            asked.push(format!("{} {body_read}", head.lines().next().unwrap().trim_end_matches(" HTTP/1.1")));
+            write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        }
+        asked
+    };
+    std::thread::Builder::new().spawn(serve).unwrap()
+}
+
+fn run_with(line: &[&str], env: &[(&str, &str)], stdin: &[u8], answers: Vec<(u16, &'static str)>) -> Ran {
+    let dir = tempfile::tempdir().unwrap();
+    let served = (!answers.is_empty()).then(|| daemon(dir.path().join("marshal.sock"), answers));
+    let lookup = |name: &str| match name {
+        "MARSHAL_STATE_DIR" => Some(dir.path().as_os_str().to_owned()),
+        name => env.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value)),
+    };
+    let (mut stdout, mut stderr, mut stdin_bytes) = (Vec::new(), Vec::new(), stdin);
+    let mut world = World {
+        env: &lookup,
+        stdin: &mut stdin_bytes,
+        stdin_is_terminal: stdin.is_empty(),
+        stdout: &mut stdout,
+        stdout_is_terminal: false,
+        stderr: &mut stderr,
+        now_ms: 1_795_219_453_000,
+    };
+    let step = run(line.iter().map(OsString::from), &mut world);
+    let text = |bytes| String::from_utf8(bytes).unwrap().replace(&dir.path().display().to_string(), "DIR");
+    Ran {
+        step,
+        stdout: text(stdout),
+        stderr: text(stderr),
+        asked: served.map(|served| served.join().unwrap()).unwrap_or_default(),
+    }
+}
+
+const ROSTER: &str = r#"{"sessions":[{"id":"id-1","nickname":"otter","state":"connected","cwd":"/w","connectedAt":1795219441000},
+    {"id":"id-2","nickname":"heron\u001b","state":"hooks","cwd":"/w","connectedAt":1795219341000}]}"#;
+const SENT: &str = r#"{"messageId":"m1","sentAt":1,"to":"id-1","toNick":"otter","recipients":[{"sessionId":"id-1","nickname":"otter","live":true}]}"#;
+const INBOX: &str = r#"{"messages":[{"id":"m1","fromSessionId":"id-2","fromNick":"heron","toSessionId":"id-1","toNick":"otter","body":"hi","sentAt":1795219393000}],"waiting":3}"#;
+const ACKED: &str = r#"{"newlyAcked":1,"alreadyAcked":0,"unknown":0}"#;
+
+#[test]
+fn without_a_daemon_the_way_to_one_is_told() {
+    for command in ["ls", "rooms", "history", "status"] {
+        let ran = run_with(&[command], &[], b"", Vec::new());
+        assert_eq!(ran.step, Step::Done(exit_code::UNAVAILABLE));
+        let expected =
+            "marshal: marshal is not running (no socket at DIR/marshal.sock). Start it with: marshal serve\n";
+        assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", expected));
+    }
+}
+
+#[test]
+fn ls_lists_and_an_empty_roster_is_explained() {
+    let ran = run_with(&["ls"], &[], b"", vec![(200, ROSTER)]);
+    let expected = "\
+NICKNAME  STATE      WHERE  OPERATOR@HOST  SEEN   UNREAD  TASK  ID
+otter     connected  /w     -              12 s   0       -     id-1
+heron\u{fffd}    hooks      /w     -              1 min  0       -     id-2
+";
+    assert_eq!((ran.step, ran.stdout.as_str(), ran.stderr.as_str()), (Step::Done(0), expected, ""));
+    let ran = run_with(&["ls", "--names"], &[], b"", vec![(200, ROSTER)]);
+    assert_eq!(ran.stdout, "heron\u{fffd}\notter\n");
+    let ran = run_with(&["ls"], &[], b"", vec![(200, r#"{"sessions":[]}"#)]);
+    assert_eq!((ran.step, ran.stdout.as_str()), (Step::Done(0), ""));
+    assert!(ran.stderr.starts_with("marshal: the roster is empty."), "{}", ran.stderr);
+}
+
+#[test]
+fn json_is_the_daemons_own() {
+    let ran =
+        run_with(&["ls", "--json"], &[], b"", vec![(200, "{\"sessions\":[{\"nickname\":\"\u{9b}x\",\"new\":1}]}")]);
+    assert_eq!(ran.stdout, "{\"sessions\":[{\"nickname\":\"\\u009bx\",\"new\":1}]}\n");
+}
+
+#[test]
+fn send_speaks_as_whom_it_should() {
+    let ran = run_with(&["send", "otter", "hi", "there"], &[("USER", "ana")], b"", vec![(201, SENT)]);
+    assert_eq!(ran.stdout, "stored as m1 for otter (connected: pushed to its client)\n");
+    assert_eq!(ran.asked, [r#"POST /v1/messages {"body":"hi there","human":"ana","to":"otter"}"#]);
+    let env = [("CLAUDE_CODE_SESSION_ID", "id-9"), ("USER", "ana")];
+    let ran = run_with(&["send", "@all", "-"], &env, b"one\ntwo\n", vec![(201, SENT)]);
+    assert_eq!(ran.asked, [r#"POST /v1/messages {"asSession":"id-9","body":"one\ntwo","to":"@all"}"#]);
+    let ran = run_with(&["send", "--as", "otter", "heron", "x"], &env, b"", vec![(200, ROSTER), (201, SENT)]);
+    let expected = ["GET /v1/sessions ", r#"POST /v1/messages {"asSession":"id-1","body":"x","to":"heron"}"#];
+    assert_eq!(ran.asked, expected, "a nickname becomes an id");
+}
+
+#[test]
+fn send_does_not_send_nothing_or_too_much() {
+    let ran = run_with(&["send", "otter"], &[], b"", Vec::new());
+    assert_eq!(ran.step, Step::Done(exit_code::USAGE));
+    assert!(ran.stderr.contains("no message"), "{}", ran.stderr);
+    let ran = run_with(&["send", "otter", "-"], &[], b" \n", Vec::new());
+    assert_eq!(ran.step, Step::Done(exit_code::USAGE));
+    let long = vec![b'x'; crate::limits::MESSAGE_BODY_BYTES_MAX + 1];
+    let ran = run_with(&["send", "otter"], &[], &long, Vec::new());
+    assert_eq!(ran.step, Step::Done(exit_code::REFUSED));
+    assert!(ran.stderr.contains("longer than 65536 bytes"), "{}", ran.stderr);
+    let ran = run_with(&["send", "otter"], &[], b"\xff\n", Vec::new());
+    assert_eq!(ran.step, Step::Done(exit_code::REFUSED));
+}
+
+#[test]
+fn refusals_are_printed_with_their_candidates() {
+    let refusal = r#"{"error":{"code":"ambiguous","message":"'o' fits two\u001b","candidates":["otter","o\u0007wl"]}}"#;
+    let ran = run_with(&["send", "o", "hi"], &[], b"", vec![(409, refusal)]);
+    assert_eq!(ran.step, Step::Done(exit_code::REFUSED));
+    assert_eq!(ran.stderr, "marshal: 'o' fits two\u{fffd}\n  otter\n  o\u{fffd}wl\n");
+    let full = r#"{"error":{"code":"storage_full","message":"the disk is full"}}"#;
+    let ran = run_with(&["send", "o", "hi"], &[], b"", vec![(507, full)]);
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), "marshal: the disk is full\n"));
+    let ran = run_with(&["ls"], &[], b"", vec![(500, "oops")]);
+    assert_eq!(ran.stderr, "marshal: the daemon answered with status 500\n");
+    let ran = run_with(&["ls"], &[], b"", vec![(200, "oops")]);
+    assert_eq!(ran.step, Step::Done(exit_code::UNAVAILABLE));
+    assert!(ran.stderr.starts_with("marshal: marshal's answer is not understood"), "{}", ran.stderr);
+    let unknown = r#"{"error":{"code":"unknown_caller","message":"x"}}"#;
+    let ran = run_with(&["inbox"], &[("CLAUDE_CODE_SESSION_ID", "id-9")], b"", vec![(400, unknown)]);
+    assert!(ran.stderr.starts_with("marshal: this shell belongs to the Claude Code session id-9"), "{}", ran.stderr);
+}
+
+#[test]
+fn inbox_acknowledges_what_it_has_printed() {
+    let answers = vec![(200, INBOX), (200, ACKED)];
+    let ran = run_with(&["inbox", "--human", "ana", "--limit", "1"], &[], b"", answers);
+    let expected = "2026-11-21 00:03:13 UTC (1 min ago)  heron [id-2] -> otter\n    hi\n  message m1\n";
+    assert_eq!(ran.stdout, expected);
+    assert_eq!(ran.stderr, "marshal: 2 more waiting: run 'marshal inbox' again.\n");
+    let asked = ["GET /v1/inbox?human=ana&limit=1 ", r#"POST /v1/messages/ack {"human":"ana","messageIds":["m1"]}"#];
+    assert_eq!(ran.asked, asked);
+    let ran = run_with(&["inbox", "--human", "ana", "--peek"], &[], b"", vec![(200, INBOX)]);
+    assert_eq!(ran.asked.len(), 1, "a look changes nothing");
+    let ran = run_with(&["inbox"], &[("USER", "ana")], b"", vec![(200, r#"{"messages":[],"waiting":0}"#)]);
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", "marshal: no unread messages for ana.\n"));
+    let refusal = r#"{"error":{"code":"storage_full","message":"the disk is full"}}"#;
+    let ran = run_with(&["inbox", "--human", "a"], &[], b"", vec![(200, INBOX), (507, refusal)]);
+    assert_eq!(ran.step, Step::Done(exit_code::REFUSED));
+    assert!(ran.stderr.contains("the messages could not be marked as read: the disk is full"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_reader_that_is_gone_ends_it_quietly_and_reads_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = daemon(dir.path().join("marshal.sock"), vec![(200, INBOX)]);
+    let mut stderr = Vec::new();
+    let mut world = World {
+        env: &|name| (name == "MARSHAL_STATE_DIR").then(|| dir.path().as_os_str().to_owned()),
+        stdin: &mut io::empty(),
+        stdin_is_terminal: true,
+        stdout: &mut BufWriter::new(Gone),
+        stdout_is_terminal: false,
+        stderr: &mut stderr,
+        now_ms: 0,
+    };
+    assert_eq!(run(["inbox".into()], &mut world), Step::Done(exit_code::OK));
+    assert!(stderr.is_empty());
+    assert_eq!(served.join().unwrap().len(), 1, "what nobody saw is not acknowledged");
+}
+
+#[test]
+fn history_asks_for_what_was_said() {
+    let line = ["history", "--session", "otter", "--room", "@a b", "--since", "2h", "--before", "9", "--limit", "5"];
+    let ran = run_with(&line, &[], b"", vec![(200, r#"{"messages":[],"before":4}"#)]);
+    let asked = "GET /v1/messages?session=otter&room=%40a%20b&before=9&since=1795212253000&limit=5 ";
+    assert_eq!(ran.asked, [asked]);
+    assert_eq!(ran.stderr, "marshal: there may be older messages: add --before 4\n");
+    for bad in [["history", "--limit", "0"], ["history", "--since", "soon"], ["inbox", "--limit", "201"]] {
+        assert_eq!(run_with(&bad, &[], b"", Vec::new()).step, Step::Done(exit_code::USAGE), "{bad:?}");
+    }
+}
+
+#[test]
+fn serve_is_handed_on_with_its_settings() {
+    let ran = run_with(&["serve", "--bind", "[::1]:1", "--log-level", "debug"], &[("HOME", "/h")], b"", Vec::new());
+    let Step::Serve(config) = ran.step else { panic!("{ran:?}") };
+    assert_eq!((config.ws_bind.as_str(), config.log_level), ("[::1]:1", log::LevelFilter::Debug));
+    let ran = run_with(&["serve", "--bind", "nowhere"], &[], b"", Vec::new());
+    assert_eq!(ran.step, Step::Done(exit_code::CONFIG));
+}
+
+#[test]
+fn help_version_and_mistakes_need_no_daemon() {
+    assert_eq!(run_with(&["-V"], &[], b"", Vec::new()).stdout, concat!("marshal ", env!("CARGO_PKG_VERSION"), "\n"));
+    let help = run_with(&["send", "--help"], &[], b"", Vec::new());
+    assert_eq!((help.step, &help.stdout), (Step::Done(0), &run_with(&["help", "send"], &[], b"", Vec::new()).stdout));
+    assert!(run_with(&["help"], &[], b"", Vec::new()).stdout.contains("Commands:\n  serve"));
+    assert!(run_with(&["completions", "bash"], &[], b"", Vec::new()).stdout.contains("complete -F _marshal marshal"));
+    let ran = run_with(&["completions", "tcsh"], &[], b"", Vec::new());
+    assert_eq!(ran.step, Step::Done(exit_code::USAGE));
+    let ran = run_with(&["sned\x1b", "x"], &[], b"", Vec::new());
+    assert_eq!(ran.step, Step::Done(exit_code::USAGE));
+    let expected = "marshal: unknown command 'sned\u{fffd}'; did you mean 'send'?\n  try 'marshal --help'\n";
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", expected));
+}

@@ -1,0 +1,147 @@
+//! The daemon's answers, as far as the command line reads them. Everything has a default: a field that a later daemon
+//! adds or leaves out must not break an earlier command line.
+
+use serde::Deserialize;
+
+/// `GET /v1/sessions`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Sessions {
+    pub(crate) sessions: Vec<Session>,
+}
+
+/// A session on the roster.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    pub(crate) nickname: String,
+    pub(crate) state: String,
+    pub(crate) cwd: String,
+    pub(crate) project: Option<String>,
+    pub(crate) operator: Option<String>,
+    pub(crate) host: Option<Host>,
+    pub(crate) git_branch: Option<String>,
+    pub(crate) current_task: Option<String>,
+    pub(crate) connected_at: i64,
+    pub(crate) last_activity_at: Option<i64>,
+    pub(crate) unread: u64,
+}
+
+/// A machine.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Host {
+    pub(crate) name: String,
+}
+
+/// `GET /v1/rooms`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Rooms {
+    pub(crate) rooms: Vec<Room>,
+}
+
+/// A room.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Room {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) kind: RoomKind,
+    pub(crate) members: Vec<Member>,
+}
+
+/// Why a room exists.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct RoomKind {
+    pub(crate) kind: String,
+}
+
+/// Somebody in a room.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Member {
+    pub(crate) nickname: String,
+}
+
+/// `GET /v1/messages` and `GET /v1/inbox`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Messages {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) before: Option<u64>,
+    pub(crate) waiting: u64,
+}
+
+/// A message.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Message {
+    pub(crate) id: String,
+    pub(crate) from_session_id: String,
+    pub(crate) from_nick: String,
+    pub(crate) to_session_id: Option<String>,
+    pub(crate) to_room_id: Option<String>,
+    pub(crate) to_nick: String,
+    pub(crate) body: String,
+    pub(crate) sent_at: i64,
+    pub(crate) read_by: Option<u64>,
+    pub(crate) waiting_for: Option<u64>,
+}
+
+/// `POST /v1/messages`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Sent {
+    pub(crate) message_id: String,
+    pub(crate) to: String,
+    pub(crate) to_nick: String,
+    pub(crate) recipients: Vec<Recipient>,
+}
+
+/// Somebody that a message is for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Recipient {
+    pub(crate) session_id: String,
+    pub(crate) nickname: String,
+    pub(crate) live: bool,
+}
+
+/// `GET /v1/status`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Status {
+    pub(crate) version: String,
+    pub(crate) pid: u64,
+    pub(crate) uptime_ms: i64,
+    pub(crate) state_dir: String,
+    pub(crate) hooks: String,
+    pub(crate) websocket: String,
+    pub(crate) socket: String,
+    pub(crate) health: String,
+    pub(crate) sessions: u64,
+    pub(crate) clients: u64,
+    pub(crate) rooms: u64,
+    pub(crate) messages: u64,
+    pub(crate) log_bytes: u64,
+    pub(crate) malformed_lines: u64,
+}
+
+/// What comes with a status of 400 and above.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Refusal {
+    pub(crate) error: RefusalDetail,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct RefusalDetail {
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) candidates: Vec<String>,
+}

@@ -1,0 +1,267 @@
+//! The settings: flags over environment over defaults, checked before anything starts. It must not open a file, a
+//! socket or a log, and it reads the environment only through the function that it is given.
+
+use crate::error::{Fatal, exit_code};
+use std::ffi::{OsStr, OsString};
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
+
+/// The environment: the value of a variable, none where it is not set.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// Where hooks and HTTP callers reach the daemon when nobody says otherwise.
+pub const HOOK_BIND_DEFAULT: &str = "127.0.0.1:6156";
+/// Where shims reach the daemon when nobody says otherwise.
+pub const WS_BIND_DEFAULT: &str = "127.0.0.1:6155";
+
+/// What the command line says about the daemon; what it does not say comes from the environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServeFlags {
+    /// `--state-dir`
+    pub state_dir: Option<OsString>,
+    /// `--hook-bind`
+    pub hook_bind: Option<OsString>,
+    /// `--bind`
+    pub bind: Option<OsString>,
+    /// `--log-level`
+    pub log_level: Option<OsString>,
+}
+
+/// The settings of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServeConfig {
+    /// Where the log, the lock and the socket are.
+    pub state_dir: PathBuf,
+    /// `host:port` of the door for hooks and HTTP. Well-formed, not yet resolved.
+    pub hook_bind: String,
+    /// `host:port` of the door for shims. Well-formed, not yet resolved.
+    pub ws_bind: String,
+    /// How much the daemon says about itself.
+    pub log_level: log::LevelFilter,
+    /// Where the predecessor kept its log, for a one-time migration. It need not exist.
+    pub coord_dir: Option<PathBuf>,
+}
+
+impl ServeConfig {
+    /// The settings that follow from `flags` and `env`.
+    pub fn from_flags(flags: &ServeFlags, env: Env<'_>) -> Result<Self, Fatal> {
+        let hook_bind = bind(flags.hook_bind.as_deref(), "--hook-bind", "MARSHAL_HOOK_BIND", HOOK_BIND_DEFAULT, env)?;
+        let ws_bind = bind(flags.bind.as_deref(), "--bind", "MARSHAL_BIND", WS_BIND_DEFAULT, env)?;
+        Ok(Self {
+            state_dir: state_dir_or(flags.state_dir.as_deref(), env)?,
+            hook_bind,
+            ws_bind,
+            log_level: log_level(flags.log_level.as_deref(), env)?,
+            coord_dir: coord_dir(env),
+        })
+    }
+}
+
+/// The state directory that the environment names: `$MARSHAL_STATE_DIR`, else `$XDG_STATE_HOME/marshal`, else
+/// `$HOME/.local/state/marshal`.
+pub fn state_dir(env: Env<'_>) -> Result<PathBuf, Fatal> {
+    if let Some(dir) = set(env, "MARSHAL_STATE_DIR") {
+        return Ok(absolute(Path::new(&dir)));
+    }
+    // The XDG specification tells readers to ignore a relative path.
+    let base = match (absolute_dir(env, "XDG_STATE_HOME"), absolute_dir(env, "HOME")) {
+        (Some(state), _) => state,
+        (None, Some(home)) => home.join(".local/state"),
+        (None, None) => {
+            let message = "no state directory: HOME is not set. Set MARSHAL_STATE_DIR, \
+                           for example MARSHAL_STATE_DIR=/var/lib/marshal";
+            return Err(Fatal::new(exit_code::CONFIG, message));
+        }
+    };
+    Ok(base.join("marshal"))
+}
+
+/// The state directory that the flag `--state-dir` names, else the environment's.
+pub fn state_dir_or(flag: Option<&OsStr>, env: Env<'_>) -> Result<PathBuf, Fatal> {
+    match flag {
+        Some(dir) if dir.is_empty() => {
+            Err(Fatal::new(exit_code::CONFIG, "--state-dir is empty: give a directory, for example /var/lib/marshal"))
+        }
+        Some(dir) => Ok(absolute(Path::new(dir))),
+        None => state_dir(env),
+    }
+}
+
+/// The socket that the command line reaches the daemon by.
+pub fn socket_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("marshal.sock")
+}
+
+/// The value of a variable that is set and not empty.
+pub fn set(env: Env<'_>, name: &str) -> Option<OsString> {
+    env(name).filter(|value| !value.is_empty())
+}
+
+fn absolute_dir(env: Env<'_>, name: &str) -> Option<PathBuf> {
+    set(env, name).map(PathBuf::from).filter(|dir| dir.is_absolute())
+}
+
+/// A relative path means the directory in which the command was given; without one the path stays as it is.
+fn absolute(dir: &Path) -> PathBuf {
+    std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf())
+}
+
+fn coord_dir(env: Env<'_>) -> Option<PathBuf> {
+    let named = set(env, "CLAUDE_COORD_STATE_DIR").map(PathBuf::from);
+    named.or_else(|| absolute_dir(env, "HOME").map(|home| home.join(".local/state/claude-coord")))
+}
+
+/// A setting's text and the name of the place it came from, for error messages.
+fn text(
+    flag: Option<&OsStr>,
+    flag_name: &str,
+    variable: &str,
+    env: Env<'_>,
+) -> Result<Option<(String, String)>, Fatal> {
+    let (value, name) = match (flag, set(env, variable)) {
+        (Some(value), _) => (value.to_os_string(), flag_name),
+        (None, Some(value)) => (value, variable),
+        (None, None) => return Ok(None),
+    };
+    match value.into_string() {
+        Ok(value) => Ok(Some((value, name.to_owned()))),
+        Err(_) => Err(Fatal::new(exit_code::CONFIG, format!("{name} is not UTF-8"))),
+    }
+}
+
+fn bind(flag: Option<&OsStr>, flag_name: &str, variable: &str, default: &str, env: Env<'_>) -> Result<String, Fatal> {
+    let Some((value, name)) = text(flag, flag_name, variable, env)? else {
+        return Ok(default.to_owned());
+    };
+    match check_bind(&value) {
+        Ok(()) => Ok(value),
+        Err(why) => Err(Fatal::new(exit_code::CONFIG, format!("{name}='{value}': {why}, for example {default}"))),
+    }
+}
+
+/// Whether `value` is `host:port` or `[v6]:port`. Whether the host exists is found out when the door is opened.
+fn check_bind(value: &str) -> Result<(), &'static str> {
+    let Some((host, port)) = value.rsplit_once(':') else {
+        return Err("no port: give host:port");
+    };
+    if !port.bytes().all(|b| b.is_ascii_digit()) || port.parse::<u16>().is_err() {
+        return Err("the port is not a number from 0 to 65535: give host:port");
+    }
+    if let Some(inner) = host.strip_prefix('[') {
+        let address = inner.strip_suffix(']').and_then(|address| address.parse::<Ipv6Addr>().ok());
+        return address.map(|_| ()).ok_or("not an IPv6 address in brackets: give [::1]:port or host:port");
+    }
+    if host.contains(':') {
+        return Err("an IPv6 address stands in brackets, as in [::1]:6156");
+    }
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    if host.is_empty() || !host.bytes().all(fits) {
+        return Err("not a host name or address: give host:port");
+    }
+    Ok(())
+}
+
+fn log_level(flag: Option<&OsStr>, env: Env<'_>) -> Result<log::LevelFilter, Fatal> {
+    if let Some((value, name)) = text(flag, "--log-level", "MARSHAL_LOG", env)? {
+        return value.parse().map_err(|_| {
+            let message = format!("{name}='{value}': give one of off, error, warn, info, debug, trace");
+            Fatal::new(exit_code::CONFIG, message)
+        });
+    }
+    // RUST_LOG is shared with other programs and may hold filters of theirs: it counts only where it is a plain level.
+    let shared = set(env, "RUST_LOG").and_then(|value| value.to_str()?.parse().ok());
+    Ok(shared.unwrap_or(log::LevelFilter::Info))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env_of(pairs: &'static [(&str, &str)]) -> impl Fn(&str) -> Option<OsString> {
+        move |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
+    }
+
+    #[test]
+    fn state_dir_takes_the_first_that_is_set() {
+        let table: &[(&'static [(&str, &str)], &str)] = &[
+            (&[("MARSHAL_STATE_DIR", "/m"), ("XDG_STATE_HOME", "/x"), ("HOME", "/h")], "/m"),
+            (&[("XDG_STATE_HOME", "/x"), ("HOME", "/h")], "/x/marshal"),
+            (&[("XDG_STATE_HOME", "x"), ("HOME", "/h")], "/h/.local/state/marshal"),
+            (&[("MARSHAL_STATE_DIR", ""), ("XDG_STATE_HOME", ""), ("HOME", "/h")], "/h/.local/state/marshal"),
+        ];
+        for (pairs, expected) in table {
+            assert_eq!(state_dir(&env_of(pairs)), Ok(PathBuf::from(expected)), "{pairs:?}");
+        }
+        let error = state_dir(&env_of(&[("HOME", "")])).unwrap_err();
+        assert_eq!(error.code, exit_code::CONFIG);
+        assert!(error.message.contains("MARSHAL_STATE_DIR"), "{error}");
+        let flag = state_dir_or(Some(OsStr::new("/f")), &env_of(&[("MARSHAL_STATE_DIR", "/m")]));
+        assert_eq!(flag, Ok(PathBuf::from("/f")));
+        assert!(state_dir(&env_of(&[("MARSHAL_STATE_DIR", "rel")])).unwrap().is_absolute());
+    }
+
+    #[test]
+    fn defaults_need_only_a_home() {
+        let config = ServeConfig::from_flags(&ServeFlags::default(), &env_of(&[("HOME", "/h")])).unwrap();
+        let expected = ServeConfig {
+            state_dir: PathBuf::from("/h/.local/state/marshal"),
+            hook_bind: "127.0.0.1:6156".to_owned(),
+            ws_bind: "127.0.0.1:6155".to_owned(),
+            log_level: log::LevelFilter::Info,
+            coord_dir: Some(PathBuf::from("/h/.local/state/claude-coord")),
+        };
+        assert_eq!(config, expected);
+        assert_eq!(socket_path(&config.state_dir), Path::new("/h/.local/state/marshal/marshal.sock"));
+    }
+
+    #[test]
+    fn flags_win_over_the_environment() {
+        let env = env_of(&[
+            ("MARSHAL_STATE_DIR", "/m"),
+            ("MARSHAL_HOOK_BIND", "a:1"),
+            ("MARSHAL_BIND", "b:2"),
+            ("MARSHAL_LOG", "warn"),
+            ("RUST_LOG", "trace"),
+            ("CLAUDE_COORD_STATE_DIR", "/c"),
+        ]);
+        let config = ServeConfig::from_flags(&ServeFlags::default(), &env).unwrap();
+        assert_eq!((config.hook_bind.as_str(), config.ws_bind.as_str()), ("a:1", "b:2"));
+        assert_eq!(config.log_level, log::LevelFilter::Warn);
+        assert_eq!(config.coord_dir, Some(PathBuf::from("/c")));
+        let flags = ServeFlags {
+            state_dir: Some("/f".into()),
+            hook_bind: Some("[::1]:0".into()),
+            bind: Some("localhost:7".into()),
+            log_level: Some("DEBUG".into()),
+        };
+        let config = ServeConfig::from_flags(&flags, &env).unwrap();
+        assert_eq!(config.state_dir, Path::new("/f"));
+        assert_eq!((config.hook_bind.as_str(), config.ws_bind.as_str()), ("[::1]:0", "localhost:7"));
+        assert_eq!(config.log_level, log::LevelFilter::Debug);
+    }
+
+    #[test]
+    fn a_bad_bind_is_named_with_an_example() {
+        for good in ["0.0.0.0:6156", "[::]:1", "build-host.example:65535"] {
+            assert_eq!(check_bind(good), Ok(()), "{good}");
+        }
+        for bad in
+            ["", "6156", ":6156", "h:", "h:65536", "h:+1", "::1:6156", "[::1]", "[1.2.3.4]:1", "a b:1", "http://h:1"]
+        {
+            assert!(check_bind(bad).is_err(), "{bad}");
+        }
+        let env = env_of(&[("HOME", "/h"), ("MARSHAL_BIND", "6155")]);
+        let error = ServeConfig::from_flags(&ServeFlags::default(), &env).unwrap_err();
+        assert_eq!(error.code, exit_code::CONFIG);
+        assert_eq!(error.message, "MARSHAL_BIND='6155': no port: give host:port, for example 127.0.0.1:6155");
+    }
+
+    #[test]
+    fn only_a_plain_rust_log_counts() {
+        let level = |pairs| log_level(None, &env_of(pairs));
+        assert_eq!(level(&[("RUST_LOG", "debug")]), Ok(log::LevelFilter::Debug));
+        assert_eq!(level(&[("RUST_LOG", "hyper=trace,info")]), Ok(log::LevelFilter::Info));
+        assert_eq!(level(&[("MARSHAL_LOG", ""), ("RUST_LOG", "error")]), Ok(log::LevelFilter::Error));
+        assert_eq!(level(&[("MARSHAL_LOG", "loud")]).unwrap_err().code, exit_code::CONFIG);
+    }
+}
