@@ -147,7 +147,8 @@ impl Worker {
     /// Gives the store something to do. If its queue is full the caller is told so at once: waiting here would hold up
     /// the answers of others.
     fn submit(&self, command: Command) {
-        if let Err(TrySendError::Full(Command::Request { reply_to: Some(reply_to), .. })) = self.store.try_send(command) {
+        if let Err(TrySendError::Full(Command::Request { reply_to: Some(reply_to), .. })) = self.store.try_send(command)
+        {
             let message = "the daemon has more to do than it can take; try again in a second";
             reply_to(Err(RequestError::new(ErrorKind::Unavailable, message)));
         }

@@ -226,9 +226,7 @@ fn broadcast_value(sent: &BroadcastSent) -> Value {
         Recipient::Room(room) => room.as_str(),
         Recipient::Session(session) => session.as_str(),
     };
-    let recipient = |(session, nickname, live): &(crate::ids::SessionId, std::sync::Arc<str>, Option<_>)| {
-        json!({ "sessionId": session.as_str(), "nickname": &**nickname, "live": live.is_some() })
-    };
+    let recipient = |(session, nickname, live): &(crate::ids::SessionId, std::sync::Arc<str>, Option<_>)| json!({ "sessionId": session.as_str(), "nickname": &**nickname, "live": live.is_some() });
     json!({
         "messageId": message.id.as_str(),
         "sentAt": message.sent_at,

@@ -73,8 +73,7 @@ fn notify(tx: &str, push: &Push) -> String {
 
 /// An error as answer to a command.
 pub(super) fn command_error(tx: &str, command_id: &str, error: &RequestError) -> String {
-    let data =
-        json!({ "tx": tx, "commandId": command_id, "message": error.to_string(), "code": error.kind.code() });
+    let data = json!({ "tx": tx, "commandId": command_id, "message": error.to_string(), "code": error.kind.code() });
     event("ws:m:command-error", data)
 }
 

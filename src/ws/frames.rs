@@ -231,9 +231,7 @@ impl Frames {
             "BroadcastMessage" => {
                 Request::Broadcast { caller, room: need(body.to_room_id, "toRoomId")?, body: need(body.body, "body")? }
             }
-            "JoinRoom" => {
-                Request::JoinRoom { caller, name: need(body.name, "name")?, description: body.description }
-            }
+            "JoinRoom" => Request::JoinRoom { caller, name: need(body.name, "name")?, description: body.description },
             "LeaveRoom" => Request::LeaveRoom { caller, room: need(body.room, "room")? },
             "AckMessages" => {
                 let ids = body.message_ids.unwrap_or_default();
