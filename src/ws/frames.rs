@@ -9,7 +9,7 @@ use crate::model::ItemType;
 use crate::roster::{Caller, MessageFilter, Request, SessionChange};
 use crate::row_json::{Text, parse_session};
 use crate::store::{Command, Frame, View};
-use crossbeam_channel::{Receiver, SendError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -88,8 +88,8 @@ struct MaybeTx {
     tx: Option<String>,
 }
 
-/// The store is gone.
-pub(super) type StoreGone = SendError<Command>;
+/// The store is gone, and so is the daemon.
+pub(super) struct StoreGone;
 
 /// Turns one client's frames into commands.
 pub(super) struct Frames {
@@ -122,11 +122,16 @@ impl Frames {
             "ws:m:event-batch" => self.event_batch(data),
             "ws:m:query" => self.query(data),
             "ws:m:query-cancel" => match serde_json::from_str::<Tx>(data) {
-                Ok(Tx { tx }) => self.store.send(Command::CancelQuery { client: self.client.id.clone(), tx }),
+                Ok(Tx { tx }) => self.tell(Command::CancelQuery { client: self.client.id.clone(), tx }),
                 Err(_) => self.ignore("a query-cancel without tx"),
             },
             _ => self.ignore("an event of an unknown kind"),
         }
+    }
+
+    /// Gives the store something to do; while its queue is full this client, and nobody else, waits.
+    fn tell(&self, command: Command) -> Result<(), StoreGone> {
+        self.store.send(command).map_err(|_| StoreGone)
     }
 
     fn ignore(&self, what: &str) -> Result<(), StoreGone> {
@@ -144,7 +149,7 @@ impl Frames {
             (None, "SessionNickname") => View::Nicknames,
             (None, _) => View::Nothing,
         };
-        self.store.send(Command::Query { client: self.client.id.clone(), tx: frame.query.tx, view })
+        self.tell(Command::Query { client: self.client.id.clone(), tx: frame.query.tx, view })
     }
 
     fn event(&self, data: &str) -> Result<(), StoreGone> {
@@ -162,7 +167,7 @@ impl Frames {
             // Rooms, memberships and messages come about by commands, which check who may do what.
             _ => return self.ignore("an event that is no Session"),
         };
-        self.store.send(Command::Request { request, reply_to: None })
+        self.tell(Command::Request { request, reply_to: None })
     }
 
     fn event_batch(&self, data: &str) -> Result<(), StoreGone> {
@@ -206,7 +211,7 @@ impl Frames {
                 disconnect(&client.stream);
             }
         });
-        self.store.send(Command::Request { request, reply_to: Some(reply_to) })
+        self.tell(Command::Request { request, reply_to: Some(reply_to) })
     }
 
     fn request(&self, command_id: &str, body: &str) -> Result<Request, RequestError> {

@@ -1,6 +1,7 @@
 //! The harness of the end-to-end tests: the real binary in a fresh directory, and plain clients for its doors. It waits
 //! on what can be observed (a line on stderr, an answer, a frame), each with a deadline, and never by the clock.
 #![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses a part of it
+#![allow(clippy::unwrap_used)] // a harness that fails must fail loudly
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
