@@ -42,14 +42,14 @@ impl Reading {
     }
 
     fn step(&mut self, door: DoorFacts) -> Result<Step, Refusal> {
-        let (head, head_bytes, is_new) = match self.head.take() {
-            Some((head, head_bytes)) => (head, head_bytes, false),
+        let (head, head_bytes) = match self.head.take() {
+            Some(admitted) => admitted,
             None => {
                 let Some(head_bytes) = head::end_of_head(&self.buffer, self.searched)? else {
                     self.searched = self.buffer.len();
                     return Ok(Step::More);
                 };
-                (head::admit(&self.buffer[..head_bytes], door)?, head_bytes, true)
+                (head::admit(&self.buffer[..head_bytes], door)?, head_bytes)
             }
         };
         let (body_bytes, continues) = match head.purpose {
@@ -67,7 +67,8 @@ impl Reading {
             return Ok(Step::Request(head, self.buffer.split_off(head_bytes)));
         }
         self.head = Some((head, head_bytes));
-        Ok(if is_new && continues && there == 0 { Step::Continue } else { Step::More })
+        // Asked once only, as every further call brings a part of the body.
+        Ok(if continues && there == 0 { Step::Continue } else { Step::More })
     }
 
     /// Whether the caller has sent anything.
