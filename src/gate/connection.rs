@@ -42,14 +42,14 @@ impl Reading {
     }
 
     fn step(&mut self, door: DoorFacts) -> Result<Step, Refusal> {
-        let (head, head_bytes, is_new) = match self.head.take() {
-            Some((head, head_bytes)) => (head, head_bytes, false),
+        let (head, head_bytes) = match self.head.take() {
+            Some(admitted) => admitted,
             None => {
                 let Some(head_bytes) = head::end_of_head(&self.buffer, self.searched)? else {
                     self.searched = self.buffer.len();
                     return Ok(Step::More);
                 };
-                (head::admit(&self.buffer[..head_bytes], door)?, head_bytes, true)
+                (head::admit(&self.buffer[..head_bytes], door)?, head_bytes)
             }
         };
         let (body_bytes, continues) = match head.purpose {
@@ -67,7 +67,8 @@ impl Reading {
             return Ok(Step::Request(head, self.buffer.split_off(head_bytes)));
         }
         self.head = Some((head, head_bytes));
-        Ok(if is_new && continues && there == 0 { Step::Continue } else { Step::More })
+        // Asked once only, as every further call brings a part of the body.
+        Ok(if continues && there == 0 { Step::Continue } else { Step::More })
     }
 
     /// Whether the caller has sent anything.
@@ -284,6 +285,53 @@ mod tests {
         drop(make());
         drop(sender);
         assert_eq!(receiver.iter().collect::<Vec<_>>(), [true, false]);
+    }
+
+    /// Two ends of a TCP connection, the first as the gate has it.
+    fn pair() -> (Socket, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let caller = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Socket::Tcp(mio::net::TcpStream::from_std(ours)), caller)
+    }
+
+    fn wait_until(mut holds: impl FnMut() -> bool) {
+        let start = std::time::Instant::now();
+        while !holds() {
+            assert!(start.elapsed() < limits::CLIENT_DEADLINE);
+        }
+    }
+
+    fn settle() -> (After, crossbeam_channel::Receiver<bool>) {
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        (After::Settle(Pending::new(Box::new(move |arrived| sender.try_send(arrived).unwrap()))), receiver)
+    }
+
+    #[test]
+    fn a_close_before_the_rest_of_an_answer_does_not_acknowledge_it() {
+        let (socket, caller) = pair();
+        caller.shutdown(std::net::Shutdown::Write).unwrap();
+        wait_until(|| socket.caller_has_closed());
+        let (after, settled) = settle();
+        let mut answering = Answering::new(b"answer".to_vec(), 0, after);
+        assert_eq!(answering.go_on(&socket, &mut [0; 10]), Progress::Done);
+        answering.settle(true);
+        assert_eq!(settled.try_recv(), Ok(false));
+    }
+
+    #[test]
+    fn a_reset_behind_an_orderly_end_is_seen() {
+        let (socket, caller) = pair();
+        drop(caller);
+        wait_until(|| socket.caller_has_closed());
+        assert_eq!(socket.write_some(b"answer").unwrap(), 6, "nobody says yet that nobody is there");
+        // The reset has come when the half-close that would have followed is an error.
+        wait_until(|| socket.half_close().is_err());
+        assert_eq!(socket.read(&mut [0]).unwrap(), 0, "reading shows an orderly end");
+        let (after, _settled) = settle();
+        let mut answering = Answering::new(b"answer".to_vec(), 6, after);
+        assert_eq!(answering.go_on(&socket, &mut [0; 10]), Progress::Broken);
     }
 
     proptest! {

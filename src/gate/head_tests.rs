@@ -88,6 +88,9 @@ fn only_well_formed_heads_come_in() {
     assert_eq!(status_of_bytes(b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n").0, 400);
     assert_eq!(status_of_bytes(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \xff\r\n\r\n").0, 400);
     assert_eq!(status_of_bytes(b"\x16\x03\x01\x02\x00\x01").0, 400, "TLS is refused before it is complete");
+    for early in ["GET /\rX", "GET /\n", "\r", "\n", "G\0"] {
+        assert_eq!(end_of_head(early.as_bytes(), 0), Err(MALFORMED), "{early:?} is refused without waiting for more");
+    }
 }
 
 #[test]

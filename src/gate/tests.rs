@@ -174,7 +174,11 @@ fn a_refusal_is_readable_for_a_caller_who_goes_on_sending() {
         let body = "x".repeat(limits::DRAIN_BYTES_MAX);
         let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
         stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body.as_bytes()).unwrap();
+        // The refusal is there long before the body: a gate that closed now would break the caller's writing.
+        stream.peek(&mut [0]).unwrap();
+        for chunk in body.as_bytes().chunks(64 * 1024) {
+            stream.write_all(chunk).unwrap();
+        }
         let answer = rest(&mut stream);
         assert!(answer.starts_with("HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\n"), "{answer}");
         assert!(answer.contains("\r\nMarshal-Error: too_large; "), "{answer}");
@@ -257,6 +261,19 @@ fn an_answer_that_nobody_read_is_settled_as_lost() {
         caller.answer(b"answer".to_vec(), Some(told));
         assert!(!settled.recv_timeout(PATIENCE).unwrap(), "gone, reset: {reset}");
     }
+
+    // Said to be at its end before the answer: it gets the answer, but its end does not acknowledge it.
+    let tcp = gate.send(GOOD);
+    tcp.shutdown(std::net::Shutdown::Write).unwrap();
+    let caller = gate.next().caller;
+    let start = Instant::now();
+    while !caller.socket.caller_has_closed() {
+        assert!(start.elapsed() < PATIENCE);
+    }
+    let (told, settled) = settle();
+    caller.answer(b"answer".to_vec(), Some(told));
+    assert_eq!(rest(tcp), "answer");
+    assert!(!settled.recv_timeout(PATIENCE).unwrap(), "half-closed");
 
     // Gone in the middle of a large answer.
     let mut tcp = gate.send(GOOD);
@@ -373,6 +390,25 @@ fn full_queues_are_told_to_callers() {
 }
 
 #[test]
+fn callers_who_were_there_before_the_gate_are_all_served() {
+    let mut waiting = Vec::new();
+    let gate = running(|settings| {
+        let Listener::Tcp(listener) = &settings.doors[0].listener else { unreachable!() };
+        let address = listener.local_addr().unwrap();
+        for _ in 0..limits::ACCEPTS_PER_TURN_MAX + 10 {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(HANDSHAKE.replace("localhost", "evil.example").as_bytes()).unwrap();
+            waiting.push(stream);
+        }
+    });
+    for stream in waiting {
+        assert!(rest(stream).starts_with("HTTP/1.1 403 Forbidden\r\n"));
+    }
+    gate.stop();
+}
+
+#[test]
 fn stopping_closes_the_doors_finishes_answers_and_ends_the_thread() {
     let gate = running(|_| {});
     let (idle, answered) = (gate.connect(), gate.send(GOOD));
@@ -429,12 +465,14 @@ fn without_descriptors_the_gate_waits_and_recovers() {
     let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit.current = u64::try_from(lowest_free).ok();
     rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+    let start = Instant::now();
     rustix::net::connect(&caller, &gate.tcp).unwrap();
     let mut caller = TcpStream::from(caller);
     caller.set_read_timeout(Some(PATIENCE)).unwrap();
     caller.write_all(GOOD.as_bytes()).unwrap();
     let Exchange { request, caller: waiting } = gate.next();
     assert_eq!((request.counts.accept_pauses, request.counts.evicted, request.counts.open), (1, 1, 1));
+    assert!(start.elapsed() >= limits::ACCEPT_PAUSE && start.elapsed() < limits::REQUEST_DEADLINE / 2);
     assert_eq!(oldest.read(&mut [0]).unwrap(), 0);
     waiting.answer(b"answer".to_vec(), None);
     assert_eq!(rest(caller), "answer");
