@@ -50,8 +50,9 @@ impl Caller<'_> {
         let socket = self.socket.display();
         let unknown = if changes { " It is not known whether the request was carried out." } else { "" };
         let (code, message) = match failure {
-            Failure::NotRunning => {
-                let message = format!("marshal is not running (no socket at {socket}). Start it with: marshal serve");
+            Failure::NoSocket | Failure::NotListening => {
+                let what = if *failure == Failure::NoSocket { "no socket" } else { "nobody listens" };
+                let message = format!("marshal is not running ({what} at {socket}). Start it with: marshal serve");
                 (exit_code::UNAVAILABLE, message)
             }
             Failure::NotPermitted => {
@@ -221,7 +222,12 @@ pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
     let speaker = caller.speaker(world, "session", "human")?;
     let mut query = vec![speaker.query()];
     query.extend(limit.map(|limit| ("limit", limit.to_string())));
-    let body = answer_for(&speaker, caller.get("/v1/inbox", &query))?;
+    // Here nothing but the speaker can be what was not found.
+    let body = caller.get("/v1/inbox", &query).map_err(|problem| match problem.daemon_code.as_str() {
+        "not_found" => Problem { daemon_code: "unknown_caller".to_owned(), ..problem },
+        _ => problem,
+    });
+    let body = answer_for(&speaker, body)?;
     let answer: Messages =
         show(caller, world, &body, |answer: &Messages, world| render::messages(answer, world.now_ms, world.colour()))?;
     if answer.messages.is_empty() {

@@ -37,8 +37,10 @@ pub(crate) fn of(command: &Command) -> String {
         }
     }
     text.push_str("\nExit codes:\n");
-    for code in [exit_code::OK, exit_code::USAGE].iter().chain(command.exits) {
-        let _ = writeln!(text, "  {code:>2}  {}", exit_meaning(*code));
+    let mut codes = [&[exit_code::OK, exit_code::USAGE], command.exits].concat();
+    codes.sort_unstable();
+    for code in codes {
+        let _ = writeln!(text, "  {code:>2}  {}", exit_meaning(code));
     }
     text
 }
@@ -102,8 +104,8 @@ Examples:
 
 Exit codes:
    0  done
-  64  wrong command line
    1  the daemon refused, or nothing fits
+  64  wrong command line
   69  the daemon does not run, or does not answer
   74  reading or writing failed
   77  a file belongs to somebody else or is open to others

@@ -19,8 +19,10 @@ pub(crate) struct Answer {
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Nobody listens at the socket.
-    NotRunning,
+    /// There is no socket.
+    NoSocket,
+    /// Nobody listens at the socket any more.
+    NotListening,
     /// The socket is somebody else's.
     NotPermitted,
     /// The socket's path is longer than the system takes.
@@ -65,7 +67,8 @@ impl<'a> Client<'a> {
     fn call(&self, request: &str) -> Result<Answer, Failure> {
         let end = Instant::now() + self.deadline;
         let mut stream = UnixStream::connect(self.socket).map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => Failure::NotRunning,
+            ErrorKind::NotFound => Failure::NoSocket,
+            ErrorKind::ConnectionRefused => Failure::NotListening,
             ErrorKind::PermissionDenied => Failure::NotPermitted,
             // The only thing about a socket's path that std itself refuses is its length.
             ErrorKind::InvalidInput => Failure::PathTooLong,
@@ -249,9 +252,9 @@ mod tests {
     fn nobody_there_is_not_an_error_of_the_system() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
-        assert_eq!(Client::new(&path).get("/"), Err(Failure::NotRunning), "no socket");
+        assert_eq!(Client::new(&path).get("/"), Err(Failure::NoSocket));
         drop(UnixListener::bind(&path).unwrap());
-        assert_eq!(Client::new(&path).get("/"), Err(Failure::NotRunning), "a socket that a dead daemon left");
+        assert_eq!(Client::new(&path).get("/"), Err(Failure::NotListening), "a socket that a dead daemon left");
         let long = dir.path().join("x".repeat(200));
         assert_eq!(Client::new(&long).get("/"), Err(Failure::PathTooLong));
     }

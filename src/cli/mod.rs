@@ -58,7 +58,8 @@ impl World<'_> {
 
     /// Says something beside the output. Where stderr is gone, nobody is there to be told.
     fn note(&mut self, text: &str) {
-        let _ = writeln!(self.stderr, "marshal: {text}").and_then(|()| self.stderr.flush());
+        let name = if text.starts_with("marshal") { "" } else { "marshal: " };
+        let _ = writeln!(self.stderr, "{name}{text}").and_then(|()| self.stderr.flush());
     }
 
     /// Whether the output is for a terminal that wants colours.

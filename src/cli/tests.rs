@@ -94,8 +94,7 @@ fn without_a_daemon_the_way_to_one_is_told() {
     for command in ["ls", "rooms", "history", "status"] {
         let ran = run_with(&[command], &[], b"", Vec::new());
         assert_eq!(ran.step, Step::Done(exit_code::UNAVAILABLE));
-        let expected =
-            "marshal: marshal is not running (no socket at DIR/marshal.sock). Start it with: marshal serve\n";
+        let expected = "marshal is not running (no socket at DIR/marshal.sock). Start it with: marshal serve\n";
         assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", expected));
     }
 }
@@ -164,10 +163,19 @@ fn refusals_are_printed_with_their_candidates() {
     assert_eq!(ran.stderr, "marshal: the daemon answered with status 500\n");
     let ran = run_with(&["ls"], &[], b"", vec![(200, "oops")]);
     assert_eq!(ran.step, Step::Done(exit_code::UNAVAILABLE));
-    assert!(ran.stderr.starts_with("marshal: marshal's answer is not understood"), "{}", ran.stderr);
-    let unknown = r#"{"error":{"code":"unknown_caller","message":"x"}}"#;
-    let ran = run_with(&["inbox"], &[("CLAUDE_CODE_SESSION_ID", "id-9")], b"", vec![(400, unknown)]);
-    assert!(ran.stderr.starts_with("marshal: this shell belongs to the Claude Code session id-9"), "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("marshal's answer is not understood"), "{}", ran.stderr);
+    for code in ["unknown_caller", "not_found"] {
+        let unknown = Box::leak(format!(r#"{{"error":{{"code":"{code}","message":"x"}}}}"#).into_boxed_str());
+        let ran = run_with(&["inbox"], &[("CLAUDE_CODE_SESSION_ID", "id-9")], b"", vec![(400, unknown)]);
+        assert!(
+            ran.stderr.starts_with("marshal: this shell belongs to the Claude Code session id-9"),
+            "{}",
+            ran.stderr
+        );
+    }
+    let unknown = r#"{"error":{"code":"not_found","message":"no session 'o'"}}"#;
+    let ran = run_with(&["send", "o", "x"], &[("CLAUDE_CODE_SESSION_ID", "id-9")], b"", vec![(404, unknown)]);
+    assert_eq!(ran.stderr, "marshal: no session 'o'\n", "here the recipient is meant");
 }
 
 #[test]
@@ -180,7 +188,7 @@ fn inbox_acknowledges_what_it_has_printed() {
     let asked = ["GET /v1/inbox?human=ana&limit=1 ", r#"POST /v1/messages/ack {"human":"ana","messageIds":["m1"]}"#];
     assert_eq!(ran.asked, asked);
     let ran = run_with(&["inbox", "--human", "ana", "--peek"], &[], b"", vec![(200, INBOX)]);
-    assert_eq!(ran.asked.len(), 1, "a look changes nothing");
+    assert_eq!((ran.step, ran.asked.len()), (Step::Done(0), 1), "a look changes nothing");
     let ran = run_with(&["inbox"], &[("USER", "ana")], b"", vec![(200, r#"{"messages":[],"waiting":0}"#)]);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", "marshal: no unread messages for ana.\n"));
     let refusal = r#"{"error":{"code":"storage_full","message":"the disk is full"}}"#;
