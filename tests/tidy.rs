@@ -102,7 +102,8 @@ fn each_module_uses_only_those_below_it() {
 
 #[test]
 fn the_core_is_pure() {
-    let banned = ["std::fs", "std::net", "std::io", "std::thread", "Instant", "SystemTime", "Utc::now", "getrandom", "log::"];
+    let banned =
+        ["std::fs", "std::net", "std::io", "std::thread", "Instant", "SystemTime", "Utc::now", "getrandom", "log::"];
     let mut wrong = Vec::new();
     for (name, text) in sources() {
         if PURE.iter().any(|pure| name.starts_with(pure)) {
@@ -136,7 +137,8 @@ fn every_file_says_what_it_is_for() {
 #[test]
 fn banned_calls_do_not_stand_in_the_product() {
     // What clippy.toml bans is not repeated here; these are what it cannot see.
-    let banned = ["unbounded(", "unimplemented!(", "todo!(", "dbg!(", "println!(", "thread::sleep", ".lock()", "process::abort"];
+    let banned =
+        ["unbounded(", "unimplemented!(", "todo!(", "dbg!(", "println!(", "thread::sleep", ".lock()", "process::abort"];
     let mut wrong = Vec::new();
     for (name, text) in sources() {
         if is_test_file(&name) {
@@ -168,7 +170,8 @@ fn functions_fit_on_a_screen() {
         for (number, line) in text.lines().enumerate() {
             let indent = line.len() - line.trim_start().len();
             let words = line.trim_start();
-            let is_function = ["fn ", "pub fn ", "pub(super) fn ", "pub(crate) fn "].iter().any(|p| words.starts_with(p));
+            let is_function =
+                ["fn ", "pub fn ", "pub(super) fn ", "pub(crate) fn "].iter().any(|p| words.starts_with(p));
             if is_function && begun.is_none() && !words.ends_with(';') {
                 begun = Some((number, words.to_owned(), indent));
             }
