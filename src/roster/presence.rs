@@ -94,3 +94,20 @@ impl Presence {
         over.take(at_most).map(|(_, session)| session.clone()).collect()
     }
 }
+
+/// Sessions by client, those in their grace, those that are judged by their silence, and those with a last sign of life.
+#[cfg(test)]
+type Inspection =
+    (BTreeMap<ClientId, BTreeSet<SessionId>>, BTreeSet<SessionId>, BTreeSet<SessionId>, BTreeSet<SessionId>);
+
+#[cfg(test)]
+impl Presence {
+    /// The indexes without their times, for tests to hold against the rows.
+    pub(super) fn inspect(&self) -> Inspection {
+        assert!(self.silent_since.iter().all(|(seen, session)| self.seen_at.get(session) == Some(seen)));
+        let kept = self.kept_until.keys().cloned().collect();
+        let silent: BTreeSet<SessionId> = self.silent_since.iter().map(|(_, session)| session.clone()).collect();
+        assert_eq!(silent.len(), self.silent_since.len());
+        (self.sessions_of.clone(), kept, silent, self.seen_at.keys().cloned().collect())
+    }
+}
