@@ -46,7 +46,7 @@ impl Nicknames {
         if let (root, Some(number)) = split(nickname)
             && let Some(below) = self.taken_below.get_mut(root)
         {
-            *below = number.min(*below);
+            *below = number.clamp(2, *below);
         }
     }
 

@@ -160,7 +160,7 @@ fn sessions_without_a_name_of_their_own_in_a_log_get_one_with_the_first_sweep() 
     let mut world = loaded(rows);
     assert!(world.roster.journal().is_empty());
     world.sweep();
-    assert_eq!(["a", "b", "c", "d"].map(|id| world.nickname(id)), ["n-2", "n", "x@c", "x@d"]);
+    assert_eq!(["a", "b", "c", "d"].map(|id| world.nickname(id)), ["n", "n-2", "x@c", "x@d"]);
     assert_eq!(world.roster.tables.members_of.get("everyone").unwrap().len(), 4);
     world.publish("k", "c", "");
     assert_eq!(world.nickname("c"), "x@c");
