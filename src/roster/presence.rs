@@ -64,6 +64,9 @@ impl Presence {
     }
 
     pub(crate) fn connect(&mut self, client: ClientId) {
+        for session in self.sessions_of.get(&client).into_iter().flatten() {
+            self.kept_until.remove(session);
+        }
         self.connected.insert(client);
     }
 
@@ -105,7 +108,8 @@ impl Presence {
 
     /// Sessions without a client that have been silent for too long, the longest first.
     pub(crate) fn silent(&self, now: Now, at_most: usize) -> Vec<SessionId> {
-        let over = self.silent_since.iter().take_while(|(seen, _)| now.mono_ms.saturating_sub(*seen) >= HOOK_SILENCE_MAX_MS);
+        let over =
+            self.silent_since.iter().take_while(|(seen, _)| now.mono_ms.saturating_sub(*seen) >= HOOK_SILENCE_MAX_MS);
         over.take(at_most).map(|(_, session)| session.clone()).collect()
     }
 }

@@ -26,8 +26,7 @@ pub(super) fn contents(roster: &Roster) -> BTreeMap<(ItemType, String), (u64, St
 pub(super) fn text(row: &Row) -> String {
     match row {
         Row::Session(stored) => {
-            let quiet =
-                Session { last_activity_at: None, last_tool: None, last_tool_at: None, ..stored.row.clone() };
+            let quiet = Session { last_activity_at: None, last_tool: None, last_tool_at: None, ..stored.row.clone() };
             row_text(&quiet.into()).to_string()
         }
         row => row_text(row).to_string(),
@@ -44,7 +43,9 @@ pub(super) fn unread(roster: &Roster) -> BTreeMap<SessionId, BTreeSet<u64>> {
             tables.reads.values().any(|r| r.stored.row.message_id == row.id && r.stored.row.session_id == *session)
         };
         let readers: Vec<SessionId> = match &row.to {
-            Recipient::Session(session) => Some(session.clone()).filter(|_| row.read_at.is_none()).into_iter().collect(),
+            Recipient::Session(session) => {
+                Some(session.clone()).filter(|_| row.read_at.is_none()).into_iter().collect()
+            }
             Recipient::Room(room) => {
                 let members = tables.members.values().filter(|m| m.stored.row.room_id == *room);
                 let before = members.filter(|member| member.place < message.place);
@@ -105,8 +106,7 @@ fn check_mail(roster: &Roster) {
         };
         let waiting_for = expected.unread.values().filter(|places| places.contains(&place)).count();
         expected.facts.insert(row.id.clone(), (place, row.sent_at, waiting_for));
-        let by_age =
-            if waiting_for == 0 { &mut expected.read_by_age } else { &mut expected.unread_by_age };
+        let by_age = if waiting_for == 0 { &mut expected.read_by_age } else { &mut expected.unread_by_age };
         by_age.insert((row.sent_at, row.id.clone()));
     }
     assert_eq!(found, expected);

@@ -66,7 +66,10 @@ fn an_outsiders_nickname_that_is_taken_is_corrected_in_the_log() {
     let mut world = World::new();
     world.publish("k", "a", "n");
     let changes = external(&mut world, vec![set(session("b", "n")), set(session("c", ""))]);
-    assert_eq!((world.nickname("a"), world.nickname("b"), world.nickname("c")), ("n".into(), "n-2".into(), "x@c".into()));
+    assert_eq!(
+        (world.nickname("a"), world.nickname("b"), world.nickname("c")),
+        ("n".into(), "n-2".into(), "x@c".into())
+    );
     let written = changes.iter().filter(|change| change.item_type() == ItemType::Session && change.persist);
     assert_eq!(written.map(Change::id).collect::<Vec<_>>(), ["b", "c"]);
 }
@@ -156,7 +159,8 @@ fn ghosts_in_a_log_stay_at_load_and_go_with_the_first_sweep() {
 
 #[test]
 fn sessions_without_a_name_of_their_own_in_a_log_get_one_with_the_first_sweep() {
-    let rows = vec![session("a", "n").into(), session("b", "n").into(), session("c", "").into(), session("d", "").into()];
+    let rows =
+        vec![session("a", "n").into(), session("b", "n").into(), session("c", "").into(), session("d", "").into()];
     let mut world = loaded(rows);
     assert!(world.roster.journal().is_empty());
     world.sweep();

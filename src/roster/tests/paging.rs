@@ -92,8 +92,7 @@ fn walking_the_pages_of_a_session_shows_what_it_sent_and_what_was_for_it() {
         let in_room = expected(&world, |place, row| concerns(place, row) && row.to == Recipient::Room("r".into()));
         assert!(all.len() > 30 && !in_room.is_empty());
         for limit in [1, 3, 50] {
-            let base =
-                HistoryQuery { session: Some(id.to_owned()), limit: Some(limit), ..HistoryQuery::default() };
+            let base = HistoryQuery { session: Some(id.to_owned()), limit: Some(limit), ..HistoryQuery::default() };
             assert_eq!(walk(&mut world, &base), all);
             let room = HistoryQuery { room: Some("r".to_owned()), ..base };
             assert_eq!(walk(&mut world, &room), in_room);

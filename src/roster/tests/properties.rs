@@ -47,7 +47,7 @@ impl Run {
             60..=69 => self.external(kind, a, b, c),
             70..=74 => self.world.pass([1, SECOND, 11 * SECOND, MINUTE + 1, HOUR][a % 5]),
             75 => self.world.jump([DAY, -DAY, -MINUTE][a % 3]),
-            76 => self.world.pass(15 * DAY),
+            76 => self.restart_or_age(a, b),
             77..=84 => self.request(Request::Sweep),
             85..=94 => self.commit(),
             _ => self.roll_back(),
@@ -73,6 +73,20 @@ impl Run {
             Ok(Reply::Broadcast(sent)) => self.sent(&sent.message.row, unread),
             Ok(_) => {}
         }
+    }
+
+    /// The daemon crashes after a commit and comes back, or half a month passes.
+    fn restart_or_age(&mut self, a: usize, b: usize) {
+        if a.is_multiple_of(3) {
+            self.world.pass(15 * DAY);
+            return;
+        }
+        self.commit();
+        let mut again = self.world.restarted([0, 9 * SECOND, HOUR][b % 3]);
+        std::mem::swap(&mut again.ids, &mut self.world.ids);
+        again.roster.doors_opened(again.now);
+        self.world = again;
+        self.before = model::contents(&self.world.roster);
     }
 
     /// A new message is unread for those for whom it was sent, and changes nothing else.
@@ -204,7 +218,8 @@ fn external_session(a: usize, b: usize, c: usize, now: Now) -> Session {
 }
 
 fn external_member(a: usize, b: usize) -> RoomMember {
-    let (room_id, session_id) = (RoomId::from(pick(&["r-one", "two", "everyone"], b)), SessionId::from(pick(&SESSIONS, a)));
+    let (room_id, session_id) =
+        (RoomId::from(pick(&["r-one", "two", "everyone"], b)), SessionId::from(pick(&SESSIONS, a)));
     RoomMember { id: MemberId::of(&room_id, &session_id), room_id, session_id, joined_at: BIRTH }
 }
 

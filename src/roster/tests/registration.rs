@@ -7,7 +7,10 @@ fn a_session_start_registers_a_session_and_tells_it_its_name() {
     let mut world = World::new();
     let reply = world.start("aaaaaaaa-1111", "/home/alice/proj");
     let row = world.session("aaaaaaaa-1111");
-    assert_eq!((&*row.nickname, &*row.cwd, row.project.as_deref()), ("proj@aaaaaaaa", "/home/alice/proj", Some("proj")));
+    assert_eq!(
+        (&*row.nickname, &*row.cwd, row.project.as_deref()),
+        ("proj@aaaaaaaa", "/home/alice/proj", Some("proj"))
+    );
     assert_eq!((row.pid, row.client_id, row.hooks), (0, None, true));
     assert_eq!((row.connected_at, row.last_activity_at), (BIRTH, Some(BIRTH)));
     assert!(reply.introduce && reply.inbox.is_empty() && reply.waiting == 0);
@@ -47,12 +50,8 @@ fn one_agent_with_hooks_and_a_shim_is_one_row_and_the_hook_wipes_nothing() {
     world.ok(stated("k", full("a")));
     world.pass(MINUTE);
     world.start("a", "/w/shim");
-    let expected = Session {
-        client_id: Some("k".into()),
-        hooks: true,
-        last_activity_at: Some(BIRTH + MINUTE),
-        ..full("a")
-    };
+    let expected =
+        Session { client_id: Some("k".into()), hooks: true, last_activity_at: Some(BIRTH + MINUTE), ..full("a") };
     assert_eq!(world.session("a"), expected);
     assert_eq!(world.roster.counts().sessions, 1);
 }
