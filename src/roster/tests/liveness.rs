@@ -209,3 +209,28 @@ fn only_the_holder_of_a_session_can_withdraw_it() {
     world.ok(Request::WithdrawSession { client: "k".into(), session: "a".into() });
     assert!(world.find("a").is_none());
 }
+
+#[test]
+fn one_sweep_removes_a_bounded_number_and_the_next_goes_on() {
+    let mut world = World::new();
+    let bound = crate::limits::SWEEP_ROWS_MAX;
+    for number in 0..=bound {
+        world.apply(Request::SessionStart(report(&format!("{number}"), "/w/x"))).reply.unwrap();
+    }
+    world.roster.commit();
+    world.pass(HOUR);
+    world.sweep();
+    assert_eq!(world.roster.counts().sessions, 1);
+    world.sweep();
+    assert_eq!((world.roster.counts().sessions, world.roster.counts().rooms), (0, 1));
+}
+
+#[test]
+fn a_session_that_was_stated_before_its_client_was_announced_is_as_alive() {
+    let mut world = World::new();
+    world.ok(stated("k", Session::new("a".into(), "a", "/w/x", BIRTH)));
+    world.connect("k");
+    world.pass(MINUTE);
+    world.sweep();
+    assert!(world.view("a").connected);
+}

@@ -239,9 +239,8 @@ fn an_answer_that_arrives_after_the_session_ended_is_read_all_the_same() {
     let reply = world.prompt("b");
     world.end("b");
     world.ok(handed("b", ids(&reply), true));
-    assert_eq!(world.roster.counts().reads, 0);
-    world.start("b", "/w/x");
-    assert!(world.inbox("b").is_empty());
+    assert_eq!((world.roster.counts().reads, world.unread("b")), (0, 0));
+    assert_eq!(world.start("b", "/w/x").waiting, 0);
 }
 
 #[test]
@@ -312,13 +311,16 @@ fn only_a_session_that_would_not_see_it_otherwise_is_pushed_to() {
         pushes
     };
     assert_eq!(push(&mut world), [("k".to_owned(), false)], "a shim alone is pushed to and acknowledges by itself");
+    world.ok(update("b", SessionChange::ChannelsEnabled(Some(true))));
+    assert_eq!(push(&mut world), [("k".to_owned(), false)], "whatever it shows");
+    world.ok(update("b", SessionChange::ChannelsEnabled(None)));
     world.start("b", "/w/x");
     assert!(push(&mut world).is_empty(), "with hooks the next answer brings it");
     world.ok(update("b", SessionChange::ChannelsEnabled(Some(true))));
     assert_eq!(push(&mut world), [("k".to_owned(), true)], "unless pushes reach the model");
     world.gone("k");
     assert!(push(&mut world).is_empty(), "nobody listens");
-    assert_eq!(world.unread("b"), 4);
+    assert_eq!(world.unread("b"), 5);
 }
 
 #[test]

@@ -115,3 +115,29 @@ fn history_knows_sessions_that_are_gone_and_says_who_has_read() {
     let nowhere = HistoryQuery { room: Some("nowhere".to_owned()), ..HistoryQuery::default() };
     assert_eq!(world.err(Request::History(nowhere)).kind, ErrorKind::NotFound);
 }
+
+#[test]
+fn a_page_that_has_looked_far_enough_says_where_to_go_on() {
+    let mut world = World::new();
+    for id in ["a", "b"] {
+        world.start(id, "/w/x");
+        world.join(id, "r");
+    }
+    world.broadcast("a", "r", "deep down");
+    for _ in 0..crate::limits::HISTORY_SCAN_MAX {
+        world.apply(send("a", "b", "noise")).reply.unwrap();
+    }
+    world.roster.commit();
+    let mut query = HistoryQuery {
+        session: Some("a".to_owned()),
+        room: Some("r".to_owned()),
+        limit: Some(1),
+        ..HistoryQuery::default()
+    };
+    let Reply::History(page) = world.ok(Request::History(query.clone())) else { panic!() };
+    assert!(page.messages.is_empty() && page.before.is_some());
+    assert_eq!(walk(&mut world, &query), ["deep down"]);
+    query.room = None;
+    query.limit = Some(200);
+    assert_eq!(walk(&mut world, &query).len(), crate::limits::HISTORY_SCAN_MAX + 1);
+}

@@ -91,6 +91,10 @@ fn activity_that_could_not_be_written_is_still_a_sign_of_life_and_is_written_nex
         assert_eq!(world.roster.journal().len(), 1);
         world.roster.roll_back();
     }
+    world.pass(SECOND);
+    world.apply(Request::PromptSubmit(report("a", ""))).reply.unwrap();
+    assert_eq!(world.roster.journal().len(), 1, "what is in the log is still old");
+    world.roster.roll_back();
     world.pass(HOUR / 2);
     world.sweep();
     assert!(world.find("a").is_some());
