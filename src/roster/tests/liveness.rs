@@ -234,3 +234,15 @@ fn a_session_that_was_stated_before_its_client_was_announced_is_as_alive() {
     world.sweep();
     assert!(world.view("a").connected);
 }
+
+#[test]
+fn a_new_client_that_is_not_announced_yet_begins_a_grace_of_its_own() {
+    let mut world = World::new();
+    world.publish("k", "a", "a");
+    world.gone("k");
+    world.pass(9 * SECOND);
+    world.ok(stated("k2", Session::new("a".into(), "a", "/w/x", BIRTH)));
+    world.pass(9 * SECOND);
+    world.sweep();
+    assert!(world.find("a").is_some());
+}

@@ -255,7 +255,7 @@ fn external_message(a: usize, b: usize, c: usize, now: Now) -> Message {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn indexes_follow_from_rows_and_rows_from_the_log(
