@@ -95,3 +95,20 @@ fn a_caller_is_its_stated_session_or_the_session_of_its_connection_or_nobody() {
         assert_eq!(world.err(from(nobody)).kind, ErrorKind::UnknownCaller);
     }
 }
+
+#[test]
+fn an_empty_address_means_nobody_even_where_there_is_only_one() {
+    let mut world = World::new();
+    world.start("a", "/w/p");
+    assert_eq!(world.err(send("a", "", "m")).kind, ErrorKind::NotFound);
+}
+
+#[test]
+fn a_nickname_that_two_have_in_a_log_is_ambiguous_until_the_first_sweep() {
+    let mut world = World::new();
+    let named = |id: &str| Session { hooks: true, ..Session::new(id.into(), "n", "/w/p", BIRTH) };
+    world.roster.load([named("a").into(), named("b").into()], world.now);
+    assert_eq!(world.err(send("a", "n", "m")).candidates, ["a (n)", "b (n)"]);
+    world.sweep();
+    assert_eq!(world.send("a", "n-2", "m").message.row.to, crate::model::Recipient::Session("b".into()));
+}
