@@ -1,14 +1,15 @@
 //! Events that somebody else put into the log: applied as if emitted here, and not written back. What follows from them
 //! (rooms, a unique nickname, cascades) is ours and is written.
 
-use super::{Answer, ExternalEvent, Reply, Roster, Wait};
-use crate::ids::SessionId;
+use super::{Answer, ExternalEvent, Reply, Roster, Wait, validate};
+use crate::ids::{MessageId, RoomId, SessionId};
 use crate::model::{ItemType, Row, Session};
 
 impl Roster {
     pub(super) fn external(&mut self, events: Vec<ExternalEvent>) -> Answer {
         for event in events {
             match event {
+                ExternalEvent::Set(row) if !validate::is_sound(&row) => {}
                 ExternalEvent::Set(Row::Session(stored)) => self.external_session(stored.row.clone()),
                 ExternalEvent::Set(row) => {
                     self.suspect(&row);
@@ -27,8 +28,10 @@ impl Roster {
         self.tables.persist = true;
     }
 
-    /// A session whose client is connected here stays bound to it, whatever an older line says.
+    /// A session whose client is connected here stays bound to it, whatever an older line says. Where the row is not
+    /// what the line says, the log learns so.
     fn external_session(&mut self, mut row: Session) {
+        let told = row.clone();
         if let Some(prior) = self.tables.sessions.get(&row.id) {
             let prior = &prior.stored.row;
             if prior.client_id.as_ref().is_some_and(|client| self.tables.presence.is_connected(client)) {
@@ -46,11 +49,10 @@ impl Roster {
         } else {
             row.nickname.to_string()
         };
-        let nickname = self.tables.nicknames.free(&wanted, &row.id);
-        if nickname == row.nickname {
+        row.nickname = self.tables.nicknames.free(&wanted, &row.id);
+        if (Session { last_activity_at: told.last_activity_at, ..row.clone() }) == told {
             self.follow_identity(&row);
         } else {
-            row.nickname = nickname;
             self.set_session(row.clone());
         }
         self.dirty.insert(row.id);
@@ -61,15 +63,34 @@ impl Roster {
             self.remove_session(&SessionId::from(id));
             return;
         }
-        if let Some(row) = self.tables.row(item_type, id) {
-            self.note_dirty(&row);
-            if let Row::RoomMember(stored) = &row {
-                self.suspects.insert((ItemType::Room, stored.row.room_id.to_string()));
-            }
-        }
+        let Some(row) = self.tables.row(item_type, id) else { return };
+        self.note_dirty(&row);
         self.tables.persist = false;
         self.tables.delete(item_type, id);
         self.tables.persist = true;
+        match row {
+            Row::Room(stored) => self.without_room(&stored.row.id),
+            Row::RoomMember(stored) => {
+                self.suspects.insert((ItemType::Room, stored.row.room_id.to_string()));
+                self.follow_identity_of(&stored.row.session_id);
+            }
+            Row::Message(_) => self.remove_receipts(&MessageId::from(id)),
+            Row::Session(_) | Row::MessageRead(_) => {}
+        }
+    }
+
+    /// An outsider deleted a room: its members leave, unless it is automatic and there again for those whose identity
+    /// asks for it.
+    fn without_room(&mut self, room: &RoomId) {
+        let members: Vec<SessionId> =
+            self.tables.members_of.get(room).into_iter().flatten().map(|(session, _)| session.clone()).collect();
+        for session in members {
+            if self.tables.sessions.contains_key(&session) {
+                self.follow_identity_of(&session);
+            } else {
+                self.remove_member(room, &session);
+            }
+        }
     }
 
     fn note_dirty(&mut self, row: &Row) {

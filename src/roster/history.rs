@@ -5,7 +5,7 @@ use super::{
     Answer, Caller, Handled, HistoryEntry, HistoryPage, HistoryQuery, MessageFilter, MessageView, Reply, Roster, Wait,
 };
 use crate::error::RequestError;
-use crate::ids::{MessageId, ReadId, RoomId, SessionId};
+use crate::ids::{MessageId, RoomId, SessionId};
 use crate::limits::{HISTORY_SCAN_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
 use crate::model::{Message, Recipient};
 
@@ -115,9 +115,7 @@ impl Roster {
 
     fn history_entry(&self, placed: &super::tables::Placed<Message>) -> HistoryEntry {
         let row = &placed.stored.row;
-        let first = ReadId::from(format!("{}::", row.id));
-        let receipts = self.tables.reads.range(first.clone()..);
-        let receipts = receipts.take_while(|(id, _)| id.as_str().starts_with(first.as_str())).count();
+        let receipts = self.tables.receipts(&row.id).count();
         HistoryEntry {
             message: placed.stored.clone(),
             read_by: receipts + usize::from(row.read_at.is_some()),

@@ -200,3 +200,32 @@ fn remove_place<K: Ord>(map: &mut BTreeMap<K, BTreeSet<u64>>, key: &K, place: u6
         }
     }
 }
+
+/// The indexes without the leases, for tests to hold against the rows.
+#[cfg(test)]
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Inspection {
+    pub(super) order: BTreeMap<u64, MessageId>,
+    pub(super) concerning: BTreeMap<SessionId, BTreeSet<u64>>,
+    pub(super) in_room: BTreeMap<RoomId, BTreeSet<u64>>,
+    pub(super) unread: BTreeMap<SessionId, BTreeSet<u64>>,
+    pub(super) facts: BTreeMap<MessageId, (u64, i64, usize)>,
+    pub(super) read_by_age: BTreeSet<(i64, MessageId)>,
+    pub(super) unread_by_age: BTreeSet<(i64, MessageId)>,
+}
+
+#[cfg(test)]
+impl Mailboxes {
+    pub(super) fn inspect(&self) -> Inspection {
+        let places = |unread: &BTreeMap<u64, i64>| unread.keys().copied().collect();
+        Inspection {
+            order: self.order.clone(),
+            concerning: self.concerning.clone(),
+            in_room: self.in_room.clone(),
+            unread: self.unread.iter().map(|(session, unread)| (session.clone(), places(unread))).collect(),
+            facts: self.facts.iter().map(|(id, f)| (id.clone(), (f.place, f.sent_at, f.waiting_for))).collect(),
+            read_by_age: self.read_by_age.clone(),
+            unread_by_age: self.unread_by_age.clone(),
+        }
+    }
+}

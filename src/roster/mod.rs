@@ -32,9 +32,11 @@ pub struct Roster {
     tables: Tables,
     /// Sessions whose row or mail the current batch has changed: what is said about them must wait for the disk.
     dirty: BTreeSet<SessionId>,
-    /// Rows that may have lost what they hang on (their session, their message, their last member) without our doing:
-    /// looked at, and removed if so, by the next sweeps.
+    /// Rows that came from outside and may lack what they hang on (their session, their message, their last member) or
+    /// what hangs on them (a session's name and rooms): looked at, and put right, by the next sweeps.
     suspects: BTreeSet<(ItemType, String)>,
+    /// Suspects that the current batch has dealt with: if it cannot be written, they are suspects again.
+    checked: Vec<(ItemType, String)>,
 }
 
 /// On what an answer depends.
@@ -88,7 +90,7 @@ impl Default for Roster {
 impl Roster {
     /// An empty roster.
     pub fn new() -> Self {
-        Self { tables: Tables::new(), dirty: BTreeSet::new(), suspects: BTreeSet::new() }
+        Self { tables: Tables::new(), dirty: BTreeSet::new(), suspects: BTreeSet::new(), checked: Vec::new() }
     }
 
     /// Takes over the rows that the log describes, in the order of their first appearance. Nothing follows from them:
@@ -96,7 +98,7 @@ impl Roster {
     pub fn load(&mut self, rows: impl IntoIterator<Item = Row>, now: Now) {
         self.tables.now = now;
         self.tables.persist = false;
-        for row in rows {
+        for row in rows.into_iter().filter(validate::is_sound) {
             self.suspect(&row);
             self.tables.set(row);
         }
@@ -165,12 +167,14 @@ impl Roster {
     /// The batch is on disk: its changes stand.
     pub fn commit(&mut self) -> Vec<Change> {
         self.dirty.clear();
+        self.checked.clear();
         self.tables.take_journal()
     }
 
     /// The batch could not be written: everything is as it was before it.
     pub fn roll_back(&mut self) {
         self.dirty.clear();
+        self.suspects.extend(self.checked.drain(..));
         self.tables.undo_to(0);
     }
 

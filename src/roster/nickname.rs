@@ -11,6 +11,22 @@ pub(crate) struct Nicknames {
     /// For a root that has been given out with numbers: below this number all are taken. It spares a newcomer among
     /// ten thousand namesakes the walk over all of them.
     taken_below: BTreeMap<Arc<str>, u32>,
+    /// How many names have been looked up, for a test of the claim above.
+    #[cfg(test)]
+    looks: std::cell::Cell<usize>,
+}
+
+#[cfg(test)]
+impl Nicknames {
+    /// The two indexes, for tests to hold against the rows.
+    #[expect(clippy::type_complexity, reason = "the types of the two fields")]
+    pub(super) fn inspect(&self) -> (&BTreeMap<Arc<str>, BTreeSet<SessionId>>, &BTreeMap<Arc<str>, u32>) {
+        (&self.holders, &self.taken_below)
+    }
+
+    pub(super) fn looks(&self) -> usize {
+        self.looks.get()
+    }
 }
 
 impl Nicknames {
@@ -30,7 +46,7 @@ impl Nicknames {
         if let (root, Some(number)) = split(nickname)
             && let Some(below) = self.taken_below.get_mut(root)
         {
-            *below = number.min(*below);
+            *below = number.clamp(2, *below);
         }
     }
 
@@ -61,6 +77,8 @@ impl Nicknames {
     }
 
     fn is_free(&self, nickname: &str, session: &SessionId) -> bool {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
         self.holders(nickname).all(|holder| holder == session)
     }
 }

@@ -14,24 +14,37 @@ pub(crate) struct Presence {
     sessions_of: BTreeMap<ClientId, BTreeSet<SessionId>>,
     /// Sessions whose client is gone, and the monotonic millisecond until which they are kept.
     kept_until: BTreeMap<SessionId, i64>,
-    /// Sessions without a client, by the monotonic millisecond of their last sign of life.
-    silent_since: BTreeSet<(i64, SessionId)>,
+    /// The monotonic millisecond of each session's last sign of life.
     seen_at: BTreeMap<SessionId, i64>,
+    /// Sessions without a client, by that millisecond.
+    silent_since: BTreeSet<(i64, SessionId)>,
 }
 
 impl Presence {
-    pub(crate) fn insert(&mut self, session: &Session, now: Now) {
+    /// Takes note of a session, or of what it has become since it was `before`.
+    pub(crate) fn put(&mut self, before: Option<&Session>, session: &Session, now: Now) {
+        // How long ago it was seen is told by the wall clock, which survives a restart; from here on the monotonic
+        // clock counts. A last sign of life in the future counts as now.
+        let silence = now.wall_ms.saturating_sub(session.last_seen_at()).max(0);
+        let mut seen = now.mono_ms.saturating_sub(silence);
+        let mut until = now.mono_ms + CLIENT_GRACE_MS;
+        if let Some(before) = before {
+            // A sign of life that was noted stays so, whatever the wall clock does or a failed write takes back.
+            seen = seen.max(self.seen_at.get(&session.id).copied().unwrap_or(i64::MIN));
+            // Only its client prolongs a grace.
+            if before.client_id == session.client_id {
+                until = self.kept_until.get(&session.id).copied().unwrap_or(until);
+            }
+            self.remove(before);
+        }
+        self.seen_at.insert(session.id.clone(), seen);
         let Some(client) = &session.client_id else {
-            // How long ago it was seen is told by the wall clock, which survives a restart; from here on the
-            // monotonic clock counts. A last sign of life in the future counts as now.
-            let seen = now.mono_ms - (now.wall_ms - session.last_seen_at()).max(0);
-            self.seen_at.insert(session.id.clone(), seen);
             self.silent_since.insert((seen, session.id.clone()));
             return;
         };
         self.sessions_of.entry(client.clone()).or_default().insert(session.id.clone());
         if !self.connected.contains(client) {
-            self.kept_until.insert(session.id.clone(), now.mono_ms + CLIENT_GRACE_MS);
+            self.kept_until.insert(session.id.clone(), until);
         }
     }
 
@@ -51,12 +64,17 @@ impl Presence {
     }
 
     pub(crate) fn connect(&mut self, client: ClientId) {
+        for session in self.sessions_of.get(&client).into_iter().flatten() {
+            self.kept_until.remove(session);
+        }
         self.connected.insert(client);
     }
 
     /// The client is gone: its sessions are kept for the grace.
     pub(crate) fn disconnect(&mut self, client: &ClientId, now: Now) {
-        self.connected.remove(client);
+        if !self.connected.remove(client) {
+            return;
+        }
         for session in self.sessions_of.get(client).into_iter().flatten() {
             self.kept_until.insert(session.clone(), now.mono_ms + CLIENT_GRACE_MS);
         }
@@ -90,7 +108,25 @@ impl Presence {
 
     /// Sessions without a client that have been silent for too long, the longest first.
     pub(crate) fn silent(&self, now: Now, at_most: usize) -> Vec<SessionId> {
-        let over = self.silent_since.iter().take_while(|(seen, _)| now.mono_ms - seen >= HOOK_SILENCE_MAX_MS);
+        let over =
+            self.silent_since.iter().take_while(|(seen, _)| now.mono_ms.saturating_sub(*seen) >= HOOK_SILENCE_MAX_MS);
         over.take(at_most).map(|(_, session)| session.clone()).collect()
+    }
+}
+
+/// Sessions by client, those in their grace, those that are judged by their silence, and those with a last sign of life.
+#[cfg(test)]
+type Inspection =
+    (BTreeMap<ClientId, BTreeSet<SessionId>>, BTreeSet<SessionId>, BTreeSet<SessionId>, BTreeSet<SessionId>);
+
+#[cfg(test)]
+impl Presence {
+    /// The indexes without their times, for tests to hold against the rows.
+    pub(super) fn inspect(&self) -> Inspection {
+        assert!(self.silent_since.iter().all(|(seen, session)| self.seen_at.get(session) == Some(seen)));
+        let kept = self.kept_until.keys().cloned().collect();
+        let silent: BTreeSet<SessionId> = self.silent_since.iter().map(|(_, session)| session.clone()).collect();
+        assert_eq!(silent.len(), self.silent_since.len());
+        (self.sessions_of.clone(), kept, silent, self.seen_at.keys().cloned().collect())
     }
 }

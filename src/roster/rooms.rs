@@ -34,15 +34,23 @@ fn rooms_for(session: &Session) -> Vec<RoomKind> {
 }
 
 impl Roster {
-    /// Makes a session's automatic memberships those that its identity asks for.
+    /// [`Roster::follow_identity`] for a session that may be gone.
+    pub(super) fn follow_identity_of(&mut self, session: &SessionId) {
+        if let Some(stored) = self.tables.sessions.get(session).map(|placed| placed.stored.clone()) {
+            self.follow_identity(&stored.row);
+        }
+    }
+
+    /// Makes a session's automatic memberships those that its identity asks for. A membership of a room that is not
+    /// there goes too.
     pub(super) fn follow_identity(&mut self, session: &Session) {
         let wanted: Vec<(RoomId, RoomKind)> =
             rooms_for(session).into_iter().filter_map(|kind| Some((kind.auto_id()?, kind))).collect();
         let current: Vec<RoomId> =
             self.tables.rooms_of.get(&session.id).into_iter().flatten().map(|(r, _)| r.clone()).collect();
         for room in current {
-            let auto = self.tables.rooms.get(&room).is_some_and(|placed| placed.stored.row.kind.is_auto());
-            if auto && !wanted.iter().any(|(id, _)| *id == room) {
+            let joined = self.tables.rooms.get(&room).is_some_and(|placed| !placed.stored.row.kind.is_auto());
+            if !joined && !wanted.iter().any(|(id, _)| *id == room) {
                 self.remove_member(&room, &session.id);
             }
         }
@@ -95,15 +103,12 @@ impl Roster {
         }
         let trimmed = name.trim();
         let reserved = ["host:", "op:", "project:", crate::ids::HUMAN_PREFIX].iter().any(|p| trimmed.starts_with(p));
-        if reserved || trimmed.eq_ignore_ascii_case("everyone") {
+        if reserved || slug(trimmed) == "everyone" {
             let message = format!("'{name}' is reserved for auto-rooms; pick a different name");
             return Err(RequestError::new(ErrorKind::Refused, message));
         }
-        if self.tables.rooms_of.get(&session).is_some_and(|rooms| rooms.len() >= ROOMS_PER_SESSION_MAX) {
-            let message = format!("a session can be in at most {ROOMS_PER_SESSION_MAX} rooms; leave one first");
-            return Err(RequestError::new(ErrorKind::Refused, message));
-        }
         let existing = self.find_room(trimmed).map(|room| room.row.id.clone());
+        self.room_for_one_more(&session, existing.as_ref())?;
         let created = existing.is_none();
         let id = match existing {
             Some(id) => id,
@@ -114,6 +119,18 @@ impl Roster {
             return Err(RequestError::not_found(format!("no room matching '{name}'")));
         };
         Ok(Answer::new(Reply::Joined { room: placed.stored.clone(), created }, Wait::Batch))
+    }
+
+    /// Whether `session` may be in one ad-hoc room more, unless it is in that one already.
+    fn room_for_one_more(&self, session: &SessionId, room: Option<&RoomId>) -> Result<(), RequestError> {
+        let Some(rooms) = self.tables.rooms_of.get(session) else { return Ok(()) };
+        let is_ad_hoc = |id: &RoomId| self.tables.rooms.get(id).is_some_and(|p| !p.stored.row.kind.is_auto());
+        let member = room.is_some_and(|room| rooms.contains_key(room));
+        if !member && rooms.keys().filter(|id| is_ad_hoc(id)).count() >= ROOMS_PER_SESSION_MAX {
+            let message = format!("a session can be in at most {ROOMS_PER_SESSION_MAX} rooms; leave one first");
+            return Err(RequestError::new(ErrorKind::Refused, message));
+        }
+        Ok(())
     }
 
     fn create_room(&mut self, name: &str, description: Option<&str>) -> Result<RoomId, RequestError> {

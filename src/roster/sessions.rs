@@ -21,14 +21,17 @@ fn basename(path: &str) -> Option<&str> {
     (!(windows && name.ends_with(':'))).then_some(name)
 }
 
+/// Bytes of a nickname before a number is added, so that with any number it is still a name.
+const NICKNAME_BYTES_MAX: usize = NAME_BYTES_MAX - "-4294967295".len();
+
 /// A text that can serve as a nickname: no control characters, nothing that reads as another kind of address, at most
-/// [`NAME_BYTES_MAX`] bytes.
+/// [`NICKNAME_BYTES_MAX`] bytes.
 fn clean_nickname(text: &str) -> String {
     let mut clean: String = text.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
     if clean.starts_with('@') || clean.starts_with(crate::ids::HUMAN_PREFIX) {
         clean.insert(0, '_');
     }
-    while clean.len() > NAME_BYTES_MAX {
+    while clean.len() > NICKNAME_BYTES_MAX {
         clean.pop();
     }
     clean
@@ -54,10 +57,11 @@ impl Roster {
             return Ok(self.hook_answer(session, true));
         };
         let mut row = placed.stored.row.clone();
-        let first_hook = !row.hooks;
+        let news = !row.hooks || row.nickname.is_empty();
+        self.give_name(&mut row);
         row.hooks = true;
         row.last_activity_at = Some(self.tables.now.wall_ms);
-        let session = if first_hook { self.set_session(row) } else { self.note_activity(row) };
+        let session = if news { self.set_session(row) } else { self.note_activity(row) };
         Ok(self.hook_answer(session, false))
     }
 
@@ -84,11 +88,9 @@ impl Roster {
         let prior = self.tables.sessions.get(&id).map(|placed| placed.stored.row.clone());
         let mut row = match &prior {
             Some(prior) => prior.clone(),
-            None => Session::new(id.clone(), "", &cwd, now),
+            None => Session::new(id, "", &cwd, now),
         };
-        if prior.is_none() {
-            row.nickname = self.tables.nicknames.free(&default_nickname(&cwd, &id), &id);
-        }
+        self.give_name(&mut row);
         let moved = !cwd.is_empty() && *row.cwd != *cwd;
         if moved {
             row.cwd = Arc::from(cwd.as_str());
@@ -105,6 +107,30 @@ impl Roster {
             .as_ref()
             .is_some_and(|prior| Session { last_activity_at: prior.last_activity_at, ..row.clone() } == *prior);
         Ok(if only_activity { self.note_activity(row) } else { self.set_session(row) })
+    }
+
+    /// A session without a nickname (a new one, or one from a log that knows none) gets one.
+    fn give_name(&mut self, row: &mut Session) {
+        if row.nickname.is_empty() {
+            row.nickname = self.tables.nicknames.free(&default_nickname(&row.cwd, &row.id), &row.id);
+        }
+    }
+
+    /// Gives a session from the log what an outsider's line may lack: a nickname of its own, and its rooms. Of two
+    /// with the same name the older one keeps it.
+    pub(super) fn settle_session(&mut self, session: &SessionId) {
+        let Some(placed) = self.tables.sessions.get(session) else { return };
+        let (mut row, place) = (placed.stored.row.clone(), placed.place);
+        let older = |id: &SessionId| self.tables.sessions.get(id).is_some_and(|other| other.place < place);
+        if !row.nickname.is_empty() && !self.tables.nicknames.holders(&row.nickname).any(older) {
+            self.follow_identity(&row);
+            return;
+        }
+        if !row.nickname.is_empty() {
+            row.nickname = self.tables.nicknames.free(&row.nickname, session);
+        }
+        self.give_name(&mut row);
+        self.set_session(row);
     }
 
     /// Stores a changed session and what follows from it.
@@ -161,7 +187,11 @@ impl Roster {
         let prior = self.tables.sessions.get(&stated.id).map(|placed| placed.stored.row.clone());
         let asked = clean_nickname(&stated.nickname);
         let nickname = match &prior {
-            Some(prior) if asked.is_empty() || same_root(&asked, &prior.nickname) => prior.nickname.clone(),
+            Some(Session { nickname, .. })
+                if !nickname.is_empty() && (asked.is_empty() || same_root(&asked, nickname)) =>
+            {
+                nickname.clone()
+            }
             _ if asked.is_empty() => {
                 let default = default_nickname(&stated.cwd, &stated.id);
                 self.tables.nicknames.free(&default, &stated.id)

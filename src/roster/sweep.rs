@@ -2,7 +2,7 @@
 //! it must not remove anything whose owner still shows signs of life.
 
 use super::{Answer, Reply, Roster, Wait};
-use crate::ids::{MessageId, ReadId};
+use crate::ids::{MessageId, ReadId, SessionId};
 use crate::limits::{READ_MESSAGE_AGE_MAX_MS, SWEEP_ROWS_MAX, UNREAD_MESSAGE_AGE_MAX_MS};
 use crate::model::{ItemType, Row};
 
@@ -35,24 +35,27 @@ impl Roster {
                 break;
             };
             self.check_suspect(item_type, &id);
+            self.checked.push((item_type, id));
         }
         Answer::new(Reply::Done, Wait::Batch)
     }
 
     /// Deletes a message with its receipts.
     fn remove_message(&mut self, message: &MessageId) {
-        let first = ReadId::from(format!("{message}::"));
-        let reads = self.tables.reads.range(first.clone()..).map(|(id, _)| id.clone());
-        let reads: Vec<ReadId> = reads.take_while(|id| id.as_str().starts_with(first.as_str())).collect();
-        for read in reads {
-            self.tables.delete(ItemType::MessageRead, read.as_str());
-        }
+        self.remove_receipts(message);
         self.tables.delete(ItemType::Message, message.as_str());
     }
 
-    /// Notes a row from outside that may hang on nothing.
+    pub(super) fn remove_receipts(&mut self, message: &MessageId) {
+        let reads: Vec<ReadId> = self.tables.receipts(message).cloned().collect();
+        for read in reads {
+            self.tables.delete(ItemType::MessageRead, read.as_str());
+        }
+    }
+
+    /// Notes a row from outside that may lack something.
     pub(super) fn suspect(&mut self, row: &Row) {
-        if matches!(row, Row::Room(_) | Row::RoomMember(_) | Row::MessageRead(_)) {
+        if !matches!(row, Row::Message(_)) {
             self.suspects.insert((row.item_type(), row.id().to_owned()));
         }
     }
@@ -68,6 +71,8 @@ impl Roster {
                 if !tables.sessions.contains_key(&member.session_id) {
                     self.tables.delete(ItemType::RoomMember, id);
                     self.remove_room_if_empty(&member.room_id);
+                } else if !tables.rooms.contains_key(&member.room_id) {
+                    self.follow_identity_of(&member.session_id);
                 }
             }
             ItemType::MessageRead => {
@@ -79,7 +84,8 @@ impl Roster {
                     self.remove_read(id);
                 }
             }
-            ItemType::Session | ItemType::Message => {}
+            ItemType::Session => self.settle_session(&SessionId::from(id)),
+            ItemType::Message => {}
         }
     }
 }

@@ -149,6 +149,10 @@ impl Tables {
             let Some(change) = self.journal.pop() else {
                 break;
             };
+            if change.item_type() == ItemType::Session {
+                // What the log holds of its activity is older than was thought: the next one is written.
+                self.activity_written.remove(change.id());
+            }
             match change.before {
                 Some((row, place)) => drop(self.put(row, place)),
                 None => drop(self.take(change.item_type(), change.id())),
@@ -175,6 +179,15 @@ impl Tables {
             ItemType::Message => self.messages.get(id).map(|placed| Row::Message(placed.stored.clone())),
             ItemType::MessageRead => self.reads.get(id).map(|placed| Row::MessageRead(placed.stored.clone())),
         }
+    }
+
+    /// The receipts for a message.
+    pub(crate) fn receipts<'a>(&'a self, message: &'a MessageId) -> impl Iterator<Item = &'a ReadId> {
+        let first = format!("{message}::");
+        let reads = self.reads.range(ReadId::from(first.as_str())..);
+        let reads = reads.take_while(move |(id, _)| id.as_str().starts_with(&first));
+        // An id from outside can begin like another one's receipts.
+        reads.filter(|(_, read)| read.stored.row.message_id == *message).map(|(id, _)| id)
     }
 
     fn put(&mut self, row: Row, place: u64) -> Option<(Row, u64)> {
@@ -212,10 +225,7 @@ impl Tables {
             }
             self.nicknames.insert(&nickname, &id);
         }
-        if let Some(placed) = &before {
-            self.presence.remove(&placed.stored.row);
-        }
-        self.presence.insert(&stored.row, self.now);
+        self.presence.put(before.as_ref().map(|placed| &placed.stored.row), &stored.row, self.now);
         before.map(|placed| (Row::Session(placed.stored), placed.place))
     }
 

@@ -2,8 +2,9 @@
 //! gets an error can do something about it, a row that was silently changed confuses everybody.
 
 use crate::error::{ErrorKind, RequestError};
-use crate::ids::HUMAN_PREFIX;
+use crate::ids::{HUMAN_PREFIX, MemberId, ReadId};
 use crate::limits::{ID_BYTES_MAX, MESSAGE_BODY_BYTES_MAX, NAME_BYTES_MAX};
+use crate::model::Row;
 
 /// An id of something that may be created under it.
 pub(super) fn new_session_id(text: &str) -> Result<(), RequestError> {
@@ -15,7 +16,21 @@ pub(super) fn new_session_id(text: &str) -> Result<(), RequestError> {
     if text.starts_with(HUMAN_PREFIX) || text.starts_with('@') {
         return Err(RequestError::invalid(format!("session ids cannot begin with '{HUMAN_PREFIX}' or '@'")));
     }
+    // `<room id>::<session id>` must tell where the one ends and the other begins.
+    if text.contains("::") || text.starts_with(':') {
+        return Err(RequestError::invalid("session ids cannot begin with ':' or hold '::'"));
+    }
     Ok(())
+}
+
+/// A row from outside: one whose id is not the one that its content asks for would not be found again.
+pub(super) fn is_sound(row: &Row) -> bool {
+    match row {
+        Row::Session(stored) => new_session_id(stored.row.id.as_str()).is_ok(),
+        Row::RoomMember(stored) => stored.row.id == MemberId::of(&stored.row.room_id, &stored.row.session_id),
+        Row::MessageRead(stored) => stored.row.id == ReadId::of(&stored.row.message_id, &stored.row.session_id),
+        Row::Room(_) | Row::Message(_) => true,
+    }
 }
 
 /// A name: host, operator, room, tool.

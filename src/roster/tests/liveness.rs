@@ -1,0 +1,248 @@
+//! Who counts as alive, and for how long.
+
+use super::*;
+
+#[test]
+fn a_shim_session_survives_its_client_by_ten_seconds_and_not_longer() {
+    let mut world = World::new();
+    world.publish("k", "a", "a");
+    world.pass(HOUR * 5);
+    world.sweep();
+    assert!(world.find("a").is_some(), "while its client is there it lives");
+    world.gone("k");
+    world.pass(10 * SECOND - 1);
+    world.sweep();
+    assert!(world.find("a").is_some());
+    world.pass(1);
+    world.sweep();
+    assert!(world.find("a").is_none());
+}
+
+#[test]
+fn nothing_but_its_client_prolongs_the_grace() {
+    let mut world = World::new();
+    world.start("b", "/w/x");
+    world.publish("k", "a", "a");
+    world.gone("k");
+    for _ in 0..10 {
+        world.pass(SECOND);
+        world.ok(update("a", SessionChange::CurrentTask(Some(format!("{}", world.now.mono_ms)))));
+        world.ok(update("a", SessionChange::LastActivityAt(world.now.wall_ms)));
+        world.gone("k");
+    }
+    world.sweep();
+    assert!(world.find("a").is_none());
+}
+
+#[test]
+fn who_reconnects_in_time_loses_nothing() {
+    let mut world = World::new();
+    world.start("b", "/w/x");
+    world.publish("k0", "z", "a");
+    world.publish("k", "a", "a");
+    world.join("a", "r");
+    world.send("b", "a", "unread");
+    let (nickname, rooms, born) = (world.nickname("a"), world.rooms_of("a"), world.session("a").connected_at);
+    world.gone("k");
+    world.pass(9 * SECOND);
+    world.sweep();
+    world.publish("k2", "a", "a");
+    world.pass(HOUR / 2);
+    world.sweep();
+    let row = world.session("a");
+    assert_eq!((&*row.nickname, world.rooms_of("a"), row.connected_at), (&*nickname, rooms, born));
+    assert_eq!((nickname.as_str(), world.unread("a"), row.client_id), ("a-2", 1, Some("k2".into())));
+    world.gone("k");
+    assert!(world.view("a").connected, "the old connection's end means nothing any more");
+}
+
+#[test]
+fn a_hook_session_lives_for_an_hour_after_its_last_sign_of_life() {
+    let mut world = World::new();
+    world.start("a", "/w/x");
+    world.pass(HOUR - 1);
+    world.prompt("a");
+    world.pass(HOUR - 1);
+    world.sweep();
+    assert!(world.find("a").is_some());
+    world.pass(1);
+    world.sweep();
+    assert!(world.find("a").is_none());
+    assert!(world.prompt("a").introduce, "a swept session that speaks is back");
+}
+
+#[test]
+fn a_session_with_hooks_falls_back_to_them_when_its_shim_goes() {
+    let mut world = World::new();
+    world.publish("k", "a", "a");
+    world.start("a", "/w/shim");
+    world.gone("k");
+    world.pass(10 * SECOND);
+    world.sweep();
+    assert_eq!(world.session("a").client_id, None);
+    world.pass(HOUR - 10 * SECOND - 1);
+    world.sweep();
+    assert!(world.find("a").is_some());
+    world.pass(1);
+    world.sweep();
+    assert!(world.find("a").is_none());
+}
+
+#[test]
+fn a_wall_clock_that_jumps_sweeps_nobody_who_lives() {
+    for jump in [DAY, -DAY] {
+        let mut world = World::new();
+        world.start("hook", "/w/x");
+        world.publish("k", "shim", "s");
+        world.publish("k2", "lost", "l");
+        world.publish("k3", "both", "b");
+        world.start("both", "/w/x");
+        world.gone("k2");
+        world.gone("k3");
+        world.jump(jump);
+        world.ok(update("hook", SessionChange::CurrentTask(Some("busy".to_owned()))));
+        world.pass(9 * SECOND);
+        world.sweep();
+        assert_eq!(world.roster.counts().sessions, 4);
+        world.pass(SECOND);
+        world.sweep();
+        assert!(world.find("lost").is_none() && world.session("both").client_id.is_none());
+        world.pass(HOUR / 2);
+        world.prompt("hook");
+        world.pass(HOUR / 2);
+        world.sweep();
+        assert!(world.find("hook").is_some() && world.find("shim").is_some() && world.find("both").is_none());
+        world.pass(HOUR / 2);
+        world.sweep();
+        assert!(world.find("hook").is_none(), "and the dead go in time");
+    }
+}
+
+#[test]
+fn after_a_restart_a_shim_session_has_a_fresh_grace_once_the_doors_are_open() {
+    let mut world = World::new();
+    world.publish("k", "a", "a");
+    let mut world = world.restarted(DAY);
+    world.pass(HOUR);
+    world.roster.doors_opened(world.now);
+    world.pass(10 * SECOND - 1);
+    world.sweep();
+    assert!(world.find("a").is_some());
+    world.pass(1);
+    world.sweep();
+    assert!(world.find("a").is_none());
+}
+
+#[test]
+fn after_a_restart_the_silence_of_hooks_is_measured_by_the_wall_clock() {
+    let mut world = World::new();
+    world.start("a", "/w/x");
+    let mut late = world.restarted(HOUR);
+    late.sweep();
+    assert!(late.find("a").is_none());
+    let mut world = world.restarted(HOUR - 1);
+    world.sweep();
+    assert!(world.find("a").is_some());
+    world.pass(1);
+    world.sweep();
+    assert!(world.find("a").is_none());
+}
+
+#[test]
+fn a_session_from_the_future_counts_as_seen_now() {
+    let mut world = World::new();
+    world.start("a", "/w/x");
+    let mut world = world.restarted(-DAY);
+    world.pass(HOUR - 1);
+    world.sweep();
+    assert!(world.find("a").is_some());
+    world.pass(1);
+    world.sweep();
+    assert!(world.find("a").is_none());
+}
+
+#[test]
+fn activity_is_in_memory_at_once_and_in_the_log_once_a_minute() {
+    let mut world = World::new();
+    world.start("a", "/w/x");
+    world.pass(MINUTE);
+    let outcome = world.apply(Request::PromptSubmit(report("a", "")));
+    assert!(!outcome.needs_commit && world.roster.journal().is_empty());
+    assert_eq!(world.session("a").last_activity_at, Some(BIRTH + MINUTE));
+    world.pass(1);
+    let outcome = world.apply(Request::PromptSubmit(report("a", "")));
+    assert!(!outcome.needs_commit, "nobody waits for that write");
+    assert_eq!(world.roster.commit().len(), 1);
+    world.pass(MINUTE);
+    world.apply(Request::SessionStart(report("a", "/w/x")));
+    world.apply(update("a", SessionChange::LastActivityAt(world.now.wall_ms)));
+    world.apply(update("a", SessionChange::LastTool(Some("Bash".to_owned()))));
+    assert!(world.roster.journal().is_empty());
+}
+
+#[test]
+fn an_answer_waits_for_the_disk_only_if_it_depends_on_the_batch() {
+    let mut world = World::new();
+    world.start("a", "/w/x");
+    world.start("b", "/w/x");
+    world.apply(send("a", "b", "m"));
+    assert!(!world.apply(Request::PromptSubmit(report("a", ""))).needs_commit);
+    assert!(world.apply(Request::PromptSubmit(report("b", ""))).needs_commit, "its mail is not on disk");
+    assert!(world.apply(Request::ListSessions).needs_commit);
+    assert!(world.apply(send("a", "nobody", "m")).needs_commit, "even an error may follow from the batch");
+    world.roster.commit();
+    assert!(!world.apply(Request::PromptSubmit(report("b", ""))).needs_commit);
+    assert!(!world.apply(Request::ListSessions).needs_commit);
+    assert!(!world.apply(Request::SessionEnd("unknown".into())).needs_commit);
+    assert!(world.roster.journal().is_empty(), "the end of an unknown session writes nothing");
+    assert!(world.apply(Request::SessionStart(report("c", "/w/x"))).needs_commit);
+    world.roster.commit();
+}
+
+#[test]
+fn only_the_holder_of_a_session_can_withdraw_it() {
+    let mut world = World::new();
+    world.publish("k", "a", "a");
+    world.connect("k2");
+    world.ok(Request::WithdrawSession { client: "k2".into(), session: "a".into() });
+    assert!(world.find("a").is_some());
+    world.ok(Request::WithdrawSession { client: "k".into(), session: "a".into() });
+    assert!(world.find("a").is_none());
+}
+
+#[test]
+fn one_sweep_removes_a_bounded_number_and_the_next_goes_on() {
+    let mut world = World::new();
+    let bound = crate::limits::SWEEP_ROWS_MAX;
+    for number in 0..=bound {
+        world.apply(Request::SessionStart(report(&format!("{number}"), "/w/x"))).reply.unwrap();
+    }
+    world.roster.commit();
+    world.pass(HOUR);
+    world.sweep();
+    assert_eq!(world.roster.counts().sessions, 1);
+    world.sweep();
+    assert_eq!((world.roster.counts().sessions, world.roster.counts().rooms), (0, 1));
+}
+
+#[test]
+fn a_session_that_was_stated_before_its_client_was_announced_is_as_alive() {
+    let mut world = World::new();
+    world.ok(stated("k", Session::new("a".into(), "a", "/w/x", BIRTH)));
+    world.connect("k");
+    world.pass(MINUTE);
+    world.sweep();
+    assert!(world.view("a").connected);
+}
+
+#[test]
+fn a_new_client_that_is_not_announced_yet_begins_a_grace_of_its_own() {
+    let mut world = World::new();
+    world.publish("k", "a", "a");
+    world.gone("k");
+    world.pass(9 * SECOND);
+    world.ok(stated("k2", Session::new("a".into(), "a", "/w/x", BIRTH)));
+    world.pass(9 * SECOND);
+    world.sweep();
+    assert!(world.find("a").is_some());
+}

@@ -1,0 +1,182 @@
+//! What a roster's indexes must be, computed from its rows alone and in the most naive way.
+
+use super::*;
+use crate::ids::{MemberId, ReadId, SessionId};
+use crate::model::Recipient;
+use crate::row_json::row_text;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Every row with its place, but for signs of life, which memory may know better than the log.
+pub(super) fn contents(roster: &Roster) -> BTreeMap<(ItemType, String), (u64, String)> {
+    let place = |row: &Row| {
+        let tables = &roster.tables;
+        match row {
+            Row::Session(stored) => tables.sessions[&stored.row.id].place,
+            Row::Room(stored) => tables.rooms[&stored.row.id].place,
+            Row::RoomMember(stored) => tables.members[&stored.row.id].place,
+            Row::Message(stored) => tables.messages[&stored.row.id].place,
+            Row::MessageRead(stored) => tables.reads[&stored.row.id].place,
+        }
+    };
+    let keyed = |row: Row| ((row.item_type(), row.id().to_owned()), (place(&row), text(&row)));
+    roster.rows_in_order().into_iter().map(keyed).collect()
+}
+
+/// A row's text without signs of life.
+pub(super) fn text(row: &Row) -> String {
+    match row {
+        Row::Session(stored) => {
+            let quiet = Session { last_activity_at: None, last_tool: None, last_tool_at: None, ..stored.row.clone() };
+            row_text(&quiet.into()).to_string()
+        }
+        row => row_text(row).to_string(),
+    }
+}
+
+/// Who has not read what, by place.
+pub(super) fn unread(roster: &Roster) -> BTreeMap<SessionId, BTreeSet<u64>> {
+    let tables = &roster.tables;
+    let mut unread: BTreeMap<SessionId, BTreeSet<u64>> = BTreeMap::new();
+    for message in tables.messages.values() {
+        let row = &message.stored.row;
+        let has_read = |session: &SessionId| {
+            tables.reads.values().any(|r| r.stored.row.message_id == row.id && r.stored.row.session_id == *session)
+        };
+        let readers: Vec<SessionId> = match &row.to {
+            Recipient::Session(session) => {
+                Some(session.clone()).filter(|_| row.read_at.is_none()).into_iter().collect()
+            }
+            Recipient::Room(room) => {
+                let members = tables.members.values().filter(|m| m.stored.row.room_id == *room);
+                let before = members.filter(|member| member.place < message.place);
+                before.map(|m| m.stored.row.session_id.clone()).filter(|s| *s != row.from_session_id).collect()
+            }
+        };
+        for reader in readers.into_iter().filter(|reader| !has_read(reader)) {
+            unread.entry(reader).or_default().insert(message.place);
+        }
+    }
+    unread
+}
+
+/// Holds every index against the rows.
+pub(super) fn check(roster: &Roster) {
+    check_members(roster);
+    check_mail(roster);
+    check_names(roster);
+    check_presence(roster);
+    let rows = roster.rows_in_order();
+    let places: BTreeSet<u64> = contents(roster).values().map(|(place, _)| *place).collect();
+    assert_eq!(places.len(), rows.len(), "every row has a place of its own");
+}
+
+fn check_members(roster: &Roster) {
+    let tables = &roster.tables;
+    let mut members_of: BTreeMap<RoomId, BTreeMap<SessionId, MemberId>> = BTreeMap::new();
+    let mut rooms_of: BTreeMap<SessionId, BTreeMap<RoomId, MemberId>> = BTreeMap::new();
+    for member in tables.members.values() {
+        let row = member.stored.row.clone();
+        members_of.entry(row.room_id.clone()).or_default().insert(row.session_id.clone(), row.id.clone());
+        rooms_of.entry(row.session_id).or_default().insert(row.room_id, row.id);
+    }
+    assert_eq!(tables.members_of, members_of);
+    assert_eq!(tables.rooms_of, rooms_of);
+    let mut reads_of: BTreeMap<SessionId, BTreeSet<ReadId>> = BTreeMap::new();
+    for read in tables.reads.values() {
+        reads_of.entry(read.stored.row.session_id.clone()).or_default().insert(read.stored.row.id.clone());
+    }
+    assert_eq!(tables.reads_of, reads_of);
+    let by_name: BTreeSet<_> =
+        tables.rooms.values().map(|r| (r.stored.row.name.clone(), r.stored.row.id.clone())).collect();
+    assert_eq!(tables.rooms_by_name, by_name);
+}
+
+fn check_mail(roster: &Roster) {
+    let (tables, found) = (&roster.tables, roster.tables.mail.inspect());
+    let unread = unread(roster);
+    assert_eq!(found.unread, unread);
+    let mut expected = crate::roster::mailbox::Inspection { unread, ..Default::default() };
+    for message in tables.messages.values() {
+        let (place, row) = (message.place, &message.stored.row);
+        expected.order.insert(place, row.id.clone());
+        expected.concerning.entry(row.from_session_id.clone()).or_default().insert(place);
+        match &row.to {
+            Recipient::Session(session) => expected.concerning.entry(session.clone()).or_default().insert(place),
+            Recipient::Room(room) => expected.in_room.entry(room.clone()).or_default().insert(place),
+        };
+        let waiting_for = expected.unread.values().filter(|places| places.contains(&place)).count();
+        expected.facts.insert(row.id.clone(), (place, row.sent_at, waiting_for));
+        let by_age = if waiting_for == 0 { &mut expected.read_by_age } else { &mut expected.unread_by_age };
+        by_age.insert((row.sent_at, row.id.clone()));
+    }
+    assert_eq!(found, expected);
+    assert_eq!(roster.counts().messages, tables.messages.len());
+}
+
+fn check_names(roster: &Roster) {
+    let tables = &roster.tables;
+    let mut holders: BTreeMap<Arc<str>, BTreeSet<SessionId>> = BTreeMap::new();
+    for session in tables.sessions.values() {
+        let row = &session.stored.row;
+        holders.entry(row.nickname.clone()).or_default().insert(row.id.clone());
+    }
+    let (found, taken_below) = tables.nicknames.inspect();
+    assert_eq!(*found, holders);
+    for (root, below) in taken_below {
+        for number in 2..*below {
+            assert!(holders.contains_key(format!("{root}-{number}").as_str()), "{root}-{number} is free");
+        }
+        assert!(*below >= 2, "numbers begin with two");
+    }
+}
+
+fn check_presence(roster: &Roster) {
+    let (tables, presence) = (&roster.tables, &roster.tables.presence);
+    let mut sessions_of: BTreeMap<ClientId, BTreeSet<SessionId>> = BTreeMap::new();
+    let (mut kept, mut silent) = (BTreeSet::new(), BTreeSet::new());
+    for session in tables.sessions.values() {
+        let row = &session.stored.row;
+        match &row.client_id {
+            Some(client) => {
+                sessions_of.entry(client.clone()).or_default().insert(row.id.clone());
+                if !presence.is_connected(client) {
+                    kept.insert(row.id.clone());
+                }
+            }
+            None => drop(silent.insert(row.id.clone())),
+        }
+    }
+    let found = presence.inspect();
+    assert_eq!(found, (sessions_of, kept, silent, tables.sessions.keys().cloned().collect()));
+}
+
+/// What must hold between requests: unique nicknames, no ghosts, no empty rooms, but for what a sweep will look at.
+pub(super) fn check_rules(roster: &Roster) {
+    let tables = &roster.tables;
+    let suspected = |item_type: ItemType, id: &str| roster.suspects.contains(&(item_type, id.to_owned()));
+    let mut names = BTreeMap::new();
+    for session in tables.sessions.values() {
+        let row = &session.stored.row;
+        let other = names.insert(row.nickname.clone(), row.id.clone());
+        assert!(other.is_none(), "two sessions are called {}", row.nickname);
+        assert!(!row.nickname.is_empty());
+        let everyone = tables.members.contains_key(MemberId::of(&"everyone".into(), &row.id).as_str());
+        assert!(everyone || suspected(ItemType::Session, row.id.as_str()), "{} is not in everyone", row.id);
+    }
+    for member in tables.members.values() {
+        let row = &member.stored.row;
+        let sound = tables.sessions.contains_key(&row.session_id) && tables.rooms.contains_key(&row.room_id);
+        assert!(sound || suspected(ItemType::RoomMember, row.id.as_str()), "{} is a ghost", row.id);
+    }
+    for read in tables.reads.values() {
+        let row = &read.stored.row;
+        let reader = tables.sessions.contains_key(&row.session_id) || row.session_id.is_human();
+        let sound = reader && tables.messages.contains_key(&row.message_id);
+        assert!(sound || suspected(ItemType::MessageRead, row.id.as_str()), "{} is a ghost", row.id);
+    }
+    for room in tables.rooms.values() {
+        let row = &room.stored.row;
+        let sound = tables.members_of.contains_key(&row.id) || row.id.as_str() == "everyone";
+        assert!(sound || suspected(ItemType::Room, row.id.as_str()), "{} is empty", row.id);
+    }
+}

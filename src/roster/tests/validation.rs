@@ -1,0 +1,84 @@
+//! What is refused before it becomes part of a row, and what odd but honest text is taken.
+
+use super::*;
+
+#[test]
+fn ids_that_nobody_could_address_are_refused() {
+    let mut world = World::new();
+    let overlong = "x".repeat(257);
+    let endless = "é".repeat(5000);
+    for id in ["", &overlong, &endless, "a\nb", "a\0", "human:alice", "@room", "a::b", ":a"] {
+        for request in [
+            Request::SessionStart(report(id, "/w")),
+            Request::PromptSubmit(report(id, "/w")),
+            stated("k", Session::new(id.into(), "n", "/w", 0)),
+        ] {
+            assert_eq!(world.err(request).kind, ErrorKind::Invalid, "{id:.20}");
+        }
+        world.ok(Request::SessionEnd(id.into()));
+        assert!(world.roster.commit().is_empty());
+    }
+}
+
+#[test]
+fn ids_of_other_alphabets_and_of_the_greatest_length_are_taken() {
+    let mut world = World::new();
+    let longest = "é".repeat(128);
+    for id in ["ééééééééé", "日本語のセッション", "🦀", "a b", &longest] {
+        world.start(id, "/w/日本");
+        assert_eq!(&*world.session(id).cwd, "/w/日本");
+    }
+    assert_eq!(world.nickname("ééééééééé"), "日本@éééééééé");
+    assert!(world.has_room("project:日本"));
+}
+
+#[test]
+fn paths_of_windows_name_the_project_by_their_last_component() {
+    let mut world = World::new();
+    world.start("a", "C:\\Users\\me\\proj");
+    let row = world.session("a");
+    assert_eq!((row.project.as_deref(), &*row.nickname), (Some("proj"), "proj@a"));
+    world.start("b", "C:\\");
+    assert_eq!((world.session("b").project, world.nickname("b")), (None, "session@b".to_owned()));
+}
+
+#[test]
+fn overlong_or_unprintable_names_are_refused() {
+    let mut world = World::new();
+    world.start("a", "/w/x");
+    let long = "x".repeat(5000);
+    let base = || report("new", "/w");
+    let reports = [
+        HookReport { cwd: Some(long.clone()), ..base() },
+        HookReport { operator: Some(long.clone()), ..base() },
+        HookReport { operator: Some("a\u{1b}[2J".to_owned()), ..base() },
+        HookReport { host: Some(host("a\nb")), ..base() },
+        HookReport { host: Some(Host { os: long.as_str().into(), ..host("a") }), ..base() },
+    ];
+    for report in reports {
+        assert_eq!(world.err(Request::SessionStart(report)).kind, ErrorKind::Invalid);
+    }
+    let text = || Some(std::sync::Arc::<str>::from(long.as_str()));
+    let base = || Session::new("new".into(), "n", "/w", 0);
+    let sessions = [
+        Session { nickname: long.as_str().into(), ..base() },
+        Session { cwd: long.as_str().into(), ..base() },
+        Session { operator: text(), ..base() },
+        Session { project: text(), ..base() },
+        Session { host: Some(host(&long)), ..base() },
+        Session { git_branch: text(), ..base() },
+        Session { current_task: text(), ..base() },
+        Session { last_tool: text(), ..base() },
+        Session { session_name: text(), ..base() },
+        Session { activity: text(), ..base() },
+        Session { kind: text(), ..base() },
+    ];
+    for session in sessions {
+        assert_eq!(world.err(stated("k", session)).kind, ErrorKind::Invalid);
+    }
+    for change in [SessionChange::CurrentTask, SessionChange::LastTool, SessionChange::GitBranch] {
+        assert_eq!(world.err(update("a", change(Some(long.clone())))).kind, ErrorKind::Invalid);
+    }
+    let described = Request::JoinRoom { caller: caller("a"), name: "r".to_owned(), description: Some(long) };
+    assert_eq!(world.err(described).kind, ErrorKind::Invalid);
+}
