@@ -142,8 +142,7 @@ fn every_file_says_what_it_is_for() {
 #[test]
 fn banned_calls_do_not_stand_in_the_product() {
     // What clippy.toml bans is not repeated here; these are what it cannot see.
-    let banned =
-        ["unbounded(", "unimplemented!(", "todo!(", "dbg!(", "println!(", SLEEP, "process::abort"];
+    let banned = ["unbounded(", "unimplemented!(", "todo!(", "dbg!(", "println!(", SLEEP, "process::abort"];
     let mut wrong = Vec::new();
     for (name, text) in sources() {
         if is_test_file(&name) {

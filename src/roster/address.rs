@@ -4,7 +4,7 @@
 use super::{Caller, Roster, validate};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{HUMAN_PREFIX, RoomId, SessionId};
-use crate::limits::CANDIDATES_MAX;
+use crate::limits::{CANDIDATES_MAX, ID_BYTES_MAX};
 use crate::model::{Room, Stored};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 impl Roster {
     /// The session or human that `address` means: an id, `human:<name>`, a nickname, or a prefix of exactly one id.
     pub(super) fn resolve_session(&self, address: &str) -> Result<SessionId, RequestError> {
+        validate::bounded("the address", address, ID_BYTES_MAX)?;
         if let Some((id, _)) = self.tables.sessions.get_key_value(address) {
             return Ok(id.clone());
         }

@@ -29,6 +29,7 @@ impl Roster {
             None => Arc::from(recipient.as_str().trim_start_matches(crate::ids::HUMAN_PREFIX)),
         };
         let message = self.store_message(sender, Recipient::Session(recipient.clone()), to_nick, body, ids);
+        self.note_caller(&message.row.from_session_id);
         let path = self.live_path(&recipient);
         let pushes = path.iter().map(|path| push(path, &message, None, &recipient)).collect();
         let live = path.map(|path| path.client);
@@ -56,6 +57,7 @@ impl Roster {
         }
         let to = Recipient::Room(room.row.id.clone());
         let message = self.store_message(sender, to, room.row.name.clone(), body, ids);
+        self.note_caller(&message.row.from_session_id);
         let (mut pushes, mut recipients) = (Vec::new(), Vec::with_capacity(others.len()));
         for (session, nickname) in others {
             let path = self.live_path(&session);
@@ -134,6 +136,7 @@ impl Roster {
                 None => unknown += 1,
             }
         }
+        self.note_caller(&session);
         self.dirty.insert(session);
         Ok(Answer::new(Reply::Acked { newly, already, unknown }, Wait::Batch))
     }

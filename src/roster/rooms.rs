@@ -115,6 +115,7 @@ impl Roster {
             None => self.create_room(trimmed, description)?,
         };
         self.add_member(&id, &session);
+        self.note_caller(&session);
         let Some(placed) = self.tables.rooms.get(&id) else {
             return Err(RequestError::not_found(format!("no room matching '{name}'")));
         };
@@ -163,6 +164,7 @@ impl Roster {
             return Err(RequestError::new(ErrorKind::Refused, message));
         }
         let left = self.remove_member(&found.id, &session);
+        self.note_caller(&session);
         Ok(Answer::new(Reply::Left { room: found.id, left }, Wait::Batch))
     }
 

@@ -213,9 +213,11 @@ impl Roster {
     }
 
     pub(super) fn withdraw_session(&mut self, client: &ClientId, session: &SessionId) -> Handled {
-        let holder = self.tables.sessions.get(session).and_then(|placed| placed.stored.row.client_id.clone());
-        if holder.as_ref() == Some(client) {
-            self.remove_session(session);
+        if let Some(placed) = self.tables.sessions.get(session)
+            && placed.stored.row.client_id.as_ref() == Some(client)
+        {
+            let row = placed.stored.row.clone();
+            self.lose_client(row);
         }
         Ok(Answer::new(Reply::Done, Wait::Batch))
     }
@@ -261,6 +263,24 @@ impl Roster {
     pub(super) fn client_gone(&mut self, client: &ClientId) -> Handled {
         self.tables.presence.disconnect(client, self.tables.now);
         Ok(Answer::new(Reply::Done, Wait::No))
+    }
+
+    /// A session's shim is gone for good. The agent need not be: one with hooks lives by them from now on.
+    pub(super) fn lose_client(&mut self, mut row: Session) {
+        if row.hooks {
+            row.client_id = None;
+            self.set_session(row);
+        } else {
+            self.remove_session(&row.id);
+        }
+    }
+
+    /// Whoever speaks is alive.
+    pub(super) fn note_caller(&mut self, session: &SessionId) {
+        if let Some(placed) = self.tables.sessions.get(session) {
+            let last_activity_at = Some(self.tables.now.wall_ms);
+            self.note_activity(Session { last_activity_at, ..placed.stored.row.clone() });
+        }
     }
 
     /// Deletes a session with its receipts and memberships. What it had read of its direct mail stays noted on the

@@ -13,14 +13,8 @@ impl Roster {
             let Some(placed) = self.tables.sessions.get(&session) else {
                 continue;
             };
-            if placed.stored.row.hooks {
-                // Its shim is gone, the agent need not be: from now on it lives by its hooks.
-                let mut row = placed.stored.row.clone();
-                row.client_id = None;
-                self.set_session(row);
-            } else {
-                self.remove_session(&session);
-            }
+            let row = placed.stored.row.clone();
+            self.lose_client(row);
         }
         for session in self.tables.presence.silent(now, SWEEP_ROWS_MAX) {
             self.remove_session(&session);

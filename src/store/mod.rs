@@ -17,7 +17,7 @@ use crate::event_log::file::{AppendError, LogFile};
 use crate::event_log::line::{Stamp, encode_change};
 use crate::ids::{ClientId, IdSource};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, SLOW_TURN};
-use crate::roster::{Change, ExternalEvent, Push, Reply, Request, Roster};
+use crate::roster::{Change, ExternalEvent, HookReply, Push, Reply, Request, Roster};
 use crate::time::{Now, SystemClock};
 use crossbeam_channel::{Receiver, Sender};
 use hub::Hub;
@@ -299,6 +299,7 @@ impl<L: LogFile> Store<L> {
                 Held::Push(_) => {}
                 Held::Answer { reply_to, mut reply, needs_commit } => {
                     if needs_commit && !committed {
+                        self.take_back(&reply, now);
                         reply = Err(self.storage_full());
                     } else if let Ok(reply) = &mut reply {
                         mark_unreachable(reply, &unreachable);
@@ -314,6 +315,17 @@ impl<L: LogFile> Store<L> {
             // The reader of such a client finds its socket closed and reports it gone as well; saying so at once keeps
             // the roster from showing it as connected until then.
             self.roster.apply(Request::ClientGone(client), now, &mut *self.ids);
+        }
+    }
+
+    /// An answer that is not given shows no mail: what was in it is free for the next one.
+    fn take_back(&mut self, reply: &Result<Reply, RequestError>, now: Now) {
+        if let Ok(Reply::Hook(HookReply { session: Some(session), inbox, .. })) = reply
+            && !inbox.is_empty()
+        {
+            let messages = inbox.iter().map(|message| message.row.id.clone()).collect();
+            let request = Request::InboxHanded { session: session.row.id.clone(), messages, complete: false };
+            self.roster.apply(request, now, &mut *self.ids);
         }
     }
 

@@ -246,3 +246,35 @@ fn a_new_client_that_is_not_announced_yet_begins_a_grace_of_its_own() {
     world.sweep();
     assert!(world.find("a").is_some());
 }
+
+#[test]
+fn a_session_with_hooks_outlives_the_farewell_of_its_shim() {
+    let mut world = World::new();
+    world.start("a", "/w/x");
+    world.publish("k", "a", "a");
+    world.publish("k2", "b", "b");
+    for (client, session) in [("k", "a"), ("k2", "b")] {
+        world.ok(Request::WithdrawSession { client: client.into(), session: session.into() });
+    }
+    assert_eq!(world.session("a").client_id, None);
+    assert!(world.find("b").is_none(), "one without hooks is gone");
+}
+
+#[test]
+fn whoever_speaks_is_alive() {
+    let mut world = World::new();
+    world.start("a", "/w/x");
+    world.start("b", "/w/x");
+    let id = world.send("b", "a", "x").message.row.id.clone();
+    for speak in
+        [send("a", "b", "hi"), broadcast("a", "everyone", "hi"), join("a", "r"), leave("a", "r"), ack("a", &[&id])]
+    {
+        world.pass(HOUR - 1);
+        world.prompt("b");
+        world.ok(speak);
+        world.pass(HOUR - 1);
+        world.prompt("b");
+        world.sweep();
+        assert!(world.find("a").is_some());
+    }
+}
