@@ -67,6 +67,8 @@ impl Roster {
         if self.find_room(address).is_some() {
             error.candidates.push(format!("@{address}"));
         }
+        let similar = self.tables.nicknames.beginning_with(address).take(CANDIDATES_MAX);
+        error.candidates.extend(similar.map(ToString::to_string));
         error
     }
 

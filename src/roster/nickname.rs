@@ -2,6 +2,7 @@
 
 use crate::ids::SessionId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// The index of nicknames in use.
@@ -53,6 +54,13 @@ impl Nicknames {
     /// Who is called `nickname`.
     pub(crate) fn holders(&self, nickname: &str) -> impl Iterator<Item = &SessionId> {
         self.holders.get(nickname).into_iter().flatten()
+    }
+
+    /// Nicknames that begin with `text`; none for an empty text, which all do.
+    pub(crate) fn beginning_with<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a Arc<str>> {
+        let from = (Bound::Included(text), Bound::Unbounded);
+        let names = self.holders.range::<str, _>(from).map(|(name, _)| name);
+        names.take_while(move |name| !text.is_empty() && name.starts_with(text))
     }
 
     /// The name that `session` gets when it asks for `wanted`: that name if nobody else has it, else its root (the
