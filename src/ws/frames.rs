@@ -204,9 +204,9 @@ impl Frames {
         if self.started.send(()).is_err() {
             return Ok(());
         }
-        let (client, finished) = (self.client.clone(), self.finished.clone());
+        let (client, under_way) = (self.client.clone(), UnderWay(self.finished.clone()));
         let reply_to = Box::new(move |result| {
-            let _ = finished.try_recv();
+            drop(under_way);
             if client.outbox.try_send(Box::new(Frame::Answer { tx, command_id, result: Box::new(result) })).is_err() {
                 disconnect(&client.stream);
             }
@@ -248,6 +248,15 @@ impl Frames {
                 Request::UpdateSession { session, change: session_change(command_id, body)? }
             }
         })
+    }
+}
+
+/// A command under way. It ends with its answer, and also when a store that stops drops it unanswered.
+struct UnderWay(Receiver<()>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let _ = self.0.try_recv();
     }
 }
 
