@@ -353,4 +353,6 @@ fn mark_unreachable(reply: &mut Reply, unreachable: &[ClientId]) {
 }
 
 #[cfg(test)]
+mod fake_log;
+#[cfg(test)]
 mod tests;
