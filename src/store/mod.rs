@@ -72,6 +72,11 @@ enum Held {
         tx: String,
         view: View,
     },
+    /// After the query that it may follow in the same batch.
+    CancelQuery {
+        client: ClientId,
+        tx: String,
+    },
     /// A client that must state its session again if this batch fails, since it gets no answer to its events.
     Publisher(ClientId),
 }
@@ -156,7 +161,7 @@ impl<L: LogFile> Store<L> {
                 self.request(Request::ClientGone(client), None, now, held);
             }
             Command::Query { client, tx, view } => held.push(Held::Query { client, tx, view }),
-            Command::CancelQuery { client, tx } => self.hub.cancel(&client, &tx),
+            Command::CancelQuery { client, tx } => held.push(Held::CancelQuery { client, tx }),
             Command::LogTouched => self.look(),
             Command::LogRead(read) => self.log_read(read, now, held),
             Command::Tick => self.tick(now, held),
@@ -306,6 +311,7 @@ impl<L: LogFile> Store<L> {
                     reply_to(reply);
                 }
                 Held::Query { client, tx, view } => self.hub.query(&client, &tx, view, &self.roster),
+                Held::CancelQuery { client, tx } => self.hub.cancel(&client, &tx),
                 Held::Publisher(client) if !committed => self.hub.kick(&client),
                 Held::Publisher(_) => {}
             }
