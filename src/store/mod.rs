@@ -134,7 +134,7 @@ impl<L: LogFile> Store<L> {
         loop {
             for command in commands.by_ref() {
                 self.stats.commands += 1;
-                self.apply(command, now, &mut held);
+                self.apply(command, now, &mut held)?;
                 if self.roster.journal().len() >= BATCH_COMMANDS_MAX {
                     break;
                 }
@@ -149,7 +149,7 @@ impl<L: LogFile> Store<L> {
         }
     }
 
-    fn apply(&mut self, command: Command, now: Now, held: &mut Vec<Held>) {
+    fn apply(&mut self, command: Command, now: Now, held: &mut Vec<Held>) -> Result<(), Fatal> {
         match command {
             Command::Request { request, reply_to } => self.request(request, reply_to, now, held),
             Command::Connect { client, outbox } => {
@@ -164,11 +164,12 @@ impl<L: LogFile> Store<L> {
             Command::CancelQuery { client, tx } => held.push(Held::CancelQuery { client, tx }),
             Command::LogTouched => self.look(),
             Command::LogRead(read) => self.log_read(read, now, held),
-            Command::Tick => self.tick(now, held),
+            Command::Tick => self.tick(now, held)?,
             Command::DoorsOpen => self.roster.doors_opened(now),
             Command::Report(report_to) => report_to(self.report(now)),
             Command::Stop => self.stopping = true,
         }
+        Ok(())
     }
 
     fn request(&mut self, request: Request, reply_to: Option<ReplyTo>, now: Now, held: &mut Vec<Held>) {
@@ -189,12 +190,13 @@ impl<L: LogFile> Store<L> {
         }
     }
 
-    fn tick(&mut self, now: Now, held: &mut Vec<Held>) {
+    fn tick(&mut self, now: Now, held: &mut Vec<Held>) -> Result<(), Fatal> {
         self.look();
         if self.refused.is_some() {
-            self.probe();
+            self.probe()?;
         }
         self.request(Request::Sweep, None, now, held);
+        Ok(())
     }
 
     /// Looks for what others did to the log, and asks for what they wrote.
@@ -243,12 +245,7 @@ impl<L: LogFile> Store<L> {
                 self.tail.batch_failed();
                 Ok(false)
             }
-            Err(AppendError::Broken(error)) => Err(Fatal::new(
-                exit_code::IO,
-                format!(
-                    "the log cannot be trusted any longer: {error}; restart marshal, which reads back what is there"
-                ),
-            )),
+            Err(AppendError::Broken(error)) => Err(broken(&error)),
         }
     }
 
@@ -272,7 +269,7 @@ impl<L: LogFile> Store<L> {
     }
 
     /// Tries whether the log can be written again. An empty line means nothing to any reader.
-    fn probe(&mut self) {
+    fn probe(&mut self) -> Result<(), Fatal> {
         self.lines.clear();
         self.lines.push(b'\n');
         match self.write() {
@@ -280,8 +277,10 @@ impl<L: LogFile> Store<L> {
                 self.refused = None;
                 log::info!("the log can be written again");
             }
-            Err(AppendError::Refused(error) | AppendError::Broken(error)) => self.refused = Some(error.to_string()),
+            Err(AppendError::Refused(error)) => self.refused = Some(error.to_string()),
+            Err(AppendError::Broken(error)) => return Err(broken(&error)),
         }
+        Ok(())
     }
 
     fn publish(&mut self, changes: &[Change]) {
@@ -340,6 +339,12 @@ impl<L: LogFile> Store<L> {
             malformed_lines: self.tail.malformed_lines(),
         }
     }
+}
+
+fn broken(error: &std::io::Error) -> Fatal {
+    let message =
+        format!("the log cannot be trusted any longer: {error}; restart marshal, which reads back what is there");
+    Fatal::new(exit_code::IO, message)
 }
 
 /// A push that found its client's outbox full or gone did not happen, whatever the roster expected.
