@@ -36,6 +36,7 @@ impl Roster {
             };
             self.check_suspect(item_type, &id);
         }
+        self.tables.show_activity();
         Answer::new(Reply::Done, Wait::Batch)
     }
 
