@@ -159,7 +159,17 @@ fn fields(item_type: &str) -> (&'static [&'static str], &'static [&'static str])
     match item_type {
         "Session" => (
             &["id", "nickname", "pid", "cwd", "connectedAt"],
-            &["clientId", "gitBranch", "currentTask", "lastActivityAt", "lastTool", "lastToolAt", "operator", "host", "project"],
+            &[
+                "clientId",
+                "gitBranch",
+                "currentTask",
+                "lastActivityAt",
+                "lastTool",
+                "lastToolAt",
+                "operator",
+                "host",
+                "project",
+            ],
         ),
         "Room" => (&["id", "name", "kind", "createdAt"], &["description"]),
         "RoomMember" => (&["id", "roomId", "sessionId", "joinedAt"], &[]),
@@ -205,7 +215,10 @@ fn read_strictly(line: &str) {
         assert!(item.contains_key(*key), "{key} is missing: {line}");
     }
     for (key, value) in item {
-        assert!(required.contains(&key.as_str()) || optional.contains(&key.as_str()) || key == "hooks", "{key}: {line}");
+        assert!(
+            required.contains(&key.as_str()) || optional.contains(&key.as_str()) || key == "hooks",
+            "{key}: {line}"
+        );
         match key.as_str() {
             "pid" => assert!(value.as_u64().is_some_and(|pid| u32::try_from(pid).is_ok()), "{line}"),
             key if key.ends_with("At") => assert!(value.is_i64(), "{line}"),
@@ -252,7 +265,8 @@ fn every_line_that_the_daemon_writes_can_be_read_by_marshal_0_9() {
     assert!(text.ends_with('\n') && !text.contains("\n\n"), "one newline for each line");
     text.lines().for_each(read_strictly);
     let seen = |item_type: &str, change_type: &str| {
-        let (item_type, change_type) = (format!(r#""itemType":"{item_type}""#), format!(r#""changeType":"{change_type}""#));
+        let (item_type, change_type) =
+            (format!(r#""itemType":"{item_type}""#), format!(r#""changeType":"{change_type}""#));
         text.lines().any(|line| line.contains(&item_type) && line.contains(&change_type))
     };
     assert!(TYPES.iter().all(|item_type| seen(item_type, "SET")));

@@ -329,4 +329,3 @@ fn what_is_said_about_a_session_that_the_batch_changed_waits_for_the_disk() {
     let ok = |name| Did::Answer(name, "ok");
     assert_eq!(bench.happened(), [Did::Append(1), Did::Sync, ok("send"), ok("prompt")]);
 }
-
