@@ -30,7 +30,12 @@ fn pipeline(shim: &mut Shim, frames: Vec<String>) -> Vec<Value> {
     let mut answers = Vec::new();
     while answers.len() < count {
         match shim.socket.read() {
-            Ok(Message::Text(text)) => answers.push(serde_json::from_str(text.as_str()).unwrap()),
+            Ok(Message::Text(text)) => {
+                let frame: Value = serde_json::from_str(text.as_str()).unwrap();
+                if frame["event"] != "ws:m:query-response" {
+                    answers.push(frame);
+                }
+            }
             Ok(_) => {}
             Err(error) => panic!("{error} after {} of {count} answers", answers.len()),
         }
@@ -54,13 +59,15 @@ fn thousands_of_pipelined_commands_are_all_answered_in_order() {
         |number| command(number, "SetSessionCurrentTask", json!({"id": "s", "currentTask": number.to_string()})),
         |number| command(number, "SetSessionLastActivityAt", json!({"id": "s", "lastActivityAt": number})),
         |number| command(number, "Unknown", json!({})),
-        |number| command(number, "ReadMessages", json!({"limit": 200})),
+        |number| command(number, "ReadMessages", json!({"limit": 10})),
     ];
-    for number in 0..200 {
+    for number in 0..10 {
         let body = format!("{number} {}", "x".repeat(1_000));
         daemon.post_json("/v1/messages", &json!({"human": "h", "to": "s", "body": body}));
         shim.push();
     }
+    // It watches what it does, as shims do.
+    shim.query("Session");
     for kind in kinds {
         let answers = pipeline(&mut shim, (0..2_000).map(kind).collect());
         for (number, answer) in answers.iter().enumerate() {

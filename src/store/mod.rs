@@ -161,7 +161,11 @@ impl<L: LogFile> Store<L> {
                 self.request(Request::ClientGone(client), None, now, held);
             }
             Command::Query { client, tx, view } => held.push(Held::Query { client, tx, view }),
-            Command::CancelQuery { client, tx } => held.push(Held::CancelQuery { client, tx }),
+            Command::CancelQuery { client, tx } => {
+                // Now, so that it sees nothing of this batch; and after the query that may have come with this batch.
+                self.hub.cancel(&client, &tx);
+                held.push(Held::CancelQuery { client, tx });
+            }
             Command::LogTouched => self.look(),
             Command::LogRead(read) => self.log_read(read, now, held),
             Command::Tick => self.tick(now, held)?,

@@ -4,12 +4,11 @@
 use super::{Client, answer, disconnect};
 use crate::error::RequestError;
 use crate::ids::{MessageId, SessionId};
-use crate::limits::WS_COMMANDS_IN_FLIGHT_MAX;
 use crate::model::ItemType;
 use crate::roster::{Caller, MessageFilter, Request, SessionChange};
 use crate::row_json::{Text, parse_session};
 use crate::store::{Command, Frame, View};
-use crossbeam_channel::{Receiver, SendError, Sender, bounded};
+use crossbeam_channel::{SendError, Sender};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -95,15 +94,11 @@ pub(super) type StoreGone = SendError<Command>;
 pub(super) struct Frames {
     client: Client,
     store: Sender<Command>,
-    /// One token for each command under way: the reader waits for the answers of a client that is too fast.
-    started: Sender<()>,
-    finished: Receiver<()>,
 }
 
 impl Frames {
     pub(super) fn new(client: Client, store: Sender<Command>) -> Self {
-        let (started, finished) = bounded(WS_COMMANDS_IN_FLIGHT_MAX);
-        Self { client, store, started, finished }
+        Self { client, store }
     }
 
     /// Handles one text frame.
@@ -144,6 +139,9 @@ impl Frames {
             (None, "SessionNickname") => View::Nicknames,
             (None, _) => View::Nothing,
         };
+        if self.client.owe().is_err() {
+            return Ok(());
+        }
         self.store.send(Command::Query { client: self.client.id.clone(), tx: frame.query.tx, view })
     }
 
@@ -195,13 +193,11 @@ impl Frames {
     }
 
     fn submit(&self, request: Request, tx: String, command_id: String) -> Result<(), StoreGone> {
-        // Full: as many commands of this client are under way as may be. The store answers each, so this ends.
-        if self.started.send(()).is_err() {
+        if self.client.owe().is_err() {
             return Ok(());
         }
-        let (client, finished) = (self.client.clone(), self.finished.clone());
+        let client = self.client.clone();
         let reply_to = Box::new(move |result| {
-            let _ = finished.try_recv();
             if client.outbox.try_send(Box::new(Frame::Answer { tx, command_id, result: Box::new(result) })).is_err() {
                 disconnect(&client.stream);
             }
