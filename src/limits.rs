@@ -68,9 +68,10 @@ pub const WS_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 pub const WS_READ_BUFFER_BYTES: usize = 2 * 1024;
 /// Frames waiting for one WebSocket client; a client that lets more pile up is disconnected.
 pub const WS_OUTBOX_FRAMES_MAX: usize = 512;
-/// Commands of one WebSocket client that may be under way; its reader waits before it takes more. It leaves room in
-/// the outbox, so that a client that sends many commands at once is slowed down and not disconnected.
-pub const WS_COMMANDS_IN_FLIGHT_MAX: usize = 128;
+/// Answers that one WebSocket client may be owed, from its question until the answer is written; its reader waits before
+/// it takes more. It leaves room in the outbox, so that a client that asks much at once is slowed down and not
+/// disconnected.
+pub const WS_ANSWERS_OWED_MAX: usize = 128;
 /// WebSocket connections admitted and waiting for their threads.
 pub const WS_UPGRADE_QUEUE_MAX: usize = 256;
 /// Bytes gathered into one write to a WebSocket client.
@@ -179,6 +180,6 @@ const _: () = assert!(HOOK_ANSWER_CHARACTERS_MAX < 10_000);
 const _: () = assert!(INBOX_MESSAGES_MAX <= ACK_IDS_MAX);
 const _: () = assert!(PAGE_MESSAGES_MAX <= ACK_IDS_MAX, "what one page showed is acknowledged in one request");
 const _: () = assert!(READ_MESSAGE_AGE_MAX_MS <= UNREAD_MESSAGE_AGE_MAX_MS);
-const _: () = assert!(WS_COMMANDS_IN_FLIGHT_MAX * 2 <= WS_OUTBOX_FRAMES_MAX);
+const _: () = assert!(WS_ANSWERS_OWED_MAX * 2 <= WS_OUTBOX_FRAMES_MAX);
 const _: () = assert!(WS_PING_EVERY.as_secs() * 2 < WS_SILENCE_MAX.as_secs());
 const _: () = assert!(HANDOVER_LEASE_MS > ANSWER_DEADLINE.as_millis() as i64);

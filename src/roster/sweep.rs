@@ -31,6 +31,7 @@ impl Roster {
             self.check_suspect(item_type, &id);
             self.checked.push((item_type, id));
         }
+        self.tables.show_activity();
         Answer::new(Reply::Done, Wait::Batch)
     }
 

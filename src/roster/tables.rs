@@ -71,6 +71,8 @@ pub(crate) struct Tables {
     pub(crate) persist: bool,
     /// The last sign of life of each session that the log holds.
     activity_written: BTreeMap<SessionId, i64>,
+    /// Sessions whose activity has changed in memory alone, and of which those who watch have not heard.
+    touched: BTreeSet<SessionId>,
     journal: Vec<Change>,
     next_place: u64,
 }
@@ -93,6 +95,7 @@ impl Tables {
             now: Now::at(0),
             persist: true,
             activity_written: BTreeMap::new(),
+            touched: BTreeSet::new(),
             journal: Vec::new(),
             next_place: 1,
         }
@@ -107,6 +110,7 @@ impl Tables {
         });
         if let Row::Session(stored) = &row {
             self.activity_written.insert(stored.row.id.clone(), stored.row.last_seen_at());
+            self.touched.remove(&stored.row.id);
         }
         let before = self.put(row.clone(), place);
         self.journal.push(Change { before, after: Some((row, place)), persist: self.persist });
@@ -123,7 +127,19 @@ impl Tables {
     /// value is old. The row keeps its place.
     pub(crate) fn set_in_memory(&mut self, stored: Arc<Stored<Session>>) {
         if let Some(place) = self.sessions.get(&stored.row.id).map(|placed| placed.place) {
+            self.touched.insert(stored.row.id.clone());
             self.put_session(stored, place);
+        }
+    }
+
+    /// Notes the activity since the last time as changes that do not belong into the log, so that those who watch hear
+    /// of it: once for each session, however often it did something.
+    pub(crate) fn show_activity(&mut self) {
+        for id in std::mem::take(&mut self.touched) {
+            if let Some(placed) = self.sessions.get(&id) {
+                let row = (Row::Session(placed.stored.clone()), placed.place);
+                self.journal.push(Change { before: Some(row.clone()), after: Some(row), persist: false });
+            }
         }
     }
 

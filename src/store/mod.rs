@@ -72,6 +72,11 @@ enum Held {
         tx: String,
         view: View,
     },
+    /// After the query that it may follow in the same batch.
+    CancelQuery {
+        client: ClientId,
+        tx: String,
+    },
     /// A client that must state its session again if this batch fails, since it gets no answer to its events.
     Publisher(ClientId),
 }
@@ -129,7 +134,7 @@ impl<L: LogFile> Store<L> {
         loop {
             for command in commands.by_ref() {
                 self.stats.commands += 1;
-                self.apply(command, now, &mut held);
+                self.apply(command, now, &mut held)?;
                 if self.roster.journal().len() >= BATCH_COMMANDS_MAX {
                     break;
                 }
@@ -144,7 +149,7 @@ impl<L: LogFile> Store<L> {
         }
     }
 
-    fn apply(&mut self, command: Command, now: Now, held: &mut Vec<Held>) {
+    fn apply(&mut self, command: Command, now: Now, held: &mut Vec<Held>) -> Result<(), Fatal> {
         match command {
             Command::Request { request, reply_to } => self.request(request, reply_to, now, held),
             Command::Connect { client, outbox } => {
@@ -156,14 +161,19 @@ impl<L: LogFile> Store<L> {
                 self.request(Request::ClientGone(client), None, now, held);
             }
             Command::Query { client, tx, view } => held.push(Held::Query { client, tx, view }),
-            Command::CancelQuery { client, tx } => self.hub.cancel(&client, &tx),
+            Command::CancelQuery { client, tx } => {
+                // Now, so that it sees nothing of this batch; and after the query that may have come with this batch.
+                self.hub.cancel(&client, &tx);
+                held.push(Held::CancelQuery { client, tx });
+            }
             Command::LogTouched => self.look(),
             Command::LogRead(read) => self.log_read(read, now, held),
-            Command::Tick => self.tick(now, held),
+            Command::Tick => self.tick(now, held)?,
             Command::DoorsOpen => self.roster.doors_opened(now),
             Command::Report(report_to) => report_to(self.report(now)),
             Command::Stop => self.stopping = true,
         }
+        Ok(())
     }
 
     fn request(&mut self, request: Request, reply_to: Option<ReplyTo>, now: Now, held: &mut Vec<Held>) {
@@ -184,12 +194,13 @@ impl<L: LogFile> Store<L> {
         }
     }
 
-    fn tick(&mut self, now: Now, held: &mut Vec<Held>) {
+    fn tick(&mut self, now: Now, held: &mut Vec<Held>) -> Result<(), Fatal> {
         self.look();
         if self.refused.is_some() {
-            self.probe();
+            self.probe()?;
         }
         self.request(Request::Sweep, None, now, held);
+        Ok(())
     }
 
     /// Looks for what others did to the log, and asks for what they wrote.
@@ -238,12 +249,7 @@ impl<L: LogFile> Store<L> {
                 self.tail.batch_failed();
                 Ok(false)
             }
-            Err(AppendError::Broken(error)) => Err(Fatal::new(
-                exit_code::IO,
-                format!(
-                    "the log cannot be trusted any longer: {error}; restart marshal, which reads back what is there"
-                ),
-            )),
+            Err(AppendError::Broken(error)) => Err(broken(&error)),
         }
     }
 
@@ -267,7 +273,7 @@ impl<L: LogFile> Store<L> {
     }
 
     /// Tries whether the log can be written again. An empty line means nothing to any reader.
-    fn probe(&mut self) {
+    fn probe(&mut self) -> Result<(), Fatal> {
         self.lines.clear();
         self.lines.push(b'\n');
         match self.write() {
@@ -275,8 +281,10 @@ impl<L: LogFile> Store<L> {
                 self.refused = None;
                 log::info!("the log can be written again");
             }
-            Err(AppendError::Refused(error) | AppendError::Broken(error)) => self.refused = Some(error.to_string()),
+            Err(AppendError::Refused(error)) => self.refused = Some(error.to_string()),
+            Err(AppendError::Broken(error)) => return Err(broken(&error)),
         }
+        Ok(())
     }
 
     fn publish(&mut self, changes: &[Change]) {
@@ -307,6 +315,7 @@ impl<L: LogFile> Store<L> {
                     reply_to(reply);
                 }
                 Held::Query { client, tx, view } => self.hub.query(&client, &tx, view, &self.roster),
+                Held::CancelQuery { client, tx } => self.hub.cancel(&client, &tx),
                 Held::Publisher(client) if !committed => self.hub.kick(&client),
                 Held::Publisher(_) => {}
             }
@@ -348,6 +357,12 @@ impl<L: LogFile> Store<L> {
     }
 }
 
+fn broken(error: &std::io::Error) -> Fatal {
+    let message =
+        format!("the log cannot be trusted any longer: {error}; restart marshal, which reads back what is there");
+    Fatal::new(exit_code::IO, message)
+}
+
 /// A push that found its client's outbox full or gone did not happen, whatever the roster expected.
 fn mark_unreachable(reply: &mut Reply, unreachable: &[ClientId]) {
     let gone = |live: &Option<ClientId>| live.as_ref().is_some_and(|client| unreachable.contains(client));
@@ -364,5 +379,7 @@ fn mark_unreachable(reply: &mut Reply, unreachable: &[ClientId]) {
     }
 }
 
+#[cfg(test)]
+mod fake_log;
 #[cfg(test)]
 mod tests;

@@ -102,6 +102,7 @@ impl Tail {
         self.known = length;
         self.unread.clear();
         self.missing.clear();
+        self.restating = 0;
         self.job = None;
         self.reload = true;
         self.needs_newline = !log.line_ends_at(length)?;

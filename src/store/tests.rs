@@ -1,1 +1,331 @@
 //! Tests of the store on a simulated log.
+
+use super::fake_log::{Did, Disk, FakeLog};
+use super::*;
+use crate::event_log::file::RangeReader;
+use crate::event_log::line::{Line, parse};
+use crate::event_log::replay::{Fold, Lines, RawLine};
+use crate::model::Session;
+use crate::roster::{Caller, HookReport};
+use crate::row_json::row_text;
+use crossbeam_channel::bounded;
+use std::collections::BTreeSet;
+
+mod clients;
+mod others;
+
+struct Bench {
+    store: Store<FakeLog>,
+    did: Sender<Did>,
+    happened: Receiver<Did>,
+    jobs: Receiver<ReadJob>,
+    batch: Vec<Command>,
+    ms: i64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (log, did, happened) = FakeLog::new();
+        let (watcher, jobs) = bounded(64);
+        let start = Start {
+            roster: Roster::new(),
+            log,
+            replayed_bytes: 0,
+            ends_with_newline: true,
+            malformed_lines: 0,
+            watcher,
+            ids: Box::new(crate::ids::SeededIds::new(1)),
+            source_id: "source".to_owned(),
+        };
+        Self { store: Store::new(start), did, happened, jobs, batch: Vec::new(), ms: 1_000_000 }
+    }
+
+    /// With a session by hook, one by shim and one silent shim client, and nothing left to tell.
+    fn with_sessions() -> (Self, Receiver<Box<Frame>>) {
+        let mut bench = Self::new();
+        let frames = bench.client("c1", 64);
+        bench.start("hook");
+        bench.publish("c1", "shim");
+        bench.turn();
+        bench.happened();
+        (bench, frames)
+    }
+
+    fn ask(&mut self, name: &'static str, request: Request) {
+        let did = self.did.clone();
+        let reply_to: ReplyTo = Box::new(move |result| {
+            let code = result.as_ref().map_or_else(|error| error.kind.code(), |_| "ok");
+            did.try_send(Did::Answer(name, code)).unwrap();
+        });
+        self.batch.push(Command::Request { request, reply_to: Some(reply_to) });
+    }
+
+    fn start(&mut self, id: &str) {
+        let report = HookReport { session_id: id.to_owned(), cwd: Some("/w".to_owned()), ..HookReport::default() };
+        self.ask("start", Request::SessionStart(report));
+    }
+
+    fn prompt(&mut self, id: &str) {
+        let report = HookReport { session_id: id.to_owned(), ..HookReport::default() };
+        self.ask("prompt", Request::PromptSubmit(report));
+    }
+
+    fn send(&mut self, from: &str, to: &str) {
+        let request = Request::Send { caller: Caller::session(from), to: to.to_owned(), body: "x".to_owned() };
+        self.ask("send", request);
+    }
+
+    fn client(&mut self, client: &'static str, room: usize) -> Receiver<Box<Frame>> {
+        let (sender, frames) = bounded(room);
+        let did = self.did.clone();
+        let close = Box::new(move || did.try_send(Did::Disconnect(client)).unwrap());
+        self.batch.push(Command::Connect { client: client.into(), outbox: Outbox::new(sender, close) });
+        frames
+    }
+
+    fn publish(&mut self, client: &str, id: &str) {
+        let session = Box::new(Session::new(id.into(), id, "/w", 1));
+        let request = Request::PublishSession { client: client.into(), session };
+        self.batch.push(Command::Request { request, reply_to: None });
+    }
+
+    fn task(&mut self, session: &str, text: &str) {
+        let change = crate::roster::SessionChange::CurrentTask(Some(text.to_owned()));
+        self.ask("task", Request::UpdateSession { session: session.into(), change });
+    }
+
+    fn query(&mut self, client: &str, tx: &str, view: View) {
+        self.batch.push(Command::Query { client: client.into(), tx: tx.to_owned(), view });
+    }
+
+    fn try_turn(&mut self) -> Result<(), Fatal> {
+        self.ms += 1;
+        self.store.turn(&mut self.batch, Now::at(self.ms))
+    }
+
+    fn turn(&mut self) {
+        self.try_turn().unwrap();
+    }
+
+    fn happened(&self) -> Vec<Did> {
+        self.happened.try_iter().collect()
+    }
+
+    /// Does what the watcher does.
+    fn read_for_store(&mut self) {
+        while let Ok(job) = self.jobs.try_recv() {
+            let read = LogRead { number: job.number, events: Vec::new(), done: None };
+            let read = if job.whole { read_whole(&job, read) } else { read_lines(&job, read) };
+            self.batch.push(Command::LogRead(read));
+            self.turn();
+        }
+    }
+
+    fn rows(&self) -> BTreeSet<String> {
+        self.store.roster.rows_in_order().iter().map(|row| row_text(row).to_string()).collect()
+    }
+
+    fn rows_in_log(&self) -> BTreeSet<String> {
+        let (rows, _) = Fold::read(&self.store.log.bytes[..]).unwrap().into_rows();
+        rows.iter().map(|row| row_text(row).to_string()).collect()
+    }
+
+    fn report(&mut self) -> Report {
+        let (sender, receiver) = bounded(1);
+        self.batch.push(Command::Report(Box::new(move |report| sender.send(report).unwrap())));
+        self.turn();
+        receiver.try_recv().unwrap()
+    }
+}
+
+fn done(unfinished_at: Option<u64>, malformed_lines: u64) -> Option<ReadDone> {
+    Some(ReadDone { unfinished_at, malformed_lines, failed: false })
+}
+
+fn read_whole(job: &ReadJob, read: LogRead) -> LogRead {
+    let fold = Fold::read_with_deleted(RangeReader::new(job.source.clone(), job.range.clone())).unwrap();
+    let malformed_lines = fold.damage.lines;
+    let (rows, deleted) = fold.into_rows();
+    let deleted = deleted.into_iter().map(|(item_type, id)| ExternalEvent::Delete(item_type, id));
+    let events = deleted.chain(rows.into_iter().map(ExternalEvent::Set)).collect();
+    LogRead { events, done: done(None, malformed_lines), ..read }
+}
+
+fn read_lines(job: &ReadJob, mut read: LogRead) -> LogRead {
+    let mut lines = Lines::new(RangeReader::new(job.source.clone(), job.range.clone()));
+    let (mut unfinished_at, mut malformed) = (None, 0);
+    loop {
+        let start = job.range.start + lines.offset();
+        let (line, whole) = match lines.next_line().unwrap() {
+            Some(RawLine::Whole(line)) => (parse(line), true),
+            Some(RawLine::Unfinished(line)) => (parse(line), false),
+            Some(RawLine::TooLong(_)) => panic!("no such line here"),
+            None => return LogRead { done: done(unfinished_at, malformed), ..read },
+        };
+        match line {
+            Ok(Line::Set(row)) => read.events.push(ExternalEvent::Set(row)),
+            Ok(Line::Delete(item_type, id)) => read.events.push(ExternalEvent::Delete(item_type, id)),
+            Ok(Line::Blank | Line::Foreign(_)) => {}
+            Err(_) if whole => malformed += 1,
+            Err(_) => unfinished_at = Some(start),
+        }
+    }
+}
+
+fn frames(outbox: &Receiver<Box<Frame>>) -> Vec<Frame> {
+    outbox.try_iter().map(|frame| *frame).collect()
+}
+
+fn answers(did: &[Did], wanted: &str) -> usize {
+    did.iter().filter(|did| matches!(did, Did::Answer(_, code) if *code == wanted)).count()
+}
+
+#[test]
+fn a_batch_of_many_is_one_append_and_one_sync_and_every_answer_follows_the_sync() {
+    // marshal 0.9 fault 8: one sync per event.
+    let mut bench = Bench::new();
+    for number in 0..100 {
+        bench.start(&format!("s{number}"));
+    }
+    bench.turn();
+    let did = bench.happened();
+    // Session, project:w membership and everyone membership each, and the two rooms once.
+    assert_eq!(did[..2], [Did::Append(302), Did::Sync]);
+    assert_eq!((did.len(), answers(&did, "ok")), (102, 100));
+    assert_eq!((bench.store.stats.commits, bench.store.stats.largest_batch), (1, 302));
+    assert_eq!(bench.rows(), bench.rows_in_log());
+}
+
+#[test]
+fn a_batch_of_more_changes_than_the_bound_is_committed_in_parts_and_each_answer_follows_its_sync() {
+    let mut bench = Bench::new();
+    for number in 0..1_000 {
+        bench.start(&format!("s{number}"));
+    }
+    bench.turn();
+    let (mut synced_lines, mut answered) = (0, 0);
+    for did in bench.happened() {
+        match did {
+            Did::Append(lines) => synced_lines += lines,
+            Did::Answer("start", "ok") => answered += 1,
+            Did::Sync => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(answered * 3 <= synced_lines);
+    }
+    assert_eq!(answered, 1_000);
+    assert!(bench.store.stats.largest_batch < BATCH_COMMANDS_MAX + 8);
+}
+
+#[test]
+fn a_refused_append_tells_every_caller_changes_nothing_and_pushes_nothing_and_reading_goes_on() {
+    let (mut bench, outbox) = Bench::with_sessions();
+    let (before, log) = (bench.rows(), bench.store.log.bytes.clone());
+    for disk in [Disk::Full, Disk::Holds(log.len() + 40)] {
+        bench.store.log.disk = disk;
+        bench.send("hook", "shim");
+        bench.start("another");
+        bench.task("hook", "new");
+        bench.turn();
+        let refused = Did::Refuse;
+        let full = |name| Did::Answer(name, "storage_full");
+        assert_eq!(bench.happened(), [refused, full("send"), full("start"), full("task")], "{disk:?}");
+        assert_eq!(bench.rows(), before, "{disk:?}");
+        assert_eq!(bench.store.log.bytes, log, "{disk:?}");
+        assert!(frames(&outbox).is_empty(), "{disk:?}");
+    }
+    bench.ask("list", Request::ListSessions);
+    bench.prompt("hook");
+    bench.turn();
+    assert_eq!(bench.happened()[0], Did::Answer("list", "ok"));
+    assert!(bench.report().refused.is_some());
+}
+
+#[test]
+fn health_is_green_again_after_the_next_success() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    bench.store.log.disk = Disk::Full;
+    bench.send("hook", "shim");
+    bench.turn();
+    let report = bench.report();
+    assert!(report.refused.is_some());
+    assert_eq!(report.stats.failed_commits, 1);
+    bench.store.log.disk = Disk::Fine;
+    bench.send("hook", "shim");
+    bench.turn();
+    assert_eq!(bench.report().refused, None);
+    assert_eq!(bench.rows(), bench.rows_in_log());
+}
+
+#[test]
+fn health_is_green_again_after_the_probe_of_a_tick_although_nobody_writes() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    bench.store.log.disk = Disk::Full;
+    bench.send("hook", "shim");
+    bench.batch.push(Command::Tick);
+    bench.turn();
+    assert!(bench.report().refused.is_some());
+    bench.batch.push(Command::Tick);
+    bench.turn();
+    assert!(bench.report().refused.is_some(), "the probe is refused too");
+    bench.store.log.disk = Disk::Fine;
+    bench.batch.push(Command::Tick);
+    bench.turn();
+    assert_eq!(bench.report().refused, None);
+    assert_eq!(bench.rows(), bench.rows_in_log());
+    assert_eq!(Fold::read(&bench.store.log.bytes[..]).unwrap().damage.lines, 0, "a probe is no damage");
+}
+
+#[test]
+fn a_broken_append_or_a_failed_sync_is_fatal_and_nobody_is_answered() {
+    let break_log: fn(&mut FakeLog) = |log| log.disk = Disk::Breaks;
+    let fail_sync: fn(&mut FakeLog) = |log| log.sync_fails = true;
+    for (fail, did) in [(break_log, vec![Did::Break]), (fail_sync, vec![Did::Append(1), Did::FailSync])] {
+        let (mut bench, outbox) = Bench::with_sessions();
+        fail(&mut bench.store.log);
+        bench.send("hook", "shim");
+        assert_eq!(bench.try_turn().unwrap_err().code, exit_code::IO);
+        assert_eq!(bench.happened(), did);
+        assert!(frames(&outbox).is_empty());
+    }
+}
+
+#[test]
+fn a_failed_sync_of_a_probe_is_fatal_like_any_other() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    bench.store.log.disk = Disk::Full;
+    bench.send("hook", "shim");
+    bench.turn();
+    bench.store.log.disk = Disk::Fine;
+    bench.store.log.sync_fails = true;
+    bench.batch.push(Command::Tick);
+    assert_eq!(bench.try_turn().unwrap_err().code, exit_code::IO);
+}
+
+#[test]
+fn a_prompt_is_answered_without_the_disk_until_the_persisted_activity_is_old() {
+    // marshal 0.9 fault 7: one row and one sync per prompt.
+    let (mut bench, _outbox) = Bench::with_sessions();
+    for _ in 0..50 {
+        bench.prompt("hook");
+        bench.turn();
+    }
+    let did = bench.happened();
+    assert_eq!((did.len(), answers(&did, "ok")), (50, 50));
+    bench.ms += crate::limits::ACTIVITY_PERSIST_EVERY_MS;
+    bench.prompt("hook");
+    bench.turn();
+    let did = bench.happened();
+    // Nobody waits for that line: the answer comes first.
+    assert_eq!(did, [Did::Answer("prompt", "ok"), Did::Append(1), Did::Sync]);
+}
+
+#[test]
+fn what_is_said_about_a_session_that_the_batch_changed_waits_for_the_disk() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    bench.send("shim", "hook");
+    bench.prompt("hook");
+    bench.turn();
+    let ok = |name| Did::Answer(name, "ok");
+    assert_eq!(bench.happened(), [Did::Append(1), Did::Sync, ok("send"), ok("prompt")]);
+}

@@ -4,12 +4,11 @@
 use super::{Client, answer, disconnect};
 use crate::error::RequestError;
 use crate::ids::{MessageId, SessionId};
-use crate::limits::WS_COMMANDS_IN_FLIGHT_MAX;
 use crate::model::ItemType;
 use crate::roster::{Caller, MessageFilter, Request, SessionChange};
 use crate::row_json::{Text, parse_session};
 use crate::store::{Command, Frame, View};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::Sender;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -95,15 +94,11 @@ pub(super) struct StoreGone;
 pub(super) struct Frames {
     client: Client,
     store: Sender<Command>,
-    /// One token for each command under way: the reader waits for the answers of a client that is too fast.
-    started: Sender<()>,
-    finished: Receiver<()>,
 }
 
 impl Frames {
     pub(super) fn new(client: Client, store: Sender<Command>) -> Self {
-        let (started, finished) = bounded(WS_COMMANDS_IN_FLIGHT_MAX);
-        Self { client, store, started, finished }
+        Self { client, store }
     }
 
     /// Handles one text frame.
@@ -149,6 +144,9 @@ impl Frames {
             (None, "SessionNickname") => View::Nicknames,
             (None, _) => View::Nothing,
         };
+        if self.client.owe().is_err() {
+            return Ok(());
+        }
         self.tell(Command::Query { client: self.client.id.clone(), tx: frame.query.tx, view })
     }
 
@@ -200,13 +198,11 @@ impl Frames {
     }
 
     fn submit(&self, request: Request, tx: String, command_id: String) -> Result<(), StoreGone> {
-        // Full: as many commands of this client are under way as may be. The store answers each, so this ends.
-        if self.started.send(()).is_err() {
+        if self.client.owe().is_err() {
             return Ok(());
         }
-        let (client, under_way) = (self.client.clone(), UnderWay(self.finished.clone()));
+        let client = self.client.clone();
         let reply_to = Box::new(move |result| {
-            drop(under_way);
             if client.outbox.try_send(Box::new(Frame::Answer { tx, command_id, result: Box::new(result) })).is_err() {
                 disconnect(&client.stream);
             }
@@ -248,15 +244,6 @@ impl Frames {
                 Request::UpdateSession { session, change: session_change(command_id, body)? }
             }
         })
-    }
-}
-
-/// A command under way. It ends with its answer, and also when a store that stops drops it unanswered.
-struct UnderWay(Receiver<()>);
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        let _ = self.0.try_recv();
     }
 }
 

@@ -8,7 +8,9 @@ mod writer;
 
 use crate::gate::{Stream, Upgrade};
 use crate::ids::{ClientId, IdSource, SystemIds};
-use crate::limits::{WS_CLIENTS_MAX, WS_OUTBOX_FRAMES_MAX, WS_SILENCE_MAX, WS_STACK_BYTES, WS_WRITE_TIMEOUT};
+use crate::limits::{
+    WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_OUTBOX_FRAMES_MAX, WS_SILENCE_MAX, WS_STACK_BYTES, WS_WRITE_TIMEOUT,
+};
 use crate::store::{Command, Frame, Outbox};
 use crate::thread::{self, Exit};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
@@ -24,12 +26,24 @@ struct Client {
     id: ClientId,
     stream: Arc<Stream>,
     outbox: Sender<Box<Frame>>,
+    /// One token for each answer that the client is owed, from when it asks until the answer is written.
+    owed: Sender<()>,
 }
 
+/// The writer thread is gone.
+struct WriterGone;
+
 impl Client {
-    /// Puts a frame into the outbox. A client that does not drain it is disconnected.
+    /// Waits until the client is owed so little that one more answer has room in its outbox. Only the reader calls
+    /// this: a client that asks faster than it takes the answers is slowed down, not disconnected. It ends, since the
+    /// store answers everything and the writer gives up a client that does not read.
+    fn owe(&self) -> Result<(), WriterGone> {
+        self.owed.send(()).map_err(|_| WriterGone)
+    }
+
+    /// Puts the reader's own answer into the outbox. A client that does not drain it is disconnected.
     fn send(&self, frame: Frame) {
-        if self.outbox.try_send(Box::new(frame)).is_err() {
+        if self.owe().is_err() || self.outbox.try_send(Box::new(frame)).is_err() {
             disconnect(&self.stream);
         }
     }
@@ -95,12 +109,13 @@ fn admit(
     stream.set_read_timeout(Some(WS_SILENCE_MAX))?;
     stream.set_write_timeout(Some(WS_WRITE_TIMEOUT))?;
     let (outbox, frames) = bounded(WS_OUTBOX_FRAMES_MAX);
-    let client = Client { id: id.clone(), stream: Arc::new(stream), outbox };
+    let (owed, written) = bounded(WS_ANSWERS_OWED_MAX);
+    let client = Client { id: id.clone(), stream: Arc::new(stream), outbox, owed };
     log::debug!("client {id} connected from {peer}");
     let (store, ended, client_exits) = (store.clone(), ended.clone(), exits.clone());
     thread::spawn("ws-reader", Some(WS_STACK_BYTES), exits, move || {
         let id = client.id.clone();
-        if let Err(error) = serve(client, leftover, frames, &store, &client_exits) {
+        if let Err(error) = serve(client, leftover, writer::Queue { frames, written }, &store, &client_exits) {
             log::error!("cannot serve client {id}: {error}");
         }
         log::debug!("client {id} is gone");
@@ -113,14 +128,14 @@ fn admit(
 fn serve(
     client: Client,
     leftover: Vec<u8>,
-    frames: Receiver<Box<Frame>>,
+    queue: writer::Queue,
     store: &Sender<Command>,
     exits: &Sender<Exit>,
 ) -> io::Result<()> {
-    let Client { id, stream, outbox } = client.clone();
+    let Client { id, stream, outbox, .. } = client.clone();
     let writer = {
         let (stream, store) = (stream.clone(), store.clone());
-        thread::spawn("ws-writer", Some(WS_STACK_BYTES), exits, move || writer::run(&stream, &frames, &store))?
+        thread::spawn("ws-writer", Some(WS_STACK_BYTES), exits, move || writer::run(&stream, queue, &store))?
     };
     let kick = stream.clone();
     let way = Outbox::new(outbox.clone(), Box::new(move || disconnect(&kick)));

@@ -28,9 +28,10 @@ impl Read for Half {
 impl Write for Half {
     /// The library hands over whole frames.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = self.client.owe().is_ok();
         match self.client.outbox.try_send(Box::new(Frame::Raw(bytes.to_vec()))) {
-            Ok(()) => Ok(bytes.len()),
-            Err(_) => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client does not take its frames")),
+            Ok(()) if room => Ok(bytes.len()),
+            _ => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client does not take its frames")),
         }
     }
 

@@ -12,15 +12,24 @@ use std::time::Instant;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+/// What a writer takes from.
+pub(super) struct Queue {
+    /// What is to be written.
+    pub(super) frames: Receiver<Box<Frame>>,
+    /// A token for each answer among them, and for each that is still to come.
+    pub(super) written: Receiver<()>,
+}
+
 /// Writes until the client is gone or does not read, or there is nothing left to say.
-pub(super) fn run(stream: &Stream, frames: &Receiver<Box<Frame>>, store: &Sender<Command>) {
+pub(super) fn run(stream: &Stream, queue: Queue, store: &Sender<Command>) {
+    let Queue { frames, written } = queue;
     let mut next_ping = Instant::now() + WS_PING_EVERY;
     let mut bytes = Vec::new();
     loop {
         let mut batch = Batch::default();
         bytes.clear();
         match frames.recv_deadline(next_ping) {
-            Ok(frame) => batch.add(*frame, &mut bytes),
+            Ok(frame) => batch.add(*frame, &written, &mut bytes),
             Err(RecvTimeoutError::Timeout) => {
                 next_ping = Instant::now() + WS_PING_EVERY;
                 write_frame(&mut bytes, OpCode::Control(Control::Ping), b"");
@@ -29,7 +38,7 @@ pub(super) fn run(stream: &Stream, frames: &Receiver<Box<Frame>>, store: &Sender
         }
         while !batch.last && bytes.len() < WS_WRITE_BYTES_MAX {
             let Ok(frame) = frames.try_recv() else { break };
-            batch.add(*frame, &mut bytes);
+            batch.add(*frame, &written, &mut bytes);
         }
         if let Err(error) = write_all(stream, &bytes) {
             log::debug!("a client does not take its frames: {error}");
@@ -63,7 +72,11 @@ struct Batch {
 }
 
 impl Batch {
-    fn add(&mut self, frame: Frame, bytes: &mut Vec<u8>) {
+    fn add(&mut self, frame: Frame, written: &Receiver<()>, bytes: &mut Vec<u8>) {
+        if matches!(frame, Frame::Answer { .. } | Frame::Snapshot { .. } | Frame::Text(_) | Frame::Raw(_)) {
+            // Each of these answers something that the client said, and was counted when it did.
+            let _ = written.try_recv();
+        }
         match frame {
             Frame::Raw(raw) => bytes.extend_from_slice(&raw),
             Frame::End => self.last = true,
