@@ -2,6 +2,9 @@
 //! on what can be observed (a line on stderr, an answer, a frame), each with a deadline, and never by the clock.
 #![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses a part of it
 
+pub mod rude;
+pub mod seeded;
+
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
