@@ -209,7 +209,9 @@ fn raise_descriptor_limit() {
 fn stop(parts: Parts, exit: &Exit, socket: &Path) {
     log::info!("stopping: {exit:?}");
     let (done, finished) = bounded::<()>(1);
-    let socket = socket.to_owned();
+    // First of all, so that a caller who dawdles until the deadline cannot keep it there. Nobody else can have made it:
+    // we hold the lock.
+    let _ = std::fs::remove_file(socket);
     let (exits, _) = bounded(1);
     let stopper = thread::spawn("stopper", None, &exits, move || {
         parts.gate.stop();
@@ -224,7 +226,6 @@ fn stop(parts: Parts, exit: &Exit, socket: &Path) {
         for thread in parts.others {
             let _ = thread.join();
         }
-        let _ = std::fs::remove_file(&socket);
         let _ = done.send(());
     });
     if stopper.is_err() || finished.recv_timeout(STOP_DEADLINE).is_err() {

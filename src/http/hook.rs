@@ -1,7 +1,7 @@
 //! The hook paths of marshal 0.9: raw hook JSON in, text for the agent's context out. An error has an empty body, since
 //! curl would print anything else into that context; the reason goes into a header and the log.
 
-use super::{Action, Response, Shape, query::Query};
+use super::{Action, Response, Shape, json_object, query::Query};
 use crate::error::{ErrorKind, RequestError};
 use crate::gate;
 use crate::model::Host;
@@ -48,7 +48,7 @@ pub(super) fn route(request: &gate::Request) -> Action {
 /// What the request reports; nothing if it comes from a subagent.
 fn report(request: &gate::Request) -> Result<Option<HookReport>, RequestError> {
     let invalid = |error: serde_json::Error| RequestError::invalid(format!("the body is no hook JSON: {error}"));
-    let body: HookBody = serde_json::from_slice(&request.body).map_err(invalid)?;
+    let body: HookBody = json_object(&request.body).map_err(invalid)?;
     if body.session_id.is_empty() {
         return Err(RequestError::invalid("the body's session_id is empty"));
     }

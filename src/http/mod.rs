@@ -9,7 +9,7 @@ mod query;
 mod v1;
 
 use crate::error::{ErrorKind, RequestError};
-use crate::gate::respond::head_and_body;
+use crate::gate::respond::{head_and_body, head_only};
 use crate::gate::{Caller, Counts, Exchange, Settle};
 use crate::limits::ANSWER_QUEUE_MAX;
 use crate::roster::{Reply, Request};
@@ -17,9 +17,11 @@ use crate::store::{Command, Report};
 use crate::thread::{self, Exit};
 use crate::time::SystemClock;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select_biased};
+use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use tiny_http::Method;
 
 /// Facts about this daemon that its answers tell.
 #[derive(Clone, Debug)]
@@ -128,6 +130,9 @@ impl Worker {
     fn serve(&self, exchange: Exchange) {
         let Exchange { request, caller } = exchange;
         match route(&request, &self.about) {
+            Action::Respond(response) if request.method == Method::Head => {
+                caller.answer(response.into_head_bytes(), None);
+            }
             Action::Respond(response) => caller.answer(response.into_bytes(), None),
             Action::Ask(request, shape) => {
                 let answers = self.answers.clone();
@@ -246,9 +251,26 @@ fn route(request: &crate::gate::Request, about: &About) -> Action {
 
 impl Response {
     fn into_bytes(self) -> Vec<u8> {
-        let headers: Vec<(&str, &str)> = self.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        head_and_body(self.status, self.content_type, &headers, &self.body)
+        head_and_body(self.status, self.content_type, &self.header_pairs(), &self.body)
     }
+
+    /// What answers a HEAD request: the same without the body.
+    fn into_head_bytes(self) -> Vec<u8> {
+        head_only(self.status, self.content_type, &self.header_pairs(), self.body.len())
+    }
+
+    fn header_pairs(&self) -> Vec<(&str, &str)> {
+        self.headers.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    }
+}
+
+/// Reads a body that must be a JSON object. The library alone would also take a list of the fields' values, which
+/// nobody means.
+fn json_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> serde_json::Result<T> {
+    if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+        return Err(serde::de::Error::custom("not a JSON object"));
+    }
+    serde_json::from_slice(body)
 }
 
 fn json_response(status: u16, value: &serde_json::Value) -> Response {

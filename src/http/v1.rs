@@ -1,6 +1,6 @@
 //! The `/v1` paths: JSON for scripts and the command line. Every error is a JSON object with a stable code.
 
-use super::{About, Action, Response, Shape as AnyShape, json_error, json_response, query::Query};
+use super::{About, Action, Response, Shape as AnyShape, json_error, json_object, json_response, query::Query};
 use crate::error::{ErrorKind, RequestError};
 use crate::gate;
 use crate::ids::MessageId;
@@ -129,7 +129,7 @@ fn json_body<'a, T: Deserialize<'a>>(request: &'a gate::Request) -> Result<T, Re
     if !media.eq_ignore_ascii_case("application/json") {
         return Err(RequestError::new(ErrorKind::MediaType, "send the body with 'Content-Type: application/json'"));
     }
-    serde_json::from_slice(&request.body).map_err(|error| RequestError::invalid(format!("the body: {error}")))
+    json_object(&request.body).map_err(|error| RequestError::invalid(format!("the body: {error}")))
 }
 
 pub(super) fn response(shape: Shape, reply: &Reply) -> Response {

@@ -122,18 +122,28 @@ impl Mailboxes {
     }
 
     /// The oldest that a session has not read and that are not in an answer on its way, at most `count`. They are
-    /// taken to be on their way until `until`.
-    pub(crate) fn lease(&mut self, session: &SessionId, count: usize, now_mono: i64, until: i64) -> Vec<MessageId> {
-        let Some(unread) = self.unread.get_mut(session) else {
-            return Vec::new();
-        };
-        let free = unread.iter_mut().filter(|(_, leased_until)| **leased_until <= now_mono).take(count);
-        let mut leased = Vec::new();
-        for (place, leased_until) in free {
+    /// taken to be on their way until `until`. Also says how many older ones are on their way already; as leases go
+    /// from the oldest on, those are all, unless an answer was lost while a later one was on its way.
+    pub(crate) fn lease(
+        &mut self,
+        session: &SessionId,
+        count: usize,
+        now_mono: i64,
+        until: i64,
+    ) -> (Vec<MessageId>, usize) {
+        let (mut leased, mut on_their_way) = (Vec::new(), 0);
+        for (place, leased_until) in self.unread.get_mut(session).into_iter().flatten() {
+            if leased.len() == count {
+                break;
+            }
+            if *leased_until > now_mono {
+                on_their_way += 1;
+                continue;
+            }
             *leased_until = until;
             leased.extend(self.order.get(place).cloned());
         }
-        leased
+        (leased, on_their_way)
     }
 
     /// The answer that held these messages did not arrive: they may go into the next one at once.

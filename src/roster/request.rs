@@ -272,7 +272,7 @@ pub struct HookReply {
     /// Waiting messages, oldest first, bounded; those that are put into the answer must come back in
     /// [`Request::InboxHanded`].
     pub inbox: Vec<Arc<Stored<Message>>>,
-    /// How many are waiting in all.
+    /// How many are waiting in all, without those that are on their way in another answer.
     pub waiting: usize,
 }
 

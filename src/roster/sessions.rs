@@ -158,12 +158,11 @@ impl Roster {
     /// The answer to a hook: who the session is, and the oldest of its unread messages.
     fn hook_answer(&mut self, session: Arc<Stored<Session>>, introduce: bool) -> Answer {
         let id = session.row.id.clone();
-        let waiting = self.tables.mail.unread_count(&id);
+        let unread = self.tables.mail.unread_count(&id);
         let now = self.tables.now.mono_ms;
-        let leased = match waiting {
-            0 => Vec::new(),
-            _ => self.tables.mail.lease(&id, INBOX_MESSAGES_MAX, now, now + HANDOVER_LEASE_MS),
-        };
+        let (leased, on_their_way) = self.tables.mail.lease(&id, INBOX_MESSAGES_MAX, now, now + HANDOVER_LEASE_MS);
+        // What the agent has been given a moment ago, and not acknowledged yet, does not wait for it any more.
+        let waiting = unread - on_their_way;
         let inbox = leased.iter().filter_map(|id| self.tables.messages.get(id)).map(|p| p.stored.clone()).collect();
         Answer::new(Reply::Hook(HookReply { session: Some(session), introduce, inbox, waiting }), Wait::Session(id))
     }

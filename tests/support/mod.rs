@@ -3,6 +3,9 @@
 #![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses a part of it
 #![allow(clippy::unwrap_used)] // a harness that fails must fail loudly
 
+pub mod rude;
+pub mod seeded;
+
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
