@@ -1,54 +1,78 @@
 //! What one hook costs: session-start, which waits for the disk, and prompt-submit with an empty inbox, which must not;
-//! each with few sessions, with many, and with many stored messages.
+//! each with few sessions, with many, and with many stored messages. The three daemons and the floor take turns, call
+//! by call, so that whatever else the machine does hits all of them alike.
 
+use crate::Bench;
 use crate::daemon::Daemon;
 use crate::hook_client::{hook, session, start_many};
+use crate::probe::{DiskProbe, EchoProbe};
 use crate::report::{Aim, Figure, Report, Times};
 use crate::ws_client::Client;
-use crate::{Bench, probe};
 
-/// Milliseconds that a durable hook may take beyond the disk's own time.
+/// Microseconds that a durable hook may take beyond the disk's own time.
 const START_ABOVE_DISK_US: f64 = 300.0;
 /// How much more a hook may cost when the roster is full.
 const GROWTH: f64 = 1.5;
+/// Sessions that are measured have numbers from here on.
+const NEW: usize = 1 << 24;
 
 pub(crate) fn section(bench: &Bench, report: &mut Report) {
-    let many = bench.count(2000, 100);
-    let daemon = Daemon::start(bench);
-    start_many(&daemon, 0, 3);
-    let few = measure(bench, report, &daemon, "3 sessions", 1 << 20);
-    drop(daemon);
+    let (many, messages) = (bench.count(2000, 100), bench.count(20_000, 500));
+    let daemons = [Daemon::start(bench), Daemon::start(bench), Daemon::start(bench)];
+    start_many(&daemons[0], 0, 3);
+    start_many(&daemons[1], 0, many);
+    start_many(&daemons[2], 0, many);
+    store_messages(&daemons[2], messages, many);
+    let names = ["3 sessions", &format!("{many} sessions"), &format!("{many} sessions, {messages} messages")];
 
-    let daemon = Daemon::start(bench);
-    start_many(&daemon, 0, many);
-    let full = measure(bench, report, &daemon, &format!("{many} sessions"), 2 << 20);
-    let messages = bench.count(20_000, 500);
-    store_messages(&daemon, messages, many);
-    let stored = measure(bench, report, &daemon, &format!("{many} sessions, {messages} messages"), 3 << 20);
+    let disk = DiskProbe::new(bench);
+    let mut number = NEW;
+    let once = |daemon: &Daemon| {
+        number += 1;
+        let took = hook(daemon, "session-start", number);
+        // The end of the session keeps the roster at the size that was asked for.
+        hook(daemon, "session-end", number);
+        took
+    };
+    let (floor, starts) = in_turn(bench.count(400, 40), &daemons, || disk.once(), once);
+    for (name, times) in names.iter().zip(&starts) {
+        let figure = Figure::times(format!("session-start, {name}"), times).beside("fdatasync", floor.p50());
+        report.add(figure.aim(Aim::AboveFloorAtMost(START_ABOVE_DISK_US)));
+    }
 
-    for (what, (start, prompt)) in [("many sessions", full), ("many messages", stored)] {
-        let start = Figure::new(format!("session-start with {what} beside few"), "us", start);
-        report.add(start.beside("few", few.0).aim(Aim::RatioAtMost(GROWTH)));
-        let prompt = Figure::new(format!("prompt-submit with {what} beside few"), "us", prompt);
-        report.add(prompt.beside("few", few.1).aim(Aim::RatioAtMost(GROWTH)));
+    let mut number = 0;
+    let once = |daemon: &Daemon| {
+        number += 1;
+        hook(daemon, "prompt-submit", number % 3)
+    };
+    let (floor, prompts) = EchoProbe::run(|echo| in_turn(bench.count(2000, 100), &daemons, || echo.once(), once));
+    for (name, times) in names.iter().zip(&prompts) {
+        report.add(Figure::times(format!("prompt-submit, {name}"), times).beside("echo", floor.p50()));
+    }
+    for (hook, times) in [("session-start", starts), ("prompt-submit", prompts)] {
+        for (name, full) in names.iter().zip(&times).skip(1) {
+            let figure = Figure::new(format!("{hook}, {name}, beside {}", names[0]), "us", full.p50());
+            report.add(figure.beside("few", times[0].p50()).aim(Aim::RatioAtMost(GROWTH)));
+        }
     }
 }
 
-/// The medians of both hooks, session-start first.
-fn measure(bench: &Bench, report: &mut Report, daemon: &Daemon, with: &str, new: usize) -> (f64, f64) {
-    let count = bench.count(400, 40);
-    let starts = || Times::new((new..new + count).map(|number| hook(daemon, "session-start", number)).collect());
-    let (start, disk) = probe::beside_disk(bench, starts);
-    let figure = Figure::times(format!("session-start, {with}"), &start).beside("fdatasync", disk);
-    report.add(figure.aim(Aim::AboveFloorAtMost(START_ABOVE_DISK_US)));
-    // The end of these sessions keeps the roster at the size that was asked for.
-    (new..new + count).for_each(|number| drop(hook(daemon, "session-end", number)));
-
-    let count = bench.count(2000, 100);
-    let prompts = || Times::new((0..count).map(|n| hook(daemon, "prompt-submit", n % 3)).collect());
-    let (prompt, echo) = probe::beside_echo(bench, prompts);
-    report.add(Figure::times(format!("prompt-submit, {with}"), &prompt).beside("echo", echo));
-    (start.p50(), prompt.p50())
+/// The floor and a call to each daemon, again and again.
+fn in_turn(
+    count: usize,
+    daemons: &[Daemon; 3],
+    floor: impl Fn() -> std::time::Duration,
+    mut once: impl FnMut(&Daemon) -> std::time::Duration,
+) -> (Times, [Times; 3]) {
+    let mut floors = Vec::new();
+    let mut times = [const { Vec::new() }; 3];
+    for _ in 0..count {
+        floors.push(floor());
+        for (daemon, times) in daemons.iter().zip(&mut times) {
+            times.push(once(daemon));
+        }
+    }
+    (Times::new(floors), times.map(Times::new))
 }
 
 /// Messages that nobody has read, for all sessions but the few that are measured.

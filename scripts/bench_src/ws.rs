@@ -20,7 +20,7 @@ pub(crate) fn section(bench: &Bench, report: &mut Report) {
     let (times, disk) = probe::beside_disk(bench, || latency(bench, &daemon));
     report.add(Figure::times("send to push, one way", &times).beside("fdatasync", disk));
 
-    drop(hook(&daemon, "session-start", 1));
+    hook(&daemon, "session-start", 1);
     let (rate, disk) = probe::beside_disk(bench, || in_flight(bench, &daemon, false));
     let figure = Figure::new("sends a second, 50 in flight, to a session without client", "/s", rate);
     report.add(figure.beside("fdatasync/s", 1e6 / disk).aim(Aim::AtLeast(SENDS_A_SECOND)));
