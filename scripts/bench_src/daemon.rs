@@ -54,6 +54,11 @@ impl Daemon {
         let begun = Instant::now();
         let mut child = Command::new(&bench.binary)
             .env_clear()
+            // So that an allocator's settings can be tried out.
+            .envs(std::env::vars_os().filter(|(name, _)| {
+                let name = name.to_string_lossy();
+                name.starts_with("MALLOC_") || name == "GLIBC_TUNABLES"
+            }))
             .env("HOME", dir.0.path())
             .env("MARSHAL_STATE_DIR", dir.0.path())
             .env("MARSHAL_HOOK_BIND", "127.0.0.1:0")

@@ -57,6 +57,8 @@ impl Bench {
 }
 
 fn main() {
+    // A panic in one thread must not leave the bench waiting for the others.
+    std::panic::set_hook(Box::new(|info| die(&info.to_string())));
     let mut sections: Vec<String> = Vec::new();
     let (mut quick, mut json, mut dir) = (false, false, None);
     let mut arguments = std::env::args().skip(1);

@@ -40,6 +40,7 @@ pub(crate) fn memory(pid: u32) -> Memory {
 }
 
 pub(crate) fn usage(pid: u32) -> Usage {
+    drop(read(pid, "status"));
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let mut usage = Usage { cpu: Duration::ZERO, wakeups: 0 };
     for task in tasks {
@@ -53,7 +54,11 @@ pub(crate) fn usage(pid: u32) -> Usage {
 }
 
 fn read(pid: u32, name: &str) -> String {
-    std::fs::read_to_string(PathBuf::from(format!("/proc/{pid}/{name}"))).unwrap_or_default()
+    let text = std::fs::read_to_string(PathBuf::from(format!("/proc/{pid}/{name}"))).unwrap_or_default();
+    if text.is_empty() {
+        crate::die(&format!("the daemon (pid {pid}) is gone: it died, or somebody killed it"));
+    }
+    text
 }
 
 fn field(text: &str, name: &str) -> f64 {

@@ -30,7 +30,8 @@ pub(crate) enum Kind {
 
 impl Client {
     pub(crate) fn connect(to: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(to).expect("the WebSocket door is open");
+        // Not a panic: other threads of the bench would be waited for.
+        let mut stream = TcpStream::connect(to).unwrap_or_else(|error| crate::die(&format!("no WebSocket: {error}")));
         stream.set_nodelay(true).expect("a socket takes options");
         stream.set_read_timeout(Some(TIMEOUT)).expect("a socket takes options");
         let handshake = format!(
