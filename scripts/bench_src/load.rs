@@ -24,6 +24,10 @@ pub(crate) fn section(bench: &Bench, report: &mut Report) {
     };
     let ((), disk) = probe::beside_disk(bench, rounds);
     let one = runs[0].rate();
+    let mut bare = Run { calls: Vec::new(), length: Duration::ZERO };
+    probe::EchoProbe::run(|echo| bare.drive(bench, 64, |_, _| echo.once()));
+    let bare = bare.rate();
+    report.add(Figure::new("bare echoes a second, 64 at once: what the processors allow", "/s", bare));
     for (run, threads) in runs.into_iter().zip(THREADS) {
         let rate = run.rate();
         let times = Times::new(run.calls);
@@ -31,6 +35,8 @@ pub(crate) fn section(bench: &Bench, report: &mut Report) {
         let figure = Figure::new(format!("session-starts a second, {threads} at once"), "/s", rate);
         let aim = if threads == 64 { Aim::RatioAtLeast(TOGETHER) } else { Aim::None };
         report.add(figure.beside("one at a time", one).aim(aim));
+        let figure = Figure::new(format!("the same beside bare echoes, {threads} at once"), "/s", rate);
+        report.add(figure.beside("echo/s, 64", bare));
     }
     let mut prompts = Run { calls: Vec::new(), length: Duration::ZERO };
     let submit = || prompts.drive(bench, 16, |thread, _| hook(&daemon, "prompt-submit", thread % 3));

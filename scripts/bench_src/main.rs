@@ -19,13 +19,14 @@ use report::Report;
 use std::path::{Path, PathBuf};
 
 const HELP: &str = "\
-Usage: scripts/bench [--quick] [--json] [--dir DIRECTORY] [SECTION...]
+Usage: scripts/bench [--quick] [--json] [--dir DIRECTORY] [--binary FILE] [SECTION...]
 
 Sections: probes hooks load ws memory idle size (all of them if none is named)
 
   --quick   small numbers, to see that everything works; the figures mean little
   --json    one JSON object per figure instead of the table
   --dir     where the state directories are made, by default target/bench; name a real disk, not a tmpfs
+  --binary  the daemon to measure, by default target/release/marshal; for a comparison with another build
 ";
 
 type Section = (&'static str, fn(&Bench, &mut Report));
@@ -60,13 +61,16 @@ fn main() {
     // A panic in one thread must not leave the bench waiting for the others.
     std::panic::set_hook(Box::new(|info| die(&info.to_string())));
     let mut sections: Vec<String> = Vec::new();
-    let (mut quick, mut json, mut dir) = (false, false, None);
+    let (mut quick, mut json, mut dir, mut binary) = (false, false, None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => quick = true,
             "--json" => json = true,
             "--dir" => dir = Some(PathBuf::from(arguments.next().unwrap_or_else(|| die("--dir needs a directory")))),
+            "--binary" => {
+                binary = Some(PathBuf::from(arguments.next().unwrap_or_else(|| die("--binary needs a file"))))
+            }
             "--help" | "-h" => return report::print(HELP),
             "concurrency" => sections.push("load".to_owned()),
             name if SECTIONS.iter().any(|(known, _)| *known == name) => sections.push(name.to_owned()),
@@ -74,8 +78,11 @@ fn main() {
         }
     }
     let target = target_directory();
-    let bench =
-        Bench { quick, dir: dir.unwrap_or_else(|| target.join("bench")), binary: target.join("release/marshal") };
+    let bench = Bench {
+        quick,
+        dir: dir.unwrap_or_else(|| target.join("bench")),
+        binary: binary.unwrap_or_else(|| target.join("release/marshal")),
+    };
     if !bench.binary.exists() {
         die(&format!("{} is missing: run scripts/bench, or cargo build --release first", bench.binary.display()));
     }

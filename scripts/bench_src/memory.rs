@@ -13,6 +13,8 @@ const IDLE_KIB: f64 = 8.0 * 1024.0;
 const CLIENTS_KIB: f64 = 64.0 * 1024.0;
 /// The daemon pings every 20 s and gives up after 60 s of silence.
 const PONG_EVERY: Duration = Duration::from_secs(15);
+/// Between two shims that come one by one.
+const PACE: Duration = Duration::from_millis(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A daemon that used less than this since the last look has nothing left to do.
 const QUIET_CPU: Duration = Duration::from_millis(2);
@@ -41,9 +43,22 @@ pub(crate) fn section(bench: &Bench, report: &mut Report) {
     drop(daemon);
 
     let daemon = Daemon::start(bench);
+    let one_by_one = |client: &mut Client, number: usize| {
+        as_shim(client, number);
+        client.wait_for_text("q-RoomMember");
+        std::thread::sleep(PACE);
+    };
+    with_clients(&daemon, many, one_by_one, |held| {
+        settle(&daemon);
+        add(report, &format!("{held} shims with live queries, come one by one"), &daemon, Aim::AtMost(CLIENTS_KIB));
+    });
+    drop(daemon);
+
+    // As after a restart of the daemon: each that comes is told to all others, who have not been told of the last yet.
+    let daemon = Daemon::start(bench);
     with_clients(&daemon, many, as_shim, |held| {
         settle(&daemon);
-        add(report, &format!("{held} shims, each with three live queries"), &daemon, Aim::AtMost(CLIENTS_KIB));
+        add(report, &format!("{held} shims with live queries, come at once"), &daemon, Aim::AtMost(CLIENTS_KIB));
     });
     settle(&daemon);
     add(report, "after all of them left", &daemon, Aim::None);

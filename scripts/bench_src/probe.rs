@@ -95,6 +95,7 @@ impl EchoProbe {
         })
     }
 
+    /// One call.
     pub(crate) fn once(&self) -> Duration {
         let begun = Instant::now();
         hook_client::call(self.address, &self.request, &mut Vec::new()).expect("the echo probe answers");

@@ -103,6 +103,15 @@ impl Client {
         }
     }
 
+    /// Waits until a text has come; everything up to the end of what came with it is dropped.
+    pub(crate) fn wait_for_text(&mut self, text: &str) {
+        while memmem::find(&self.input[self.start..self.end], text.as_bytes()).is_none() {
+            self.start = self.end.saturating_sub(text.len());
+            self.fill();
+        }
+        self.start = self.end;
+    }
+
     /// Waits for something to come and counts the frames of a kind in it.
     pub(crate) fn read_some(&mut self, wanted: Kind) -> usize {
         self.fill();
