@@ -1,4 +1,5 @@
 //! The WebSocket protocol over real sockets: frames, queries, and what a client may send without being thrown out.
+#![allow(clippy::unwrap_used)] // a test that fails must fail loudly
 
 mod support;
 

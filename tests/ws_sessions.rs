@@ -1,4 +1,5 @@
 //! How sessions come, stay and go by WebSocket, over real sockets.
+#![allow(clippy::unwrap_used)] // a test that fails must fail loudly
 
 mod support;
 

@@ -6,13 +6,14 @@ use crate::model::{Message, Recipient};
 use crate::roster::{BroadcastSent, MessageView, Push, Reply, Sent};
 use crate::store::Frame;
 use serde_json::{Map, Value, json};
-use std::fmt::Write;
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The text of a frame. Frames that are no text (raw bytes, closing) give an empty one and are not asked for.
 pub(super) fn text(frame: &Frame) -> String {
     match frame {
         Frame::Text(text) => text.clone(),
-        Frame::Snapshot { tx, item_type, rows } => snapshot(tx, item_type, rows),
+        Frame::Snapshot { tx, item_type, rows } => snapshot(tx, item_type, rows).collect(),
         Frame::Diff { tx, sequence, total, body } => {
             let tx = Value::from(&**tx);
             format!(
@@ -32,17 +33,19 @@ fn event(name: &str, data: Value) -> String {
     json!({ "event": name, "data": data }).to_string()
 }
 
-fn snapshot(tx: &str, item_type: &str, rows: &[std::sync::Arc<str>]) -> String {
-    let size: usize = rows.iter().map(|row| row.len() + item_type.len() + 32).sum();
-    let mut text = String::with_capacity(size + 160);
-    text.push_str(r#"{"event":"ws:m:query-response","data":{"deletes":[],"upserts":["#);
-    for (index, row) in rows.iter().enumerate() {
-        let comma = if index == 0 { "" } else { "," };
-        // Writing into a String cannot fail.
-        let _ = write!(text, r#"{comma}{{"item":{row},"itemType":"{item_type}"}}"#);
-    }
-    let _ = write!(text, r#"],"sequence":0,"totalCount":{},"tx":{}}}}}"#, rows.len(), Value::from(tx));
-    text
+/// The text of a snapshot, in parts: its rows are as many as the roster's.
+pub(super) fn snapshot<'a>(
+    tx: &str,
+    item_type: &'a str,
+    rows: &'a [Arc<str>],
+) -> impl Iterator<Item = Cow<'a, str>> + use<'a> {
+    let tail = format!(r#"],"sequence":0,"totalCount":{},"tx":{}}}}}"#, rows.len(), Value::from(tx));
+    let head = Cow::Borrowed(r#"{"event":"ws:m:query-response","data":{"deletes":[],"upserts":["#);
+    let rows = rows.iter().enumerate().flat_map(move |(index, row)| {
+        let open = if index == 0 { r#"{"item":"# } else { r#",{"item":"# };
+        [open, row, r#","itemType":""#, item_type, r#""}"#].map(Cow::Borrowed)
+    });
+    std::iter::once(head).chain(rows).chain(std::iter::once(Cow::Owned(tail)))
 }
 
 /// The push of a message. Shims drop it without a `tx`, and look for these members of `meta`.

@@ -8,6 +8,7 @@ use crate::roster::Request;
 use crate::store::{Command, Frame};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Instant;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
@@ -22,25 +23,20 @@ pub(super) struct Queue {
 
 /// Writes until the client is gone or does not read, or there is nothing left to say.
 pub(super) fn run(stream: &Stream, queue: Queue, store: &Sender<Command>) {
-    let Queue { frames, written } = queue;
     let mut next_ping = Instant::now() + WS_PING_EVERY;
-    let mut bytes = Vec::new();
+    let mut out = Out { stream, bytes: Vec::new() };
     loop {
         let mut batch = Batch::default();
-        bytes.clear();
-        match frames.recv_deadline(next_ping) {
-            Ok(frame) => batch.add(*frame, &written, &mut bytes),
-            Err(RecvTimeoutError::Timeout) => {
-                next_ping = Instant::now() + WS_PING_EVERY;
-                write_frame(&mut bytes, OpCode::Control(Control::Ping), b"");
-            }
+        let first = match queue.frames.recv_deadline(next_ping) {
+            Ok(frame) => Some(frame),
+            Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,
+        };
+        if first.is_none() {
+            next_ping = Instant::now() + WS_PING_EVERY;
+            write_frame(&mut out.bytes, OpCode::Control(Control::Ping), b"");
         }
-        while !batch.last && bytes.len() < WS_WRITE_BYTES_MAX {
-            let Ok(frame) = frames.try_recv() else { break };
-            batch.add(*frame, &written, &mut bytes);
-        }
-        if let Err(error) = write_all(stream, &bytes) {
+        if let Err(error) = batch.gather(first, &queue, &mut out).and_then(|()| out.flush()) {
             log::debug!("a client does not take its frames: {error}");
             disconnect(stream);
             return;
@@ -53,13 +49,37 @@ pub(super) fn run(stream: &Stream, queue: Queue, store: &Sender<Command>) {
             disconnect(stream);
             return;
         }
-        // One large snapshot should not cost its size for the rest of the connection's life.
-        bytes.shrink_to(WS_WRITE_BYTES_MAX / 16);
+        // One busy moment should not cost its size for the rest of the connection's life.
+        out.bytes.shrink_to(WS_WRITE_BYTES_MAX / 64);
     }
 }
 
-fn write_all(mut stream: &Stream, bytes: &[u8]) -> io::Result<()> {
-    stream.write_all(bytes)
+/// The way to the socket, with what has been gathered for the next write.
+struct Out<'a> {
+    stream: &'a Stream,
+    bytes: Vec<u8>,
+}
+
+impl Out<'_> {
+    fn flush(&mut self) -> io::Result<()> {
+        let mut stream = self.stream;
+        stream.write_all(&self.bytes)?;
+        self.bytes.clear();
+        Ok(())
+    }
+
+    /// A snapshot can be a thousand times as large as other frames: it leaves in pieces, and is never held as a whole.
+    fn snapshot(&mut self, tx: &str, item_type: &str, rows: &[Arc<str>]) -> io::Result<()> {
+        let parts = || answer::snapshot(tx, item_type, rows);
+        write_header(&mut self.bytes, OpCode::Data(Data::Text), parts().map(|part| part.len()).sum());
+        for part in parts() {
+            self.bytes.extend_from_slice(part.as_bytes());
+            if self.bytes.len() >= WS_WRITE_BYTES_MAX {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The frames of one write.
@@ -72,11 +92,26 @@ struct Batch {
 }
 
 impl Batch {
-    fn add(&mut self, frame: Frame, written: &Receiver<()>, bytes: &mut Vec<u8>) {
-        if matches!(frame, Frame::Answer { .. } | Frame::Snapshot { .. } | Frame::Text(_) | Frame::Raw(_)) {
-            // Each of these answers something that the client said, and was counted when it did.
-            let _ = written.try_recv();
+    /// Takes what waits, up to the size of one write.
+    fn gather(&mut self, first: Option<Box<Frame>>, queue: &Queue, out: &mut Out<'_>) -> io::Result<()> {
+        let mut next = first;
+        while let Some(frame) = next.take().or_else(|| queue.frames.try_recv().ok()) {
+            if matches!(*frame, Frame::Answer { .. } | Frame::Snapshot { .. } | Frame::Text(_) | Frame::Raw(_)) {
+                // Each of these answers something that the client said, and was counted when it did.
+                let _ = queue.written.try_recv();
+            }
+            match *frame {
+                Frame::Snapshot { tx, item_type, rows } => out.snapshot(&tx, item_type, &rows)?,
+                frame => self.add(frame, &mut out.bytes),
+            }
+            if self.last || out.bytes.len() >= WS_WRITE_BYTES_MAX {
+                break;
+            }
         }
+        Ok(())
+    }
+
+    fn add(&mut self, frame: Frame, bytes: &mut Vec<u8>) {
         match frame {
             Frame::Raw(raw) => bytes.extend_from_slice(&raw),
             Frame::End => self.last = true,
@@ -91,7 +126,8 @@ impl Batch {
                 }
                 write_text(bytes, &frame);
             }
-            Frame::Snapshot { .. } | Frame::Diff { .. } | Frame::Answer { .. } | Frame::Text(_) => {
+            Frame::Snapshot { .. } => {} // see gather
+            Frame::Diff { .. } | Frame::Answer { .. } | Frame::Text(_) => {
                 write_text(bytes, &frame);
             }
         }
@@ -104,8 +140,12 @@ fn write_text(bytes: &mut Vec<u8>, frame: &Frame) {
 
 /// One whole frame. A server does not mask.
 fn write_frame(bytes: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
+    write_header(bytes, opcode, payload.len());
+    bytes.extend_from_slice(payload);
+}
+
+fn write_header(bytes: &mut Vec<u8>, opcode: OpCode, payload_bytes: usize) {
     let header = FrameHeader { opcode, ..FrameHeader::default() };
     // Writing into a Vec cannot fail.
-    let _ = header.format(payload.len() as u64, bytes);
-    bytes.extend_from_slice(payload);
+    let _ = header.format(payload_bytes as u64, bytes);
 }

@@ -1,0 +1,101 @@
+//! The daemon under measurement: the real binary in a fresh directory, on ports of the system's choice. Dropping it
+//! kills it and removes the directory.
+
+use crate::{Bench, die};
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+pub(crate) struct Daemon {
+    child: Child,
+    /// Takes the daemon's log lines, so that it never waits for us.
+    stderr: Option<JoinHandle<()>>,
+    pub(crate) hooks: SocketAddr,
+    pub(crate) websocket: SocketAddr,
+    /// From the start of the process to its line "ready".
+    pub(crate) ready_after: Duration,
+    _dir: Place,
+}
+
+/// A fresh state directory.
+pub(crate) struct Place(TempDir);
+
+impl Place {
+    pub(crate) fn new(bench: &Bench) -> Self {
+        let dir = tempfile::Builder::new().prefix("b").rand_bytes(4).tempdir_in(&bench.dir);
+        Self(dir.unwrap_or_else(|error| die(&format!("no directory in {}: {error}", bench.dir.display()))))
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.0.path().join("events.jsonl")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(stderr) = self.stderr.take() {
+            let _ = stderr.join();
+        }
+    }
+}
+
+impl Daemon {
+    pub(crate) fn start(bench: &Bench) -> Self {
+        Self::start_in(bench, Place::new(bench))
+    }
+
+    pub(crate) fn start_in(bench: &Bench, dir: Place) -> Self {
+        let begun = Instant::now();
+        let mut child = Command::new(&bench.binary)
+            .env_clear()
+            // So that an allocator's settings can be tried out.
+            .envs(std::env::vars_os().filter(|(name, _)| {
+                let name = name.to_string_lossy();
+                name.starts_with("MALLOC_") || name == "GLIBC_TUNABLES"
+            }))
+            .env("HOME", dir.0.path())
+            .env("MARSHAL_STATE_DIR", dir.0.path())
+            .env("MARSHAL_HOOK_BIND", "127.0.0.1:0")
+            .env("MARSHAL_BIND", "127.0.0.1:0")
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| die(&format!("cannot start {}: {error}", bench.binary.display())));
+        let mut lines = BufReader::new(child.stderr.take().expect("stderr was asked for"));
+        let ready = ready_line(&mut lines);
+        let ready_after = begun.elapsed();
+        let address = |key: &str, tail: &str| {
+            let word = ready.split_whitespace().skip_while(|word| *word != key).nth(1).unwrap_or_default();
+            let text = word.rsplit("//").next().unwrap_or_default().trim_end_matches(tail);
+            text.parse().unwrap_or_else(|_| die(&format!("no {key} address in {ready:?}")))
+        };
+        let (hooks, websocket) = (address("hooks", ""), address("websocket", "/myko"));
+        let drain = move || drop(lines.read_to_end(&mut Vec::new()));
+        let stderr = Builder::new().name("stderr".to_owned()).spawn(drain).expect("a thread for the daemon's log");
+        Self { child, stderr: Some(stderr), hooks, websocket, ready_after, _dir: dir }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+fn ready_line(lines: &mut BufReader<ChildStderr>) -> String {
+    let mut said = String::new();
+    loop {
+        let start = said.len();
+        match lines.read_line(&mut said) {
+            Ok(0) | Err(_) => die(&format!("the daemon ended before it was ready; it said:\n{said}")),
+            Ok(_) if said[start..].contains("ready: ") => return said[start..].to_owned(),
+            Ok(_) => {}
+        }
+    }
+}
