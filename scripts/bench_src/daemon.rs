@@ -2,13 +2,32 @@
 //! kills it and removes the directory.
 
 use crate::{Bench, die};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+
+/// The daemons that run, for a bench that dies: nothing is dropped then.
+static RUNNING: [AtomicU32; 8] = [const { AtomicU32::new(0) }; 8];
+
+/// Kills what this bench has started and not yet ended.
+pub(crate) fn kill_all() {
+    for slot in &RUNNING {
+        let pid = i32::try_from(slot.swap(0, Ordering::SeqCst)).ok().and_then(Pid::from_raw);
+        // One that is gone already need not be killed.
+        pid.map(|pid| kill_process(pid, Signal::KILL));
+    }
+}
+
+fn note(from: u32, to: u32) {
+    let is_done = |slot: &AtomicU32| slot.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    RUNNING.iter().any(is_done);
+}
 
 pub(crate) struct Daemon {
     child: Child,
@@ -37,6 +56,7 @@ impl Place {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        note(self.child.id(), 0);
         let _ = self.child.kill();
         let _ = self.child.wait();
         if let Some(stderr) = self.stderr.take() {
@@ -69,6 +89,7 @@ impl Daemon {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| die(&format!("cannot start {}: {error}", bench.binary.display())));
+        note(0, child.id());
         let mut lines = BufReader::new(child.stderr.take().expect("stderr was asked for"));
         let ready = ready_line(&mut lines);
         let ready_after = begun.elapsed();

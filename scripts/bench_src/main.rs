@@ -106,6 +106,7 @@ fn target_directory() -> PathBuf {
 
 /// The end of a bench that cannot go on.
 fn die(message: &str) -> ! {
+    daemon::kill_all();
     report::complain(message);
     std::process::exit(1)
 }
