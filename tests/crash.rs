@@ -221,7 +221,10 @@ fn round(daemon: Daemon, name: &str, random: &mut Random, ledger: &mut Ledger) {
     let (shim, shim_name) = (daemon.connect(), format!("{name}-shim"));
     callers.push(std::thread::Builder::new().spawn(move || speak(shim, &shim_name, &facts)).unwrap());
     for _ in 0..1 + random.below(150) {
-        ledger.note(noted.recv_timeout(DEADLINE).expect("the callers get answers"));
+        let Ok(fact) = noted.recv_timeout(DEADLINE) else {
+            panic!("nobody gets an answer: {:#?}", daemon.wait());
+        };
+        ledger.note(fact);
     }
     // Not right after an answer, but wherever the others are by then.
     for _ in 0..random.below(20_000) {
