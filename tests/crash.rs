@@ -237,7 +237,7 @@ fn round(daemon: Daemon, name: &str, random: &mut Random, ledger: &mut Ledger) {
 
 /// Kills a daemon that has just begun to start.
 fn kill_while_starting(place: &Place, random: &mut Random) {
-    let mut child = place.command().arg("serve").stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = place.command().arg("serve").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     if random.below(2) == 0 {
         BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
