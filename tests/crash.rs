@@ -1,6 +1,8 @@
 //! The daemon is killed at any moment, under load, and started again: whatever it answered is there, and no line of its
 //! log is broken. `MARSHAL_CRASH_ROUNDS` says how many times; `scripts/crash-loop` does it a thousand times.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking, in its helpers too
+
 mod support;
 
 use serde_json::{Value, json};

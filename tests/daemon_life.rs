@@ -1,5 +1,7 @@
 //! How the daemon begins and ends: signals, the lock, ports, files, and what it says about itself.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking, in its helpers too
+
 mod support;
 
 use serde_json::json;
@@ -214,7 +216,7 @@ fn an_address_that_others_can_reach_is_refused() {
     let place = Place::new();
     for variable in ["MARSHAL_HOOK_BIND", "MARSHAL_BIND"] {
         for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
-            let (code, said) = serve_and_fail(&place, &[(variable, &address)]);
+            let (code, said) = serve_and_fail(&place, &[(variable, address)]);
             assert_eq!(code, Some(78), "{variable}={address}: {said}");
             assert!(said.contains(variable) && said.contains("loopback"), "{said}");
         }
@@ -260,7 +262,7 @@ fn a_directory_that_cannot_be_had_is_named() {
     assert_eq!(code, Some(73), "{said}");
     assert!(said.contains(below.to_str().unwrap()), "{said}");
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can run the daemon as somebody else");
+        eprintln!("skipped: only root can run the daemon as somebody else");
         return;
     }
     // Another user, in a directory that is not its own and in one that it may not write to.
@@ -273,7 +275,7 @@ fn a_directory_that_cannot_be_had_is_named() {
         let mut command = place.command();
         command.arg("serve").env("MARSHAL_STATE_DIR", directory).uid(NOBODY).gid(NOBODY);
         if command.output().is_err() {
-            println!("skipped: the binary cannot be run by another user here");
+            eprintln!("skipped: the binary cannot be run by another user here");
             return;
         }
         let (code, said) = fail(command);

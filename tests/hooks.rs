@@ -1,5 +1,7 @@
 //! The hook contract of marshal 0.9: what a `curl` one-liner sends, what it gets, and what becomes of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking, in its helpers too
+
 mod support;
 
 use serde_json::{Value, json};
@@ -333,7 +335,7 @@ fn what_claude_code_sends_is_taken_as_it_is() {
 /// Runs the literal one-liner of 0.9 with a hook's input. None where there is no curl.
 fn curl(url: &str, path: &str, body: &str) -> Option<std::process::Output> {
     if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_err() {
-        println!("skipped: there is no curl on this machine");
+        eprintln!("skipped: there is no curl on this machine");
         return None;
     }
     let line = format!(

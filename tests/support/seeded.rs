@@ -1,4 +1,5 @@
 //! Random numbers that can be had again: the seed is printed, and `MARSHAL_TEST_SEED` sets it.
+#![allow(clippy::unwrap_used)] // a test fails by panicking, in its helpers too
 
 /// `xorshift64*`: small, and good enough to vary a test.
 pub struct Random(u64);
