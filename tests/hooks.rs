@@ -21,7 +21,7 @@ fn bodies(answer: &str) -> Vec<String> {
 
 /// The value of an attribute of the inbox tag.
 fn attribute(answer: &str, name: &str) -> usize {
-    let from = answer.split_once(&format!("<marshal_inbox ")).unwrap().1;
+    let from = answer.split_once("<marshal_inbox ").unwrap().1;
     let value = from.split_once(&format!("{name}=\"")).unwrap().1;
     value.split_once('"').unwrap().0.parse().unwrap()
 }
