@@ -1,4 +1,5 @@
 //! The log of a real marshal 0.9: what it describes is what we show, and what we write it could read.
+#![allow(clippy::unwrap_used)] // a test that fails must fail loudly
 
 mod support;
 

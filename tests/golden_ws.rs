@@ -9,6 +9,7 @@
 //! - Ids made by the daemon, and moments, differ; their types do not.
 //! - What stands in the brackets of the refusal to leave an auto-room is not promised.
 //! - There may be more members than were recorded (`code`, `toSessionId`, `toRoomName`, `message_id` ...).
+#![allow(clippy::unwrap_used)] // a test that fails must fail loudly
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What others do to the log while the daemon runs: append, cut, replace, delete.
+#![allow(clippy::unwrap_used)] // a test that fails must fail loudly
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Clients that are too fast, and clients that are too slow.
+#![allow(clippy::unwrap_used)] // a test that fails must fail loudly
 
 mod support;
 
