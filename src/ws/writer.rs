@@ -3,12 +3,12 @@
 
 use super::{answer, disconnect};
 use crate::gate::Stream;
-use crate::limits::{WS_PING_EVERY, WS_WRITE_BYTES_MAX};
+use crate::limits::WS_WRITE_BYTES_MAX;
 use crate::roster::Request;
 use crate::store::{Command, Frame};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::io::{self, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
@@ -18,12 +18,14 @@ pub(super) struct Queue {
     pub(super) frames: Receiver<Box<Frame>>,
     /// A token for each answer among them, and for each that is still to come.
     pub(super) written: Receiver<()>,
+    /// Time between two pings.
+    pub(super) ping_every: Duration,
 }
 
 /// Writes until the client is gone or does not read, or there is nothing left to say.
 pub(super) fn run(stream: &Stream, queue: Queue, store: &Sender<Command>) {
-    let Queue { frames, written } = queue;
-    let mut next_ping = Instant::now() + WS_PING_EVERY;
+    let Queue { frames, written, ping_every } = queue;
+    let mut next_ping = Instant::now() + ping_every;
     let mut bytes = Vec::new();
     loop {
         let mut batch = Batch::default();
@@ -31,7 +33,7 @@ pub(super) fn run(stream: &Stream, queue: Queue, store: &Sender<Command>) {
         match frames.recv_deadline(next_ping) {
             Ok(frame) => batch.add(*frame, &written, &mut bytes),
             Err(RecvTimeoutError::Timeout) => {
-                next_ping = Instant::now() + WS_PING_EVERY;
+                next_ping = Instant::now() + ping_every;
                 write_frame(&mut bytes, OpCode::Control(Control::Ping), b"");
             }
             Err(RecvTimeoutError::Disconnected) => return,
