@@ -1,5 +1,7 @@
 //! The log of a real marshal 0.9: what it describes is what we show, and what we write it could read.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are no tests to clippy
+
 mod support;
 
 use marshal::event_log::replay::Fold;

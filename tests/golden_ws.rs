@@ -10,6 +10,8 @@
 //! - What stands in the brackets of the refusal to leave an auto-room is not promised.
 //! - There may be more members than were recorded (`code`, `toSessionId`, `toRoomName`, `message_id` ...).
 
+#![allow(clippy::unwrap_used)] // helpers of tests are no tests to clippy
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! What others do to the log while the daemon runs: append, cut, replace, delete.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are no tests to clippy
+
 mod support;
 
 use marshal::event_log::replay::Fold;

@@ -1,5 +1,7 @@
 //! The WebSocket protocol over real sockets: frames, queries, and what a client may send without being thrown out.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are no tests to clippy
+
 mod support;
 
 use marshal::limits::WS_MESSAGE_BYTES_MAX;

@@ -1,5 +1,7 @@
 //! Clients that are too fast, and clients that are too slow.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are no tests to clippy
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! How sessions come, stay and go by WebSocket, over real sockets.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are no tests to clippy
+
 mod support;
 
 use serde_json::{Value, json};
