@@ -15,7 +15,8 @@ mod support;
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use support::{Place, Shim};
+use std::time::Instant;
+use support::{DEADLINE, Place, Shim};
 use tungstenite::Message;
 
 const FIRST_JOINER: &str = "67f9b005-d22a-423d-8f4f-2b17455917d2";
@@ -175,7 +176,10 @@ struct Player {
 
 impl Player {
     fn hear_one(&mut self, what: &str) {
+        // The server's own pings arrive for ever.
+        let end = Instant::now() + DEADLINE;
         loop {
+            assert!(Instant::now() < end, "no {what}; heard {:#?}", self.heard);
             match self.shim.socket.read() {
                 Ok(Message::Text(text)) => return self.heard.hear(&serde_json::from_str(text.as_str()).unwrap()),
                 Ok(_) => {}

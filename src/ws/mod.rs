@@ -9,7 +9,8 @@ mod writer;
 use crate::gate::{Stream, Upgrade};
 use crate::ids::{ClientId, IdSource, SystemIds};
 use crate::limits::{
-    WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_OUTBOX_FRAMES_MAX, WS_SILENCE_MAX, WS_STACK_BYTES, WS_WRITE_TIMEOUT,
+    WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_OUTBOX_FRAMES_MAX, WS_PING_EVERY, WS_SILENCE_MAX, WS_STACK_BYTES,
+    WS_WRITE_TIMEOUT,
 };
 use crate::store::{Command, Frame, Outbox};
 use crate::thread::{self, Exit};
@@ -111,11 +112,12 @@ fn admit(
     let (outbox, frames) = bounded(WS_OUTBOX_FRAMES_MAX);
     let (owed, written) = bounded(WS_ANSWERS_OWED_MAX);
     let client = Client { id: id.clone(), stream: Arc::new(stream), outbox, owed };
+    let queue = writer::Queue { frames, written, ping_every: WS_PING_EVERY };
     log::debug!("client {id} connected from {peer}");
     let (store, ended, client_exits) = (store.clone(), ended.clone(), exits.clone());
     thread::spawn("ws-reader", Some(WS_STACK_BYTES), exits, move || {
         let id = client.id.clone();
-        if let Err(error) = serve(client, leftover, writer::Queue { frames, written }, &store, &client_exits) {
+        if let Err(error) = serve(client, leftover, queue, &store, &client_exits) {
             log::error!("cannot serve client {id}: {error}");
         }
         log::debug!("client {id} is gone");
@@ -154,3 +156,6 @@ fn serve(
     disconnect(&stream);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

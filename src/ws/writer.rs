@@ -3,13 +3,13 @@
 
 use super::{answer, disconnect};
 use crate::gate::Stream;
-use crate::limits::{WS_PING_EVERY, WS_WRITE_BYTES_MAX};
+use crate::limits::WS_WRITE_BYTES_MAX;
 use crate::roster::Request;
 use crate::store::{Command, Frame};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
@@ -19,11 +19,13 @@ pub(super) struct Queue {
     pub(super) frames: Receiver<Box<Frame>>,
     /// A token for each answer among them, and for each that is still to come.
     pub(super) written: Receiver<()>,
+    /// Time between two pings.
+    pub(super) ping_every: Duration,
 }
 
 /// Writes until the client is gone or does not read, or there is nothing left to say.
 pub(super) fn run(stream: &Stream, queue: Queue, store: &Sender<Command>) {
-    let mut next_ping = Instant::now() + WS_PING_EVERY;
+    let mut next_ping = Instant::now() + queue.ping_every;
     let mut out = Out { stream, bytes: Vec::new() };
     loop {
         let mut batch = Batch::default();
@@ -33,7 +35,7 @@ pub(super) fn run(stream: &Stream, queue: Queue, store: &Sender<Command>) {
             Err(RecvTimeoutError::Disconnected) => return,
         };
         if first.is_none() {
-            next_ping = Instant::now() + WS_PING_EVERY;
+            next_ping = Instant::now() + queue.ping_every;
             write_frame(&mut out.bytes, OpCode::Control(Control::Ping), b"");
         }
         if let Err(error) = batch.gather(first, &queue, &mut out).and_then(|()| out.flush()) {

@@ -316,7 +316,10 @@ impl Shim {
         if let Some(at) = self.pending.iter().position(&fits) {
             return self.pending.remove(at);
         }
+        // The server's own pings arrive for ever, so that the socket's time limit alone would not end this.
+        let end = Instant::now() + DEADLINE;
         loop {
+            assert!(Instant::now() < end, "no {what}; other frames: {:#?}", self.pending);
             match self.socket.read() {
                 Ok(Message::Text(text)) => {
                     let frame: Value = serde_json::from_str(text.as_str()).unwrap();

@@ -1,0 +1,56 @@
+//! A client's two threads over a socket pair, with a patience that a test can wait for.
+
+use super::*;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The threads of a client that is given up after `patience`, the client's end, and what the store gets.
+fn client(patience: Duration, ping_every: Duration) -> (JoinHandle<()>, UnixStream, Receiver<Command>) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_read_timeout(Some(DEADLINE)).unwrap();
+    ours.set_read_timeout(Some(patience)).unwrap();
+    let (outbox, frames) = bounded(8);
+    let (owed, written) = bounded(4);
+    let client = Client { id: "c".into(), stream: Arc::new(Stream::Unix(ours)), outbox, owed };
+    let (store, commands) = bounded(8);
+    let (exits, _) = bounded(1);
+    let threads = exits.clone();
+    let queue = writer::Queue { frames, written, ping_every };
+    let thread = thread::spawn("ws-reader", None, &exits, move || {
+        serve(client, Vec::new(), queue, &store, &threads).unwrap();
+    });
+    (thread.unwrap(), theirs, commands)
+}
+
+#[test]
+fn a_peer_that_died_without_a_word_is_reported_gone_and_its_threads_end() {
+    // marshal 0.9 fault 22: its session stayed live until the kernel noticed.
+    let (thread, mut peer, commands) = client(Duration::from_millis(30), DEADLINE);
+    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Connect { .. }));
+    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Disconnect { .. }));
+    assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0, "its socket is closed");
+    thread.join().unwrap();
+}
+
+#[test]
+fn an_idle_peer_is_pinged_and_one_that_answers_is_not_given_up() {
+    let patience = Duration::from_secs(2);
+    let (thread, mut peer, commands) = client(patience, Duration::from_millis(100));
+    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Connect { .. }));
+    let begun = std::time::Instant::now();
+    // Longer than its patience with silence.
+    while begun.elapsed() < patience * 3 / 2 {
+        let mut frame = [0; 2];
+        peer.read_exact(&mut frame).unwrap();
+        assert_eq!(frame, [0x89, 0], "a ping without payload");
+        // A masked pong.
+        io::Write::write_all(&mut peer, &[0x8a, 0x80, 0, 0, 0, 0]).unwrap();
+    }
+    assert!(commands.try_recv().is_err());
+    drop(peer);
+    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Disconnect { .. }));
+    thread.join().unwrap();
+}
