@@ -44,10 +44,16 @@ fn mentions(place: &Place, id: &str) -> usize {
     events.iter().filter(|event| event["itemType"] == "Session" && event["item"]["id"] == id).count()
 }
 
+/// A row without its sign of life, of which the log is told once a minute.
+fn without_activity(mut row: Value) -> Value {
+    row.as_object_mut().unwrap().remove("lastActivityAt");
+    row
+}
+
 fn folded(place: &Place) -> Rows {
     let (rows, _) = Fold::read(&std::fs::read(place.log_path()).unwrap_or_default()[..]).unwrap().into_rows();
     let key = |row: &marshal::model::Row| (row.item_type().as_str().to_owned(), row.id().to_owned());
-    rows.iter().map(|row| (key(row), serde_json::from_str(&row_text(row)).unwrap())).collect()
+    rows.iter().map(|row| (key(row), without_activity(serde_json::from_str(&row_text(row)).unwrap()))).collect()
 }
 
 fn shown(daemon: &Daemon) -> Rows {
@@ -58,7 +64,7 @@ fn shown(daemon: &Daemon) -> Rows {
         for upsert in snapshot["upserts"].as_array().unwrap() {
             rows.insert(
                 (item_type.to_owned(), upsert["item"]["id"].as_str().unwrap().to_owned()),
-                upsert["item"].clone(),
+                without_activity(upsert["item"].clone()),
             );
         }
     }

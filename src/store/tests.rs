@@ -5,6 +5,7 @@ use super::*;
 use crate::event_log::file::RangeReader;
 use crate::event_log::line::{Line, parse};
 use crate::event_log::replay::{Fold, Lines, RawLine};
+use crate::model::Row;
 use crate::model::Session;
 use crate::roster::{Caller, HookReport};
 use crate::row_json::row_text;
@@ -121,13 +122,14 @@ impl Bench {
         }
     }
 
+    /// The roster's rows without their signs of life, of which the log is told once a minute.
     fn rows(&self) -> BTreeSet<String> {
-        self.store.roster.rows_in_order().iter().map(|row| row_text(row).to_string()).collect()
+        self.store.roster.rows_in_order().iter().map(without_activity).collect()
     }
 
     fn rows_in_log(&self) -> BTreeSet<String> {
         let (rows, _) = Fold::read(&self.store.log.bytes[..]).unwrap().into_rows();
-        rows.iter().map(|row| row_text(row).to_string()).collect()
+        rows.iter().map(without_activity).collect()
     }
 
     fn report(&mut self) -> Report {
@@ -217,20 +219,16 @@ fn a_batch_of_more_changes_than_the_bound_is_committed_in_parts_and_each_answer_
     assert!(bench.store.stats.largest_batch < BATCH_COMMANDS_MAX + 8);
 }
 
-/// Rows without their signs of life: whoever speaks is alive, also when what it says cannot be stored.
-fn without_activity(rows: BTreeSet<String>) -> BTreeSet<String> {
-    let strip = |row: String| {
-        let mut row: serde_json::Value = serde_json::from_str(&row).unwrap();
-        row.as_object_mut().unwrap().remove("lastActivityAt");
-        row.to_string()
-    };
-    rows.into_iter().map(strip).collect()
+fn without_activity(row: &Row) -> String {
+    let mut row: serde_json::Value = serde_json::from_str(&row_text(row)).unwrap();
+    row.as_object_mut().unwrap().remove("lastActivityAt");
+    row.to_string()
 }
 
 #[test]
 fn a_refused_append_tells_every_caller_changes_nothing_and_pushes_nothing_and_reading_goes_on() {
     let (mut bench, outbox) = Bench::with_sessions();
-    let (before, log) = (without_activity(bench.rows()), bench.store.log.bytes.clone());
+    let (before, log) = (bench.rows(), bench.store.log.bytes.clone());
     for disk in [Disk::Full, Disk::Holds(log.len() + 40)] {
         bench.store.log.disk = disk;
         bench.send("hook", "shim");
@@ -240,7 +238,7 @@ fn a_refused_append_tells_every_caller_changes_nothing_and_pushes_nothing_and_re
         let refused = Did::Refuse;
         let full = |name| Did::Answer(name, "storage_full");
         assert_eq!(bench.happened(), [refused, full("send"), full("start"), full("task")], "{disk:?}");
-        assert_eq!(without_activity(bench.rows()), before, "{disk:?}");
+        assert_eq!(bench.rows(), before, "{disk:?}");
         assert_eq!(bench.store.log.bytes, log, "{disk:?}");
         assert!(frames(&outbox).is_empty(), "{disk:?}");
     }

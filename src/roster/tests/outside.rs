@@ -179,7 +179,7 @@ fn a_loaded_session_without_a_name_gets_one_when_it_speaks_first() {
 #[test]
 fn rows_that_would_break_the_indexes_are_not_taken() {
     let odd: Vec<Row> = vec![
-        session("", "n").into(),
+        session("a::b", "n").into(),
         session("human:bob", "n").into(),
         RoomMember { id: "other".into(), ..member("everyone", "a") }.into(),
         MessageRead { id: "other".into(), ..read("m", "a") }.into(),
