@@ -9,23 +9,17 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// The text of a frame. Frames that are no text (raw bytes, closing) give an empty one and are not asked for.
+/// The text of a frame that holds one answer or push. The others have a form of their own ([`snapshot`], [`diff`]) or
+/// none, and are not asked for.
 pub(super) fn text(frame: &Frame) -> String {
     match frame {
         Frame::Text(text) => text.clone(),
-        Frame::Snapshot { tx, item_type, rows } => snapshot(tx, item_type, rows).collect(),
-        Frame::Diff { tx, sequence, total, body } => {
-            let tx = Value::from(&**tx);
-            format!(
-                r#"{{"event":"ws:m:query-response","data":{{{body},"sequence":{sequence},"totalCount":{total},"tx":{tx}}}}}"#
-            )
-        }
         Frame::Notify { tx, push } => notify(tx, push),
         Frame::Answer { tx, command_id, result } => match &**result {
             Ok(reply) => event("ws:m:command-response", json!({ "response": reply_value(reply), "tx": tx })),
             Err(error) => command_error(tx, command_id, error),
         },
-        Frame::Raw(_) | Frame::End | Frame::Close(_) => String::new(),
+        Frame::Snapshot { .. } | Frame::Diff { .. } | Frame::Raw(_) | Frame::End | Frame::Close(_) => String::new(),
     }
 }
 
@@ -46,6 +40,12 @@ pub(super) fn snapshot<'a>(
         [open, row, r#","itemType":""#, item_type, r#""}"#].map(Cow::Borrowed)
     });
     std::iter::once(head).chain(rows).chain(std::iter::once(Cow::Owned(tail)))
+}
+
+/// The text of a diff, in parts, of which only the last is made for this client.
+pub(super) fn diff<'a>(tx: &str, sequence: u64, total: usize, body: &'a str) -> [Cow<'a, str>; 3] {
+    let tail = format!(r#","sequence":{sequence},"totalCount":{total},"tx":{}}}}}"#, Value::from(tx));
+    [Cow::Borrowed(r#"{"event":"ws:m:query-response","data":{"#), Cow::Borrowed(body), Cow::Owned(tail)]
 }
 
 /// The push of a message. Shims drop it without a `tx`, and look for these members of `meta`.

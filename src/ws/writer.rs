@@ -129,9 +129,14 @@ impl Batch {
                 write_text(bytes, &frame);
             }
             Frame::Snapshot { .. } => {} // see gather
-            Frame::Diff { .. } | Frame::Answer { .. } | Frame::Text(_) => {
-                write_text(bytes, &frame);
+            Frame::Diff { tx, sequence, total, body } => {
+                // Straight into the buffer: a thousand writers that each make and free a text of their own would leave
+                // a thousand caches of odd-sized pieces in the allocator, tens of KiB each.
+                let parts = answer::diff(&tx, sequence, total, &body);
+                write_header(bytes, OpCode::Data(Data::Text), parts.iter().map(|part| part.len()).sum());
+                parts.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
             }
+            Frame::Answer { .. } | Frame::Text(_) => write_text(bytes, &frame),
         }
     }
 }
