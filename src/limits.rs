@@ -46,6 +46,8 @@ pub const STORE_QUEUE_MAX: usize = 4096;
 pub const BATCH_COMMANDS_MAX: usize = 1024;
 /// Bytes of log lines after which a batch is closed, whatever is still waiting.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Time between two rounds of roster news to live queries while the store has more to do than it can finish.
+pub const PUBLISH_EVERY_MS: i64 = 50;
 /// Requests read whole and waiting for an HTTP worker.
 pub const REQUEST_QUEUE_MAX: usize = 1024;
 /// HTTP workers. They never wait for the store or for a caller, so a handful serves any number of callers.

@@ -17,6 +17,8 @@ pub(super) struct Hub {
     clients: BTreeMap<ClientId, Client>,
     /// Who watches what.
     watching: BTreeMap<View, BTreeSet<ClientId>>,
+    /// Rows that have changed and of which those who watch have not heard; for sessions, whether the nickname has.
+    changed: BTreeMap<(ItemType, String), bool>,
     /// Clients that were disconnected for not taking their frames, and of whom the roster has not heard yet.
     dead: Vec<ClientId>,
 }
@@ -116,11 +118,27 @@ impl Hub {
         }
     }
 
-    /// Tells all that watch of what a batch has changed: one diff per view, whatever the number of changes.
-    pub(super) fn publish(&mut self, changes: &[Change], roster: &Roster) {
+    /// Notes what a batch has changed, for those who watch.
+    pub(super) fn note(&mut self, changes: &[Change]) {
+        if !self.watching.is_empty() {
+            for change in changes {
+                let renamed = self.changed.entry((change.item_type(), change.id().to_owned())).or_default();
+                *renamed |= is_renamed(change);
+            }
+        }
+    }
+
+    /// Whether there is something to tell.
+    pub(super) fn has_news(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// Tells all that watch what has become of the changed rows: one diff per view, whatever the number of changes.
+    pub(super) fn publish(&mut self, roster: &Roster) {
+        let changed = std::mem::take(&mut self.changed);
         let views: Vec<View> = self.watching.keys().copied().collect();
         for view in views {
-            let Some((body, total)) = diff(view, changes, roster) else { continue };
+            let Some((body, total)) = diff(view, &changed, roster) else { continue };
             let watchers: Vec<ClientId> = self.watching.get(&view).into_iter().flatten().cloned().collect();
             for client in watchers {
                 self.send_diff(&client, view, &body, total);
@@ -169,19 +187,22 @@ fn snapshot(view: View, roster: &Roster) -> (&'static str, Vec<Arc<str>>) {
     (name, roster.rows(item_type).iter().map(|row| view_text(view, row)).collect())
 }
 
-/// What a batch has changed in a view: the last state of each row that it touched.
-fn diff(view: View, changes: &[Change], roster: &Roster) -> Option<(Arc<str>, usize)> {
+/// What has become of the changed rows that a view shows.
+fn diff(view: View, changed: &BTreeMap<(ItemType, String), bool>, roster: &Roster) -> Option<(Arc<str>, usize)> {
     let (item_type, name) = source(view)?;
-    let mut last: BTreeMap<&str, Option<&Row>> = BTreeMap::new();
-    for change in changes.iter().filter(|change| change.item_type() == item_type && shows(view, change)) {
-        last.insert(change.id(), change.after.as_ref().map(|(row, _)| row));
-    }
-    if last.is_empty() {
+    // A nickname view does not care for the rest of the session.
+    let shown = |renamed: bool| view != View::Nicknames || renamed;
+    let rows: Vec<(&str, Option<Row>)> = changed
+        .iter()
+        .filter(|((changed, _), renamed)| *changed == item_type && shown(**renamed))
+        .map(|((_, id), _)| (id.as_str(), roster.row(item_type, id)))
+        .collect();
+    if rows.is_empty() {
         return None;
     }
     let (mut deletes, mut upserts) = (String::new(), String::new());
-    for (id, row) in last {
-        match row {
+    for (id, row) in rows {
+        match &row {
             Some(row) => {
                 let comma = if upserts.is_empty() { "" } else { "," };
                 let text = view_text(view, row);
@@ -205,11 +226,10 @@ fn diff(view: View, changes: &[Change], roster: &Roster) -> Option<(Arc<str>, us
     Some((Arc::from(format!(r#""deletes":[{deletes}],"upserts":[{upserts}]"#)), total))
 }
 
-/// Whether a view shows a change: a nickname view does not care for the rest of the session.
-fn shows(view: View, change: &Change) -> bool {
+fn is_renamed(change: &Change) -> bool {
     let nickname = |row: &Option<(Row, u64)>| match row {
         Some((Row::Session(stored), _)) => Some(stored.row.nickname.clone()),
         _ => None,
     };
-    view != View::Nicknames || nickname(&change.before) != nickname(&change.after)
+    nickname(&change.before) != nickname(&change.after)
 }

@@ -16,8 +16,8 @@ use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
 use crate::event_log::file::{AppendError, LogFile};
 use crate::event_log::line::{Stamp, encode_change};
 use crate::ids::{ClientId, IdSource};
-use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, SLOW_TURN};
-use crate::roster::{Change, ExternalEvent, HookReply, Push, Reply, Request, Roster};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, PUBLISH_EVERY_MS, SLOW_TURN};
+use crate::roster::{ExternalEvent, HookReply, Push, Reply, Request, Roster};
 use crate::time::{Now, SystemClock};
 use crossbeam_channel::{Receiver, Sender};
 use hub::Hub;
@@ -55,6 +55,8 @@ pub struct Store<L> {
     /// Why the log cannot be written at the moment.
     refused: Option<String>,
     source_id: String,
+    /// When those who watch were last told of changes, on the monotonic clock.
+    published_at: i64,
     lines: Vec<u8>,
     stopping: bool,
 }
@@ -93,6 +95,7 @@ impl<L: LogFile> Store<L> {
             stats: Stats::default(),
             refused: None,
             source_id: start.source_id,
+            published_at: i64::MIN / 2,
             lines: Vec::new(),
             stopping: false,
         }
@@ -114,7 +117,7 @@ impl<L: LogFile> Store<L> {
             batch.extend(commands.try_iter().take(BATCH_COMMANDS_MAX - 1));
             let begun = Instant::now();
             let size = batch.len();
-            self.turn(&mut batch, clock.now())?;
+            self.turn(&mut batch, clock.now(), || !commands.is_empty())?;
             self.stats.depth = commands.len();
             if begun.elapsed() > SLOW_TURN {
                 log::warn!("a turn of the store with {size} commands took {} ms", begun.elapsed().as_millis());
@@ -124,11 +127,12 @@ impl<L: LogFile> Store<L> {
         Ok(())
     }
 
-    /// Applies a batch, commits it, and releases what depends on it. `batch` is empty afterwards.
+    /// Applies a batch, commits it, and releases what depends on it. `batch` is empty afterwards. `behind` tells whether
+    /// more is waiting by then.
     ///
     /// # Errors
     /// Fatal: the log cannot be trusted any longer. Nothing of the batch was answered.
-    pub fn turn(&mut self, batch: &mut Vec<Command>, now: Now) -> Result<(), Fatal> {
+    pub fn turn(&mut self, batch: &mut Vec<Command>, now: Now, behind: impl Fn() -> bool) -> Result<(), Fatal> {
         let mut held = Vec::new();
         let mut commands = std::mem::take(batch).into_iter();
         loop {
@@ -141,6 +145,7 @@ impl<L: LogFile> Store<L> {
             }
             self.tail.ask(&self.log);
             let committed = self.commit(now)?;
+            self.publish(now, commands.len() > 0 || behind());
             self.release(held, committed, now);
             held = Vec::new();
             if commands.len() == 0 {
@@ -221,8 +226,8 @@ impl<L: LogFile> Store<L> {
     /// Writes and syncs what the batch has changed. Says whether it is on disk; if not, it is undone.
     fn commit(&mut self, now: Now) -> Result<bool, Fatal> {
         self.lines.clear();
-        let stamp = Stamp { created_at: now.rfc3339(), tx: String::new(), source_id: self.source_id.clone() };
-        let stamp = Stamp { tx: self.batch_id(), ..stamp };
+        let tx = self.batch_id();
+        let stamp = Stamp { created_at: now.rfc3339(), tx, source_id: self.source_id.clone() };
         for change in self.roster.journal().iter().filter(|change| change.persist) {
             encode_change(change, &stamp, &mut self.lines);
         }
@@ -240,7 +245,7 @@ impl<L: LogFile> Store<L> {
                 self.tail.restated();
                 let changes = self.roster.commit();
                 self.tail.note_changes(&changes);
-                self.publish(&changes);
+                self.hub.note(&changes);
                 Ok(true)
             }
             Err(AppendError::Refused(error)) => {
@@ -287,9 +292,13 @@ impl<L: LogFile> Store<L> {
         Ok(())
     }
 
-    fn publish(&mut self, changes: &[Change]) {
-        if !changes.is_empty() {
-            self.hub.publish(changes, &self.roster);
+    /// Tells those who watch of what has changed, unless more is waiting to be done and they have heard a moment ago: a
+    /// thousand shims that register at once are not told of each other one by one.
+    fn publish(&mut self, now: Now, behind: bool) {
+        let recent = now.mono_ms - self.published_at < PUBLISH_EVERY_MS;
+        if self.hub.has_news() && !(behind && recent) {
+            self.published_at = now.mono_ms;
+            self.hub.publish(&self.roster);
         }
     }
 

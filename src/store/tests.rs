@@ -101,7 +101,7 @@ impl Bench {
 
     fn try_turn(&mut self) -> Result<(), Fatal> {
         self.ms += 1;
-        self.store.turn(&mut self.batch, Now::at(self.ms))
+        self.store.turn(&mut self.batch, Now::at(self.ms), || false)
     }
 
     fn turn(&mut self) {
