@@ -19,6 +19,9 @@ pub(super) struct Hub {
     watching: BTreeMap<View, BTreeSet<ClientId>>,
     /// Rows that have changed and of which those who watch have not heard; for sessions, whether the nickname has.
     changed: BTreeMap<(ItemType, String), bool>,
+    /// Snapshots since the last change: a thousand shims that connect at once would otherwise each hold a list of all
+    /// rows until it is written.
+    snapshots: BTreeMap<View, Arc<[Arc<str>]>>,
     /// Clients that were disconnected for not taking their frames, and of whom the roster has not heard yet.
     dead: Vec<ClientId>,
 }
@@ -105,7 +108,8 @@ impl Hub {
         let tx: Arc<str> = Arc::from(tx);
         slot.queries.push(Query { tx: tx.clone(), view, sequence: 0 });
         self.watching.entry(view).or_default().insert(client.clone());
-        let (item_type, rows) = snapshot(view, roster);
+        let item_type = source(view).map_or("", |(_, name)| name);
+        let rows = self.snapshots.entry(view).or_insert_with(|| snapshot(view, roster)).clone();
         self.send(client, Frame::Snapshot { tx, item_type, rows });
     }
 
@@ -120,6 +124,9 @@ impl Hub {
 
     /// Notes what a batch has changed, for those who watch.
     pub(super) fn note(&mut self, changes: &[Change]) {
+        if !changes.is_empty() {
+            self.snapshots.clear();
+        }
         if !self.watching.is_empty() {
             for change in changes {
                 let renamed = self.changed.entry((change.item_type(), change.id().to_owned())).or_default();
@@ -182,9 +189,9 @@ fn source(view: View) -> Option<(ItemType, &'static str)> {
     }
 }
 
-fn snapshot(view: View, roster: &Roster) -> (&'static str, Vec<Arc<str>>) {
-    let Some((item_type, name)) = source(view) else { return ("", Vec::new()) };
-    (name, roster.rows(item_type).iter().map(|row| view_text(view, row)).collect())
+fn snapshot(view: View, roster: &Roster) -> Arc<[Arc<str>]> {
+    let rows = source(view).map(|(item_type, _)| roster.rows(item_type)).unwrap_or_default();
+    rows.iter().map(|row| view_text(view, row)).collect()
 }
 
 /// What has become of the changed rows that a view shows.

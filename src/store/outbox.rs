@@ -16,8 +16,8 @@ pub enum Frame {
         tx: Arc<str>,
         /// How the item type is spelled.
         item_type: &'static str,
-        /// The rows' texts.
-        rows: Vec<Arc<str>>,
+        /// The rows' texts, shared by all clients that asked since the last change.
+        rows: Arc<[Arc<str>]>,
     },
     /// What has changed in a live query.
     Diff {
