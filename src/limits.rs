@@ -17,8 +17,6 @@ pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// Connections that the gate holds at once (reading, finishing an answer, waiting for the caller's close).
 pub const GATE_CONNECTIONS_MAX: usize = 1024;
-/// File descriptors kept back from the gate for the log, the lock, the watcher and the doors themselves.
-pub const RESERVED_DESCRIPTORS: usize = 48;
 /// File descriptors that the daemon asks the system for; it goes on with fewer.
 pub const DESCRIPTORS_WANTED: u64 = 8192;
 /// Pause before accepting again when the process has no file descriptor left.
@@ -44,7 +42,7 @@ pub const LOGGED_LINE_CHARACTERS_MAX: usize = 200;
 pub const STORE_QUEUE_MAX: usize = 4096;
 /// Commands applied in one batch, that is with one write and one sync.
 pub const BATCH_COMMANDS_MAX: usize = 1024;
-/// Bytes of log lines after which a batch is closed, whatever is still waiting.
+/// Bytes of rows written back to a log that lacks them, with one batch.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Time between two rounds of roster news to live queries while the store has more to do than it can finish.
 pub const PUBLISH_EVERY_MS: i64 = 50;
@@ -74,6 +72,8 @@ pub const WS_OUTBOX_FRAMES_MAX: usize = 512;
 /// it takes more. It leaves room in the outbox, so that a client that asks much at once is slowed down and not
 /// disconnected.
 pub const WS_ANSWERS_OWED_MAX: usize = 128;
+/// Pushed messages of one WebSocket client that wait for the proof that it has taken them.
+pub const WS_PUSH_PROOFS_MAX: usize = 64;
 /// WebSocket connections admitted and waiting for their threads.
 pub const WS_UPGRADE_QUEUE_MAX: usize = 256;
 /// Bytes gathered into one write to a WebSocket client.
@@ -143,6 +143,8 @@ pub const HOOK_ANSWER_CHARACTERS_MAX: usize = 9_000;
 
 /// Bytes of one line of the log that a reader holds in memory; a longer line is skipped and reported.
 pub const LOG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes before our end of the log by which a file that was rewritten in place is told from one that grew.
+pub const LOG_END_BYTES: usize = 64;
 /// Bytes that the watcher reads from the log in one step.
 pub const LOG_CHUNK_BYTES: usize = 256 * 1024;
 /// Events that the watcher hands to the store in one command.

@@ -295,3 +295,19 @@ fn a_log_that_is_deleted_is_written_anew() {
     assert_eq!(std::fs::metadata(place.log_path()).unwrap().permissions().mode() & 0o777, 0o600);
     assert_file_is_roster(&place, daemon);
 }
+
+#[test]
+fn an_editor_that_saves_into_the_same_file_is_followed() {
+    for (old, new) in [("/w/before", "/w/a-much-longer-place"), ("/w/before", "/w/afterx")] {
+        let place = Place::new();
+        let daemon = place.start();
+        daemon.start_session("edited", old);
+        daemon.start_session("other", "/w/b");
+        let mut watch = Watch::start(&daemon, "Session");
+        let text = log_text(&place).replace(old, new);
+        std::fs::write(place.log_path(), text).unwrap();
+        watch.until("the edited row", |rows| rows["edited"]["cwd"] == new);
+        assert_eq!(daemon.get("/v1/status").json()["malformedLines"], 0);
+        assert_file_is_roster(&place, daemon);
+    }
+}

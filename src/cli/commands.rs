@@ -256,7 +256,7 @@ pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
 pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
     let parsed = caller.parsed;
     let mut query = Vec::new();
-    for name in ["session", "room"] {
+    for name in ["message", "session", "room"] {
         query.extend(parsed.text(name)?.map(|value| (name, value.to_owned())));
     }
     if let Some(text) = parsed.text("before")? {

@@ -258,6 +258,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             option("session", "SESSION", Complete::Nicknames, "Only what this session sent or got"),
             option("room", "ROOM", Complete::Nothing, "Only what went to this room"),
             option("since", "SINCE", Complete::Nothing, "Only what was sent since then"),
+            option("message", "ID", Complete::Nothing, "Only the message with this id"),
             option("before", "CURSOR", Complete::Nothing, "Go on from where the last page ended"),
             LIMIT,
             JSON,

@@ -16,5 +16,5 @@ pub(super) fn start(level: LevelFilter) {
         .set_location_level(LevelFilter::Off)
         .add_filter_allow_str("marshal");
     // simplelog writes a line in many small pieces; the LineWriter puts them together.
-    let _ = WriteLogger::init(level, config.build(), LineWriter::new(std::io::stderr()));
+    let _ = WriteLogger::init(level, config.build(), LineWriter::with_capacity(64 * 1024, std::io::stderr()));
 }

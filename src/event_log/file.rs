@@ -2,7 +2,7 @@
 //! `O_APPEND`, which lets an outsider append too without either overwriting the other.
 
 use rustix::fs::{Mode, OFlags};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Seek, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -16,6 +16,8 @@ pub struct Look {
     pub length: u64,
     /// Whether the path leads to another file, or to none.
     pub replaced: bool,
+    /// When the file was last changed, in nanoseconds since 1970.
+    pub changed_ns: i128,
 }
 
 /// Why an append did not happen.
@@ -142,16 +144,17 @@ fn open_log(path: &Path) -> io::Result<File> {
 
 impl LogFile for RealLog {
     fn look(&mut self) -> io::Result<Look> {
-        match std::fs::symlink_metadata(&self.path) {
-            Ok(at_path) if (at_path.dev(), at_path.ino()) == self.identity => {
-                Ok(Look { length: at_path.len(), replaced: false })
+        let changed_ns = |found: &Metadata| i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec());
+        let replaced = match std::fs::symlink_metadata(&self.path) {
+            Ok(found) if (found.dev(), found.ino()) == self.identity => {
+                return Ok(Look { length: found.len(), replaced: false, changed_ns: changed_ns(&found) });
             }
-            Ok(_) => Ok(Look { length: self.file.metadata()?.len(), replaced: true }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(Look { length: self.file.metadata()?.len(), replaced: true })
-            }
-            Err(error) => Err(error),
-        }
+            Ok(_) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(error),
+        };
+        let held = self.file.metadata()?;
+        Ok(Look { length: held.len(), replaced, changed_ns: changed_ns(&held) })
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<Range<u64>, AppendError> {
@@ -224,7 +227,8 @@ mod tests {
         let mut log = RealLog::open(&path).unwrap();
         assert_eq!(log.append(b"one\n").unwrap(), 0..4);
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"theirs").unwrap();
-        assert_eq!(log.look().unwrap(), Look { length: 10, replaced: false });
+        let look = log.look().unwrap();
+        assert_eq!((look.length, look.replaced), (10, false));
         assert!(!log.line_ends_at(10).unwrap() && log.line_ends_at(4).unwrap() && log.line_ends_at(0).unwrap());
         assert_eq!(log.append(b"\ntwo\n").unwrap(), 10..15);
         assert_eq!(std::fs::read(&path).unwrap(), b"one\ntheirs\ntwo\n");
@@ -244,7 +248,8 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(log.look().unwrap().replaced);
         log.reopen().unwrap();
-        assert_eq!(log.look().unwrap(), Look { length: 0, replaced: false });
+        let look = log.look().unwrap();
+        assert_eq!((look.length, look.replaced), (0, false));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! sourceId}`), where the last event of each item type and id wins. This module knows lines, files and the state
 //! directory; it must not know who asks or what follows from an event.
 
-pub mod compact;
 pub mod file;
 pub mod line;
 pub mod lock;

@@ -4,6 +4,7 @@
 use super::{Action, Response, Shape, json_object, query::Query};
 use crate::error::{ErrorKind, RequestError};
 use crate::gate;
+use crate::limits::LOGGED_LINE_CHARACTERS_MAX;
 use crate::model::Host;
 use crate::roster::{HookReport, Request};
 use serde::Deserialize;
@@ -80,7 +81,10 @@ pub(super) fn empty() -> Response {
 
 /// The answer to what cannot be done.
 pub(super) fn error(error: &RequestError) -> Response {
-    log::warn!("a hook was refused: {}: {error}", error.kind.code());
+    // What it quotes comes from outside: no control character of it may reach a terminal.
+    let quoted: String =
+        error.to_string().chars().take(LOGGED_LINE_CHARACTERS_MAX).flat_map(char::escape_default).collect();
+    log::warn!("a hook was refused: {}: {quoted}", error.kind.code());
     let reason = format!("{}; {}", error.kind.code(), error);
     Response { status: error.kind.http_status(), headers: vec![("Marshal-Error", reason)], ..Response::default() }
 }

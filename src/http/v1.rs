@@ -80,6 +80,7 @@ fn history(request: &gate::Request) -> Asked {
     let query = Query::parse(request.query.as_deref())?;
     let text = |name| query.get(name).map(str::to_owned);
     let query = HistoryQuery {
+        message: text("message"),
         session: text("session"),
         room: text("room"),
         before: query.number("before")?,

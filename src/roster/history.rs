@@ -77,6 +77,13 @@ impl Roster {
     }
 
     pub(super) fn history(&self, query: &HistoryQuery) -> Handled {
+        if let Some(id) = &query.message {
+            let Some(placed) = self.tables.messages.get(id.as_str()) else {
+                return Err(RequestError::not_found("no message with this id is stored"));
+            };
+            let messages = vec![self.history_entry(placed)];
+            return Ok(Answer::new(Reply::History(HistoryPage { messages, before: None }), Wait::Batch));
+        }
         let limit = query.limit.unwrap_or(PAGE_MESSAGES_DEFAULT).clamp(1, PAGE_MESSAGES_MAX);
         let before = query.before.unwrap_or(u64::MAX);
         let session = query.session.as_deref().map(|address| self.resolve_participant(address)).transpose()?;

@@ -12,6 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Presence {
     connected: BTreeSet<ClientId>,
     sessions_of: BTreeMap<ClientId, BTreeSet<SessionId>>,
+    /// The connected clients that have stated a session, the last one last. When the one that holds it goes, the one
+    /// before gets it back: two shims of one agent must not drop it between them.
+    claims: BTreeMap<SessionId, Vec<ClientId>>,
+    claimed: BTreeMap<ClientId, BTreeSet<SessionId>>,
     /// Sessions whose client is gone, and the monotonic millisecond until which they are kept.
     kept_until: BTreeMap<SessionId, i64>,
     /// The monotonic millisecond of each session's last sign of life.
@@ -80,6 +84,30 @@ impl Presence {
         }
     }
 
+    /// A client has stated a session.
+    pub(crate) fn claim(&mut self, session: &SessionId, client: &ClientId) {
+        let clients = self.claims.entry(session.clone()).or_default();
+        clients.retain(|other| other != client);
+        clients.push(client.clone());
+        self.claimed.entry(client.clone()).or_default().insert(session.clone());
+    }
+
+    /// The client is gone: its claims are void. Gives the sessions that it held, each with who has stated it too.
+    pub(crate) fn void_claims(&mut self, client: &ClientId) -> Vec<(SessionId, ClientId)> {
+        let mut heirs = Vec::new();
+        for session in self.claimed.remove(client).into_iter().flatten() {
+            let Some(clients) = self.claims.get_mut(&session) else { continue };
+            clients.retain(|other| other != client);
+            let held = self.sessions_of.get(client).is_some_and(|sessions| sessions.contains(&session));
+            match clients.last() {
+                Some(heir) if held => heirs.push((session, heir.clone())),
+                Some(_) => {}
+                None => drop(self.claims.remove(&session)),
+            }
+        }
+        heirs
+    }
+
     pub(crate) fn is_connected(&self, client: &ClientId) -> bool {
         self.connected.contains(client)
     }
@@ -90,7 +118,8 @@ impl Presence {
 
     /// The session that speaks on a connection, if it has stated exactly one; else the last in order of id.
     pub(crate) fn session_of(&self, client: &ClientId) -> Option<&SessionId> {
-        self.sessions_of.get(client)?.last()
+        let stated = || self.claimed.get(client).and_then(BTreeSet::last);
+        self.sessions_of.get(client).and_then(BTreeSet::last).or_else(stated)
     }
 
     /// Gives every session whose client is not there a fresh grace: called when the doors open.

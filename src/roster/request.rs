@@ -192,6 +192,8 @@ pub struct MessageFilter {
 /// Which page of the history is wanted.
 #[derive(Clone, Debug, Default)]
 pub struct HistoryQuery {
+    /// Only the message with this id.
+    pub message: Option<String>,
     /// Sent or received by this session (id, nickname or prefix) or human.
     pub session: Option<String>,
     /// Sent to this room (id or name).

@@ -207,6 +207,9 @@ impl Roster {
         if let Some(prior) = prior {
             merge_prior(&mut row, prior);
         }
+        if let Some(client) = &row.client_id {
+            self.tables.presence.claim(&row.id, client);
+        }
         self.set_session(row);
         Ok(Answer::new(Reply::Done, Wait::Batch))
     }
@@ -260,6 +263,12 @@ impl Roster {
     }
 
     pub(super) fn client_gone(&mut self, client: &ClientId) -> Handled {
+        for (session, heir) in self.tables.presence.void_claims(client) {
+            if let Some(placed) = self.tables.sessions.get(&session) {
+                let row = Session { client_id: Some(heir), ..placed.stored.row.clone() };
+                self.set_session(row);
+            }
+        }
         self.tables.presence.disconnect(client, self.tables.now);
         Ok(Answer::new(Reply::Done, Wait::No))
     }

@@ -45,6 +45,8 @@ pub(super) struct FakeLog {
     /// How many of its bytes are on the disk.
     pub(super) synced: usize,
     /// What stands at the path instead, if somebody has replaced the file.
+    /// Raised by a test that rewrites the bytes in place.
+    pub(super) touched: i128,
     pub(super) replacement: Option<Vec<u8>>,
     pub(super) disk: Disk,
     pub(super) sync_fails: bool,
@@ -69,6 +71,7 @@ impl FakeLog {
         let log = Self {
             bytes: Vec::new(),
             synced: 0,
+            touched: 0,
             replacement: None,
             disk: Disk::Fine,
             sync_fails: false,
@@ -93,7 +96,7 @@ impl FakeLog {
 
 impl LogFile for FakeLog {
     fn look(&mut self) -> io::Result<Look> {
-        Ok(Look { length: self.bytes.len() as u64, replaced: self.replacement.is_some() })
+        Ok(Look { length: self.bytes.len() as u64, replaced: self.replacement.is_some(), changed_ns: self.touched })
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<Range<u64>, AppendError> {

@@ -66,7 +66,6 @@ enum Held {
     Answer {
         reply_to: ReplyTo,
         reply: Result<Reply, RequestError>,
-        needs_commit: bool,
     },
     Push(Push),
     Query {
@@ -108,10 +107,12 @@ impl<L: LogFile> Store<L> {
     pub fn run(mut self, commands: &Receiver<Command>, clock: SystemClock) -> Result<(), Fatal> {
         let mut batch = Vec::new();
         while !self.stopping {
-            let first = if self.tail.has_work() { commands.try_recv().ok() } else { commands.recv().ok() };
+            // Rows to be written back do not wait for a command; while the log refuses them the next tick's probe does.
+            let busy = self.tail.has_work() && self.refused.is_none();
+            let first = if busy { commands.try_recv().ok() } else { commands.recv().ok() };
             match first {
                 Some(command) => batch.push(command),
-                None if self.tail.has_work() => {}
+                None if busy => {}
                 None => break,
             }
             batch.extend(commands.try_iter().take(BATCH_COMMANDS_MAX - 1));
@@ -124,6 +125,12 @@ impl<L: LogFile> Store<L> {
             }
         }
         self.hub.close_all();
+        // Who came after the stop is sent away at once rather than left waiting.
+        for command in commands.try_iter() {
+            if let Command::Connect { outbox, .. } = command {
+                outbox.disconnect();
+            }
+        }
         Ok(())
     }
 
@@ -189,12 +196,11 @@ impl<L: LogFile> Store<L> {
         held.extend(outcome.pushes.into_iter().map(Held::Push));
         match (reply_to, outcome.reply) {
             (Some(reply_to), reply) if outcome.needs_commit => {
-                held.push(Held::Answer { reply_to, reply, needs_commit: true });
+                held.push(Held::Answer { reply_to, reply });
             }
-            // What does not depend on the disk does not wait for it; but a message's answer says whether its push
-            // found a client, which is known only after the push.
+            // What does not depend on the disk does not wait for it.
             (Some(reply_to), reply) => reply_to(reply),
-            (None, Err(error)) => log::warn!("an event was refused: {error}"),
+            (None, Err(error)) => log::debug!("an event was refused: {error}"),
             (None, Ok(_)) => {}
         }
     }
@@ -231,7 +237,9 @@ impl<L: LogFile> Store<L> {
         for change in self.roster.journal().iter().filter(|change| change.persist) {
             encode_change(change, &stamp, &mut self.lines);
         }
-        self.tail.restate(&self.roster, &stamp, BATCH_BYTES_MAX, &mut self.lines);
+        if self.refused.is_none() {
+            self.tail.restate(&self.roster, &stamp, BATCH_BYTES_MAX, &mut self.lines);
+        }
         let begun = Instant::now();
         let written = if self.lines.is_empty() { Ok(()) } else { self.write() };
         match written {
@@ -314,8 +322,8 @@ impl<L: LogFile> Store<L> {
                     }
                 }
                 Held::Push(_) => {}
-                Held::Answer { reply_to, mut reply, needs_commit } => {
-                    if needs_commit && !committed {
+                Held::Answer { reply_to, mut reply } => {
+                    if !committed {
                         self.take_back(&reply, now);
                         reply = Err(self.storage_full());
                     } else if let Ok(reply) = &mut reply {

@@ -3,8 +3,9 @@
 //! own lines again, and must not lose a row because somebody's editor has.
 
 use super::command::{LogRead, ReadJob};
-use crate::event_log::file::{AppendError, LogFile};
+use crate::event_log::file::{AppendError, LogFile, Look};
 use crate::event_log::line::{Stamp, encode_set};
+use crate::limits::LOG_END_BYTES;
 use crate::model::ItemType;
 use crate::roster::{Change, ExternalEvent, Roster};
 use crossbeam_channel::Sender;
@@ -18,6 +19,10 @@ type Key = (ItemType, String);
 pub(super) struct Tail {
     /// All bytes before this are ours, or have been given to the watcher to read.
     known: u64,
+    /// The last of these bytes, if they are ours.
+    end: Option<Vec<u8>>,
+    /// When the file was last changed, as far as we know by whom.
+    changed_ns: Option<i128>,
     /// The last byte is no newline: the next line of ours must begin with one, or it would be glued to what is there.
     needs_newline: bool,
     /// Parts that others wrote and that nobody reads yet.
@@ -51,6 +56,8 @@ impl Tail {
     pub(super) fn new(known: u64, needs_newline: bool, malformed_lines: u64, watcher: Sender<ReadJob>) -> Self {
         Self {
             known,
+            end: None,
+            changed_ns: None,
             needs_newline,
             unread: VecDeque::new(),
             reload: false,
@@ -88,14 +95,32 @@ impl Tail {
         } else if look.length < self.known {
             log::warn!("somebody cut the log from {} to {} bytes; reading it again", self.known, look.length);
             self.begin_anew(log, look.length)
+        } else if self.is_rewritten(log, look)? {
+            log::warn!("somebody rewrote the log in place; reading it again");
+            self.begin_anew(log, look.length)
         } else if look.length > self.known {
             self.found(self.known..look.length);
             self.known = look.length;
+            self.end = None;
+            self.changed_ns = None;
             self.needs_newline = !log.line_ends_at(look.length)?;
             Ok(())
         } else {
+            self.changed_ns = Some(look.changed_ns);
             Ok(())
         }
+    }
+
+    /// Whether what we know of the file is not what stands there: an editor that saves into the same file leaves one
+    /// of the same length that was changed by nobody we know, or a longer one that does not go on from our end.
+    fn is_rewritten(&self, log: &impl LogFile, look: Look) -> io::Result<bool> {
+        if look.length == self.known {
+            return Ok(self.changed_ns.is_some_and(|changed_ns| changed_ns != look.changed_ns));
+        }
+        let Some(end) = &self.end else { return Ok(false) };
+        let mut there = vec![0; end.len()];
+        let read = log.reader().read_at(&mut there, self.known - end.len() as u64)?;
+        Ok(read < there.len() || there != *end)
     }
 
     fn begin_anew(&mut self, log: &mut impl LogFile, length: u64) -> io::Result<()> {
@@ -105,6 +130,8 @@ impl Tail {
         self.restating = 0;
         self.job = None;
         self.reload = true;
+        self.end = None;
+        self.changed_ns = None;
         self.needs_newline = !log.line_ends_at(length)?;
         Ok(())
     }
@@ -152,10 +179,13 @@ impl Tail {
                 ExternalEvent::Delete(item_type, id) => (*item_type, id.clone()),
             };
             job.seen.extend(events.iter().filter(|event| matches!(event, ExternalEvent::Set(_))).map(key));
-            events.retain(|event| !job.changed.contains(&key(event)));
+            // What the current batch has changed is newer than the file as well.
+            let ours = roster.journal().iter().filter(|change| change.persist);
+            let ours: BTreeSet<Key> = ours.map(|change| (change.item_type(), change.id().to_owned())).collect();
+            events.retain(|event| !job.changed.contains(&key(event)) && !ours.contains(&key(event)));
         }
         if let Some(done) = read.done {
-            self.malformed_lines += done.malformed_lines;
+            self.malformed_lines = done.malformed_lines + if job.whole { 0 } else { self.malformed_lines };
             let failed = done.failed;
             self.finish(done.unfinished_at, failed, roster, &events);
         }
@@ -189,7 +219,10 @@ impl Tail {
     fn unfinished(&mut self, from: u64, to: u64) {
         match self.unread.front_mut() {
             Some(next) if next.start == to => next.start = from,
-            _ if self.known == to => self.known = from,
+            _ if self.known == to => {
+                self.known = from;
+                self.end = None;
+            }
             _ => self.malformed_lines += 1,
         }
     }
@@ -205,11 +238,15 @@ impl Tail {
             self.found(self.known..range.start);
             if !log.line_ends_at(range.start).map_err(AppendError::Broken)? && lines.first() != Some(&b'\n') {
                 lines.insert(0, b'\n');
-                range = log.append(lines)?;
+                // The first copy stands in the file by now: if this one cannot follow it, nobody knows what counts.
+                range = log.append(lines).map_err(broken)?;
             }
         }
         self.known = range.end;
         self.needs_newline = false;
+        self.end = Some(lines[lines.len().saturating_sub(LOG_END_BYTES)..].to_vec());
+        let look = log.look().map_err(AppendError::Broken)?;
+        self.changed_ns = (look.length == self.known).then_some(look.changed_ns);
         Ok(())
     }
 
@@ -237,6 +274,7 @@ impl Tail {
     /// The batch could not be written. If it held events from the file, these are read again later.
     pub(super) fn batch_failed(&mut self) {
         self.restating = 0;
+        self.changed_ns = None;
         if std::mem::take(&mut self.applying) {
             self.job = None;
             self.reload = true;
@@ -249,5 +287,11 @@ impl Tail {
             let ours = changes.iter().filter(|change| change.persist);
             job.changed.extend(ours.map(|change| (change.item_type(), change.id().to_owned())));
         }
+    }
+}
+
+fn broken(error: AppendError) -> AppendError {
+    match error {
+        AppendError::Refused(error) | AppendError::Broken(error) => AppendError::Broken(error),
     }
 }

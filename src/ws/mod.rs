@@ -9,8 +9,8 @@ mod writer;
 use crate::gate::{Stream, Upgrade};
 use crate::ids::{ClientId, IdSource, SystemIds};
 use crate::limits::{
-    WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_OUTBOX_FRAMES_MAX, WS_PING_EVERY, WS_SILENCE_MAX, WS_STACK_BYTES,
-    WS_WRITE_TIMEOUT,
+    WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_OUTBOX_FRAMES_MAX, WS_PING_EVERY, WS_PUSH_PROOFS_MAX, WS_SILENCE_MAX,
+    WS_STACK_BYTES, WS_WRITE_TIMEOUT,
 };
 use crate::store::{Command, Frame, Outbox};
 use crate::thread::{self, Exit};
@@ -112,12 +112,14 @@ fn admit(
     let (outbox, frames) = bounded(WS_OUTBOX_FRAMES_MAX);
     let (owed, written) = bounded(WS_ANSWERS_OWED_MAX);
     let client = Client { id: id.clone(), stream: Arc::new(stream), outbox, owed };
-    let queue = writer::Queue { frames, written, ping_every: WS_PING_EVERY };
+    let (proofs, proven) = bounded(WS_PUSH_PROOFS_MAX);
+    let queue = writer::Queue { frames, written, ping_every: WS_PING_EVERY, proofs };
+    let said = reader::Said { leftover, proven };
     log::debug!("client {id} connected from {peer}");
     let (store, ended, client_exits) = (store.clone(), ended.clone(), exits.clone());
     thread::spawn("ws-reader", Some(WS_STACK_BYTES), exits, move || {
         let id = client.id.clone();
-        if let Err(error) = serve(client, leftover, queue, &store, &client_exits) {
+        if let Err(error) = serve(client, said, queue, &store, &client_exits) {
             log::error!("cannot serve client {id}: {error}");
         }
         log::debug!("client {id} is gone");
@@ -129,22 +131,22 @@ fn admit(
 /// A client's life, on its reader thread, which starts and joins the writer.
 fn serve(
     client: Client,
-    leftover: Vec<u8>,
+    said: reader::Said,
     queue: writer::Queue,
     store: &Sender<Command>,
     exits: &Sender<Exit>,
 ) -> io::Result<()> {
     let Client { id, stream, outbox, .. } = client.clone();
     let writer = {
-        let (stream, store) = (stream.clone(), store.clone());
-        thread::spawn("ws-writer", Some(WS_STACK_BYTES), exits, move || writer::run(&stream, queue, &store))?
+        let stream = stream.clone();
+        thread::spawn("ws-writer", Some(WS_STACK_BYTES), exits, move || writer::run(&stream, queue))?
     };
     let kick = stream.clone();
     let way = Outbox::new(outbox.clone(), Box::new(move || disconnect(&kick)));
     // Waiting for room in the store's queue holds up nobody but this client; a store that is gone needs no client.
     let connected = store.send(Command::Connect { client: id.clone(), outbox: way });
     if connected.is_ok() {
-        reader::run(&client, leftover, store);
+        reader::run(&client, said, store);
         let _ = store.send(Command::Disconnect { client: id });
     }
     if outbox.try_send(Box::new(Frame::End)).is_err() {

@@ -4,8 +4,9 @@
 use super::{Client, frames};
 use crate::gate::Stream;
 use crate::limits::{WS_MESSAGE_BYTES_MAX, WS_READ_BUFFER_BYTES};
+use crate::roster::Request;
 use crate::store::{Command, Frame};
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use tungstenite::error::CapacityError;
@@ -40,8 +41,39 @@ impl Write for Half {
     }
 }
 
+/// What the reader begins with.
+pub(super) struct Said {
+    /// Bytes that came with the handshake.
+    pub(super) leftover: Vec<u8>,
+    /// What is read once the pong of this number has come, in order.
+    pub(super) proven: Receiver<(u64, Box<Request>)>,
+}
+
+/// The pushed messages whose ping has not been answered yet.
+struct Proofs {
+    waiting: Receiver<(u64, Box<Request>)>,
+    next: Option<(u64, Box<Request>)>,
+}
+
+impl Proofs {
+    /// The client has answered this ping: it has taken all that was written before.
+    fn answered(&mut self, pong: &[u8], store: &Sender<Command>) {
+        let Ok(number) = pong.try_into().map(u64::from_be_bytes) else { return };
+        while let Some((needed, request)) = self.next.take().or_else(|| self.waiting.try_recv().ok()) {
+            if needed > number {
+                self.next = Some((needed, request));
+                return;
+            }
+            // A store that is gone reads it back as unread.
+            let _ = store.send(Command::Request { request: *request, reply_to: None });
+        }
+    }
+}
+
 /// Reads until the client is gone, silent for too long, or breaks the protocol.
-pub(super) fn run(client: &Client, leftover: Vec<u8>, store: &Sender<Command>) {
+pub(super) fn run(client: &Client, said: Said, store: &Sender<Command>) {
+    let Said { leftover, proven } = said;
+    let mut proofs = Proofs { waiting: proven, next: None };
     let half = Half { stream: client.stream.clone(), client: client.clone() };
     let config = WebSocketConfig::default()
         .read_buffer_size(WS_READ_BUFFER_BYTES)
@@ -59,7 +91,8 @@ pub(super) fn run(client: &Client, leftover: Vec<u8>, store: &Sender<Command>) {
                 }
             }
             Ok(Message::Binary(_)) => log::debug!("client {}: ignored a binary frame", client.id),
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => {}
+            Ok(Message::Pong(payload)) => proofs.answered(&payload, store),
+            Ok(Message::Ping(_) | Message::Close(_) | Message::Frame(_)) => {}
             Err(error) => {
                 say_why(&mut socket, &error);
                 log::debug!("client {}: {error}", client.id);

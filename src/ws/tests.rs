@@ -18,9 +18,11 @@ fn client(patience: Duration, ping_every: Duration) -> (JoinHandle<()>, UnixStre
     let (store, commands) = bounded(8);
     let (exits, _) = bounded(1);
     let threads = exits.clone();
-    let queue = writer::Queue { frames, written, ping_every };
+    let (proofs, proven) = bounded(4);
+    let queue = writer::Queue { frames, written, ping_every, proofs };
+    let said = reader::Said { leftover: Vec::new(), proven };
     let thread = thread::spawn("ws-reader", None, &exits, move || {
-        serve(client, Vec::new(), queue, &store, &threads).unwrap();
+        serve(client, said, queue, &store, &threads).unwrap();
     });
     (thread.unwrap(), theirs, commands)
 }
@@ -52,5 +54,44 @@ fn an_idle_peer_is_pinged_and_one_that_answers_is_not_given_up() {
     assert!(commands.try_recv().is_err());
     drop(peer);
     assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Disconnect { .. }));
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_push_counts_as_read_when_the_peer_has_answered_the_ping_behind_it_and_not_before() {
+    use crate::model::{Message, Recipient, Stored};
+    use crate::roster::{Push, Request};
+    let (thread, mut peer, commands) = client(DEADLINE, DEADLINE);
+    let Command::Connect { outbox, client } = commands.recv_timeout(DEADLINE).unwrap() else { panic!() };
+    let message = Stored::new(Message {
+        id: "m".into(),
+        from_session_id: "a".into(),
+        from_nick: "a".into(),
+        to: Recipient::Session("b".into()),
+        to_nick: "b".into(),
+        body: "x".into(),
+        sent_at: 1,
+        read_at: None,
+    });
+    let push = Push { client, message, room_name: None, read_when_written: Some("b".into()) };
+    assert!(outbox.send(Frame::Notify { tx: "t".to_owned(), push: Box::new(push) }));
+    let mut head = [0; 4];
+    peer.read_exact(&mut head).unwrap();
+    let mut body = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
+    peer.read_exact(&mut body).unwrap();
+    let mut ping = [0; 10];
+    peer.read_exact(&mut ping).unwrap();
+    assert_eq!(ping[..2], [0x89, 8], "a ping with a number follows the push");
+    assert!(commands.try_recv().is_err(), "written is not read");
+    let mut pong = vec![0x8a, 0x88, 0, 0, 0, 0];
+    pong.extend_from_slice(&ping[2..]);
+    io::Write::write_all(&mut peer, &pong).unwrap();
+    let Command::Request { request: Request::InboxHanded { session, complete, .. }, .. } =
+        commands.recv_timeout(DEADLINE).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!((session.as_str(), complete), ("b", true));
+    drop((peer, outbox));
     thread.join().unwrap();
 }

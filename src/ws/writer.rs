@@ -5,7 +5,7 @@ use super::{answer, disconnect};
 use crate::gate::Stream;
 use crate::limits::WS_WRITE_BYTES_MAX;
 use crate::roster::Request;
-use crate::store::{Command, Frame};
+use crate::store::Frame;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -21,10 +21,14 @@ pub(super) struct Queue {
     pub(super) written: Receiver<()>,
     /// Time between two pings.
     pub(super) ping_every: Duration,
+    /// What is read once the client's pong has answered the ping of this number: only that shows that the client has
+    /// taken what was written before it.
+    pub(super) proofs: Sender<(u64, Box<Request>)>,
 }
 
 /// Writes until the client is gone or does not read, or there is nothing left to say.
-pub(super) fn run(stream: &Stream, queue: Queue, store: &Sender<Command>) {
+pub(super) fn run(stream: &Stream, queue: Queue) {
+    let mut proof_number = 0;
     let mut next_ping = Instant::now() + queue.ping_every;
     let mut out = Out { stream, bytes: Vec::new() };
     loop {
@@ -38,14 +42,19 @@ pub(super) fn run(stream: &Stream, queue: Queue, store: &Sender<Command>) {
             next_ping = Instant::now() + queue.ping_every;
             write_frame(&mut out.bytes, OpCode::Control(Control::Ping), b"");
         }
-        if let Err(error) = batch.gather(first, &queue, &mut out).and_then(|()| out.flush()) {
+        let gathered = batch.gather(first, &queue, &mut out);
+        if !batch.read.is_empty() {
+            proof_number += 1;
+            for request in batch.read {
+                // Full: the message stays unread, and the session's hook shows it again.
+                let _ = queue.proofs.try_send((proof_number, Box::new(request)));
+            }
+            write_frame(&mut out.bytes, OpCode::Control(Control::Ping), &u64::to_be_bytes(proof_number));
+        }
+        if let Err(error) = gathered.and_then(|()| out.flush()) {
             log::debug!("a client does not take its frames: {error}");
             disconnect(stream);
             return;
-        }
-        for request in batch.read {
-            // The store never waits for a writer, so that waiting for room in its queue cannot lock both.
-            let _ = store.send(Command::Request { request, reply_to: None });
         }
         if batch.last {
             disconnect(stream);
@@ -87,7 +96,7 @@ impl Out<'_> {
 /// The frames of one write.
 #[derive(Default)]
 struct Batch {
-    /// What is read by being written.
+    /// What is read once it has been taken.
     read: Vec<Request>,
     /// Nothing follows.
     last: bool,

@@ -278,3 +278,19 @@ fn whoever_speaks_is_alive() {
         assert!(world.find("a").is_some());
     }
 }
+
+#[test]
+fn a_session_that_two_shims_state_lives_while_one_of_them_is_connected() {
+    let mut world = World::new();
+    world.publish("first", "a", "a");
+    world.publish("second", "a", "a");
+    world.gone("second");
+    assert_eq!(world.session("a").client_id, Some("first".into()));
+    world.pass(HOUR);
+    world.sweep();
+    assert!(world.view("a").connected);
+    world.gone("first");
+    world.pass(10 * SECOND);
+    world.sweep();
+    assert!(world.find("a").is_none());
+}
