@@ -204,7 +204,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         operand_count: (1, usize::MAX),
         complete: Complete::Nicknames,
         summary: "Send a message to a session, a room or a person",
-        about: "TO is a session (nickname, id or the unique beginning of an id), @ROOM or human:NAME.\n\
+        about: "TO is a session (nickname, id or the unique beginning of either), @ROOM or human:NAME.\n\
                 TEXT is the message; without it, or with '-', the message is read from stdin.\n\
                 Put '--' before a TEXT that begins with a dash.\n\
                 \n\

@@ -10,7 +10,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 impl Roster {
-    /// The session or human that `address` means: an id, `human:<name>`, a nickname, or a prefix of exactly one id.
+    /// The session or human that `address` means: an id, `human:<name>`, a nickname, or the beginning of exactly one id
+    /// or, failing that, of exactly one nickname.
     pub(super) fn resolve_session(&self, address: &str) -> Result<SessionId, RequestError> {
         validate::bounded("the address", address, ID_BYTES_MAX)?;
         if let Some((id, _)) = self.tables.sessions.get_key_value(address) {
@@ -39,7 +40,18 @@ impl Roster {
         match (address.is_empty(), matches.next(), matches.next()) {
             (false, Some(only), None) => Ok(only.clone()),
             (false, Some(_), Some(_)) => Err(self.ambiguous(address, self.ids_with_prefix(address))),
-            _ => Err(self.unknown_session(address)),
+            _ => self.resolve_nickname_beginning(address),
+        }
+    }
+
+    /// The session that alone has a nickname with this beginning: `web` for `web@b81d04ee`.
+    fn resolve_nickname_beginning(&self, address: &str) -> Result<SessionId, RequestError> {
+        let mut names = self.tables.nicknames.beginning_with(address);
+        let (Some(name), None) = (names.next(), names.next()) else { return Err(self.unknown_session(address)) };
+        let mut holders = self.tables.nicknames.holders(name);
+        match (holders.next(), holders.next()) {
+            (Some(only), None) => Ok(only.clone()),
+            _ => Err(self.ambiguous(address, self.tables.nicknames.holders(name))),
         }
     }
 

@@ -124,3 +124,55 @@ fn foreign_events_of_a_batch_that_could_not_be_written_are_read_again() {
     assert!(bench.rows().iter().any(|row| row.contains(r#""id":"ext""#)));
     assert_eq!(bench.rows(), bench.rows_in_log());
 }
+
+#[test]
+fn rows_that_cannot_be_written_back_wait_for_the_disk_and_do_not_spin() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    bench.store.log.replacement = Some(Vec::new());
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    bench.store.log.disk = Disk::Full;
+    bench.read_for_store();
+    bench.turn();
+    bench.happened();
+    bench.turn();
+    bench.turn();
+    assert_eq!(bench.happened(), [], "nobody tries again until the tick's probe");
+    bench.store.log.disk = Disk::Fine;
+    bench.batch.push(Command::Tick);
+    bench.turn();
+    bench.turn();
+    assert_eq!(bench.rows(), bench.rows_in_log());
+}
+
+#[test]
+fn what_the_same_batch_has_changed_is_newer_than_the_file_that_was_read() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    bench.store.log.replacement = Some(bench.store.log.bytes.clone());
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    let job = bench.jobs.try_recv().unwrap();
+    let read = read_whole(&job, LogRead { number: job.number, events: Vec::new(), done: None });
+    bench.ask("end", Request::SessionEnd("hook".into()));
+    bench.batch.push(Command::LogRead(read));
+    bench.turn();
+    bench.read_for_store();
+    assert!(!bench.rows().iter().any(|row| row.contains(r#""id":"hook""#)), "{:#?}", bench.rows());
+    assert_eq!(bench.rows(), bench.rows_in_log());
+}
+
+#[test]
+fn a_log_that_is_rewritten_in_place_is_read_again_longer_or_not() {
+    for place in ["/much-longer", "/v"] {
+        let (mut bench, _outbox) = Bench::with_sessions();
+        bench.batch.push(Command::LogTouched);
+        bench.turn();
+        bench.store.log.bytes = bench.store.log.text().replace("\"/w\"", &format!("\"{place}\"")).into_bytes();
+        bench.store.log.touched += 1;
+        bench.batch.push(Command::LogTouched);
+        bench.turn();
+        bench.read_for_store();
+        assert!(bench.rows().iter().any(|row| row.contains(place)));
+        assert_eq!((bench.rows(), bench.report().malformed_lines), (bench.rows_in_log(), 0));
+    }
+}
