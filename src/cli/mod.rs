@@ -135,7 +135,7 @@ fn run_in_process() -> Step {
     let stdout_is_terminal = stdout.is_terminal();
     let mut stdin = io::stdin();
     let mut world = World {
-        env: &|name| std::env::var_os(name),
+        env: &environment,
         stdin_is_terminal: stdin.is_terminal(),
         stdin: &mut stdin,
         stdout: &mut BufWriter::new(stdout.lock()),
@@ -144,6 +144,21 @@ fn run_in_process() -> Step {
         now_ms: SystemClock::start().now().wall_ms,
     };
     run(std::env::args_os().skip(1), &mut world)
+}
+
+/// The environment; `USER`, which containers and cron leave out, from the list of users.
+fn environment(name: &str) -> Option<OsString> {
+    let named = || user_name(&std::fs::read_to_string("/etc/passwd").ok()?, rustix::process::geteuid().as_raw());
+    std::env::var_os(name).filter(|value| !value.is_empty()).or_else(|| (name == "USER").then(named)?)
+}
+
+/// The name of a user in a list of lines `name:password:uid:...`.
+fn user_name(list: &str, uid: u32) -> Option<OsString> {
+    let mut fields = list.lines().map(|line| line.split(':'));
+    fields.find_map(|mut line| {
+        let (name, number) = (line.next()?, line.nth(1)?);
+        (number.parse() == Ok(uid) && !name.is_empty()).then(|| name.into())
+    })
 }
 
 /// Does what `args` (without the program's name) say, short of running the daemon.

@@ -251,3 +251,10 @@ fn help_version_and_mistakes_need_no_daemon() {
     let expected = "marshal: unknown command 'sned\u{fffd}'; did you mean 'send'?\n  try 'marshal --help'\n";
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", expected));
 }
+
+#[test]
+fn a_user_without_the_variable_is_found_in_the_list_of_users() {
+    let list = "root:x:0:0:root:/root:/bin/sh\nodd\n:x:7:7::/:\nana:x:1000:1000::/home/ana:/bin/sh\n";
+    let found = [0, 1000, 7, 5].map(|uid| super::user_name(list, uid));
+    assert_eq!(found, [Some("root".into()), Some("ana".into()), None, None]);
+}

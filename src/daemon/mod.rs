@@ -8,7 +8,7 @@ mod signals;
 
 use crate::config::ServeConfig;
 use crate::error::{Fatal, exit_code};
-use crate::event_log::file::RealLog;
+use crate::event_log::file::{LogFile, RealLog};
 use crate::event_log::lock::{Lock, LockError};
 use crate::event_log::replay::Fold;
 use crate::event_log::{LOG_NAME, state_dir};
@@ -138,7 +138,9 @@ fn open_store(
     let cannot = |what: &str, error: std::io::Error| {
         Fatal::new(exit_code::CANNOT_CREATE, format!("cannot {what} the log {}: {error}", path.display()))
     };
-    let log = RealLog::open(&path).map_err(|error| cannot("open", error))?;
+    let mut log = RealLog::open(&path).map_err(|error| cannot("open", error))?;
+    // What a killed daemon had written and not synced is about to be shown: it must be on the disk first.
+    log.sync().map_err(|error| cannot("sync", error))?;
     let begun = std::time::Instant::now();
     let file = std::fs::File::open(&path).map_err(|error| cannot("read", error))?;
     let fold = Fold::read(file).map_err(|error| cannot("read", error))?;

@@ -176,6 +176,7 @@ fn a_body_has_exactly_one_length() {
 
 #[test]
 fn the_host_is_there_once_and_ours() {
+    // marshal 0.9 fault 14: any web page could post to it.
     let hosts = |lines: &str, version: &str| status(&format!("GET /a HTTP/{version}\r\n{lines}\r\n"));
     for version in ["1.0", "1.1"] {
         assert_eq!(hosts("", version), (400, "bad_host"));
@@ -194,6 +195,7 @@ fn the_host_is_there_once_and_ours() {
 
 #[test]
 fn pages_of_other_origins_stay_out() {
+    // marshal 0.9 fault 14: any web page could post to it.
     for (lines, expected) in [
         ("Origin: http://localhost:6156\r\n", 200),
         ("Origin: http://[::1]:6156\r\n", 200),

@@ -62,6 +62,7 @@ fn a_query_that_is_cancelled_in_the_batch_that_it_came_with_is_cancelled() {
 
 #[test]
 fn a_client_that_does_not_take_its_frames_is_disconnected_and_the_sender_is_told_the_truth() {
+    // marshal 0.9 fault 18: deliveredLive was true whatever became of the push.
     let (mut bench, _shim) = Bench::with_sessions();
     let full = bench.client("c2", 1);
     bench.publish("c2", "slow");
