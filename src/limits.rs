@@ -126,6 +126,10 @@ pub const ACTIVITY_PERSIST_EVERY_MS: i64 = 60 * 1000;
 /// Time for which a message that was put into a hook answer is not put into another one, while it is not known
 /// whether the answer arrived.
 pub const HANDOVER_LEASE_MS: i64 = 15_000;
+/// How far the wall clock may get ahead of the monotonic one between two sweeps before it counts as having leapt.
+pub const CLOCK_LEAP_MAX_MS: i64 = 60 * 60 * 1000;
+/// How long a wall clock that leapt must stand before messages are deleted on its word.
+pub const CLOCK_BELIEVED_AFTER_MS: i64 = 24 * 60 * 60 * 1000;
 /// Age at which a message that everybody has read is deleted.
 pub const READ_MESSAGE_AGE_MAX_MS: i64 = 14 * 24 * 60 * 60 * 1000;
 /// Age at which a message that somebody has not read is deleted.

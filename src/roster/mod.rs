@@ -35,6 +35,10 @@ pub struct Roster {
     /// Rows that came from outside and may lack what they hang on (their session, their message, their last member) or
     /// what hangs on them (a session's name and rooms): looked at, and put right, by the next sweeps.
     suspects: BTreeSet<(ItemType, String)>,
+    /// The moment of the last sweep, and the monotonic millisecond from which on the wall clock is believed when it says
+    /// that a message is old.
+    last_sweep: Option<Now>,
+    believe_clock_from: i64,
     /// Suspects that the current batch has dealt with: if it cannot be written, they are suspects again.
     checked: Vec<(ItemType, String)>,
 }
@@ -90,7 +94,14 @@ impl Default for Roster {
 impl Roster {
     /// An empty roster.
     pub fn new() -> Self {
-        Self { tables: Tables::new(), dirty: BTreeSet::new(), suspects: BTreeSet::new(), checked: Vec::new() }
+        Self {
+            tables: Tables::new(),
+            dirty: BTreeSet::new(),
+            suspects: BTreeSet::new(),
+            checked: Vec::new(),
+            last_sweep: None,
+            believe_clock_from: i64::MIN,
+        }
     }
 
     /// Takes over the rows that the log describes, in the order of their first appearance. Nothing follows from them:

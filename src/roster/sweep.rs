@@ -3,8 +3,11 @@
 
 use super::{Answer, Reply, Roster, Wait};
 use crate::ids::{MessageId, ReadId, SessionId};
-use crate::limits::{READ_MESSAGE_AGE_MAX_MS, SWEEP_ROWS_MAX, UNREAD_MESSAGE_AGE_MAX_MS};
+use crate::limits::{
+    CLOCK_BELIEVED_AFTER_MS, CLOCK_LEAP_MAX_MS, READ_MESSAGE_AGE_MAX_MS, SWEEP_ROWS_MAX, UNREAD_MESSAGE_AGE_MAX_MS,
+};
 use crate::model::{ItemType, Row};
+use crate::time::Now;
 
 impl Roster {
     pub(super) fn sweep(&mut self) -> Answer {
@@ -19,9 +22,11 @@ impl Roster {
         for session in self.tables.presence.silent(now, SWEEP_ROWS_MAX) {
             self.remove_session(&session);
         }
+        self.watch_clock(now);
         let (read_before, unread_before) =
             (now.wall_ms - READ_MESSAGE_AGE_MAX_MS, now.wall_ms - UNREAD_MESSAGE_AGE_MAX_MS);
-        for message in self.tables.mail.over(read_before, unread_before, SWEEP_ROWS_MAX) {
+        let at_most = if now.mono_ms < self.believe_clock_from { 0 } else { SWEEP_ROWS_MAX };
+        for message in self.tables.mail.over(read_before, unread_before, at_most) {
             self.remove_message(&message);
         }
         for _ in 0..SWEEP_ROWS_MAX {
@@ -33,6 +38,16 @@ impl Roster {
         }
         self.tables.show_activity();
         Answer::new(Reply::Done, Wait::Batch)
+    }
+
+    /// A wall clock that has leapt ahead of the monotonic one may be wrong: nobody's mail is deleted on its word until it
+    /// has stood for a while.
+    fn watch_clock(&mut self, now: Now) {
+        let leapt = |last: Now| (now.wall_ms - last.wall_ms) - (now.mono_ms - last.mono_ms) > CLOCK_LEAP_MAX_MS;
+        if self.last_sweep.is_some_and(leapt) {
+            self.believe_clock_from = now.mono_ms + CLOCK_BELIEVED_AFTER_MS;
+        }
+        self.last_sweep = Some(now);
     }
 
     /// Deletes a message with its receipts.

@@ -294,3 +294,17 @@ fn a_session_that_two_shims_state_lives_while_one_of_them_is_connected() {
     world.sweep();
     assert!(world.find("a").is_none());
 }
+
+#[test]
+fn a_clock_that_leaps_deletes_nobodys_mail_until_it_has_stood_for_a_day() {
+    let mut world = World::new();
+    world.start("a", "/w/x");
+    world.send("a", "human:ana", "unread");
+    world.sweep();
+    world.jump(HOUR * 24 * 31);
+    world.sweep();
+    assert_eq!(world.roster.counts().messages, 1);
+    world.pass(HOUR * 24);
+    world.sweep();
+    assert_eq!(world.roster.counts().messages, 0);
+}
