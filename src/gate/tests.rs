@@ -378,6 +378,8 @@ fn full_queues_are_told_to_callers() {
     assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
 
     let _waiting = [gate.send(GOOD), gate.send(GOOD)];
+    // Once somebody who came after them has been answered, both have been read: only then is the queue full.
+    rest(gate.send(&GOOD.replace("localhost", "evil.example")));
     for (request, empty) in [(GOOD.to_owned(), true), (GOOD.replace("/hook", "/v1"), false)] {
         let answer = rest(gate.send(&request));
         assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
