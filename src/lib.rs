@@ -2,6 +2,10 @@
 //! between them. This file is the list of the modules, each of which uses only those above it; ARCHITECTURE.md draws
 //! the map, `tests/tidy.rs` enforces it.
 
+// So that the unit tests can include files of `tests/support`, which know this library by its name.
+#[cfg(test)]
+extern crate self as marshal;
+
 pub mod error;
 pub mod ids;
 pub mod limits;

@@ -2,7 +2,7 @@
 //! log that somebody else wrote, so that the store never waits for a disk read of unbounded size. It decides nothing.
 
 use crate::event_log::LOG_NAME;
-use crate::event_log::file::RangeReader;
+use crate::event_log::disk::RangeReader;
 use crate::event_log::line::{Line, parse};
 use crate::event_log::replay::{Fold, Lines, RawLine};
 use crate::limits::{LOG_CHUNK_EVENTS_MAX, WATCH_DEBOUNCE};
@@ -152,7 +152,8 @@ fn read_lines(source: RangeReader, start: u64, batch: &mut Batch<'_>) -> std::io
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event_log::file::{LogFile, RealLog};
+    use crate::event_log::file::Log;
+    use crate::event_log::real_disk::RealDisk;
     use std::io::Write;
     use std::time::Duration;
 
@@ -160,7 +161,7 @@ mod tests {
     fn an_append_and_a_replacement_are_noticed_and_a_part_is_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(LOG_NAME);
-        let log = RealLog::open(&path).unwrap();
+        let log = Log::open(RealDisk::new(directory.path())).unwrap();
         let (exits, _) = bounded(1);
         let (store, commands) = bounded(8);
         let (ask, jobs) = bounded(1);

@@ -8,9 +8,9 @@ mod signals;
 
 use crate::config::ServeConfig;
 use crate::error::{Fatal, exit_code};
-use crate::event_log::file::{LogFile, RealLog};
 use crate::event_log::lock::{Lock, LockError};
-use crate::event_log::replay::Fold;
+use crate::event_log::real_disk::RealDisk;
+use crate::event_log::recover::{self, OpenError};
 use crate::event_log::{LOG_NAME, state_dir};
 use crate::gate;
 use crate::http::{self, About};
@@ -114,7 +114,7 @@ fn start(
 }
 
 fn start_store(
-    store: Store<RealLog>,
+    store: Store<RealDisk>,
     queue: Receiver<Command>,
     clock: SystemClock,
     exits: &Sender<Exit>,
@@ -133,17 +133,15 @@ fn open_store(
     directory: &Path,
     ask: Sender<crate::store::ReadJob>,
     clock: SystemClock,
-) -> Result<Store<RealLog>, Fatal> {
+) -> Result<Store<RealDisk>, Fatal> {
     let path = directory.join(LOG_NAME);
-    let cannot = |what: &str, error: std::io::Error| {
-        Fatal::new(exit_code::CANNOT_CREATE, format!("cannot {what} the log {}: {error}", path.display()))
-    };
-    let mut log = RealLog::open(&path).map_err(|error| cannot("open", error))?;
-    // What a killed daemon had written and not synced is about to be shown: it must be on the disk first.
-    log.sync().map_err(|error| cannot("sync", error))?;
     let begun = std::time::Instant::now();
-    let file = std::fs::File::open(&path).map_err(|error| cannot("read", error))?;
-    let fold = Fold::read(file).map_err(|error| cannot("read", error))?;
+    let opened = recover::open(RealDisk::new(directory));
+    let opened = opened.map_err(|error| cannot_open(&path, &error))?;
+    if let Some(rewritten) = opened.rewritten {
+        log::warn!("the disk had failed under the log; wrote it anew ({} lines)", rewritten.lines);
+    }
+    let (log, fold) = (opened.log, opened.fold);
     for (line, reason) in &fold.damage.named {
         log::warn!("skipped line {line} of the log, which cannot be read: {reason}");
     }
@@ -169,6 +167,15 @@ fn open_store(
         ids: Box::new(ids),
         source_id,
     }))
+}
+
+fn cannot_open(path: &Path, error: &OpenError) -> Fatal {
+    let code = match error {
+        OpenError::Open(error) if error.kind() == std::io::ErrorKind::PermissionDenied => exit_code::PERMISSION,
+        OpenError::Open(_) => exit_code::CANNOT_CREATE,
+        OpenError::Sync(_) | OpenError::Rewrite(_) => exit_code::IO,
+    };
+    Fatal::new(code, format!("cannot open the log {}: {error}", path.display()))
 }
 
 fn take_lock(directory: &Path) -> Result<Lock, Fatal> {

@@ -1,12 +1,10 @@
-//! The log's file behind a small trait, so that the commit path can run on a simulated disk. The real one appends with
-//! `O_APPEND`, which lets an outsider append too without either overwriting the other.
+//! The log's file: appending, with what a refusal means for the bytes that got through, and noticing that somebody has
+//! put another file in its place. It knows bytes, not events.
 
-use rustix::fs::{Mode, OFlags};
-use std::fs::{File, Metadata};
-use std::io::{self, Seek, Write};
+use super::disk::{Disk, DiskFile, ReadAt};
+use super::{LOG_NAME, NEW_NAME, SUSPECT_NAME};
+use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What stands at the log's path.
@@ -29,202 +27,171 @@ pub enum AppendError {
     Broken(io::Error),
 }
 
-/// The log as the store sees it.
-pub trait LogFile: Send {
+/// Why another file did not take the log's place.
+#[derive(Debug)]
+pub enum ReplaceError {
+    /// The log is as it was.
+    Kept(io::Error),
+    /// Which of the two will be there after a crash is not known.
+    Broken(io::Error),
+}
+
+/// The log of a state directory, open.
+#[derive(Debug)]
+pub struct Log<D: Disk> {
+    disk: D,
+    file: Arc<D::File>,
+    identity: (u64, u64),
+}
+
+impl<D: Disk> Log<D> {
+    /// Opens the log, and makes one if there is none.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn open(disk: D) -> io::Result<Self> {
+        let file = disk.open(LOG_NAME)?;
+        // A new file is only there once its name is on the disk.
+        disk.sync_names()?;
+        Self::of(disk, file)
+    }
+
+    fn of(disk: D, file: D::File) -> io::Result<Self> {
+        Ok(Self { disk, identity: file.facts()?.identity, file: Arc::new(file) })
+    }
+
+    /// The directory that it stands in.
+    pub fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    /// A handle for reading the file from another thread.
+    pub fn reader(&self) -> Arc<dyn ReadAt> {
+        self.file.clone()
+    }
+
     /// Looks at the path and at the file.
     ///
     /// # Errors
-    /// The operating system's, other than that the path leads nowhere.
-    fn look(&mut self) -> io::Result<Look>;
+    /// The disk's, other than that the path leads nowhere.
+    pub fn look(&self) -> io::Result<Look> {
+        if let Some(found) = self.disk.facts(LOG_NAME)?.filter(|found| found.identity == self.identity) {
+            return Ok(Look { length: found.length, replaced: false, changed_ns: found.changed_ns });
+        }
+        let held = self.file.facts()?;
+        Ok(Look { length: held.length, replaced: true, changed_ns: held.changed_ns })
+    }
 
     /// Appends `bytes` with as few writes as the system allows. Says where they stand.
     ///
     /// # Errors
     /// See [`AppendError`].
-    fn append(&mut self, bytes: &[u8]) -> Result<Range<u64>, AppendError>;
-
-    /// Waits until all that was appended is on the disk.
-    ///
-    /// # Errors
-    /// After an error nobody can tell what is on the disk.
-    fn sync(&mut self) -> io::Result<()>;
-
-    /// Whether the byte before `end` is a newline, or there is none.
-    ///
-    /// # Errors
-    /// The operating system's.
-    fn line_ends_at(&mut self, end: u64) -> io::Result<bool>;
-
-    /// Turns to the file that stands at the path now, and makes one if there is none.
-    ///
-    /// # Errors
-    /// The operating system's.
-    fn reopen(&mut self) -> io::Result<()>;
-
-    /// A handle for reading the file from another thread.
-    fn reader(&self) -> Arc<dyn ReadAt>;
-}
-
-/// Reading at an offset, without a position that could be shared.
-pub trait ReadAt: Send + Sync {
-    /// Reads some bytes at `offset`; 0 at the end.
-    ///
-    /// # Errors
-    /// The operating system's.
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-}
-
-impl ReadAt for File {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        FileExt::read_at(self, buffer, offset)
-    }
-}
-
-/// A range of a file as a stream.
-pub struct RangeReader {
-    source: Arc<dyn ReadAt>,
-    range: Range<u64>,
-}
-
-impl RangeReader {
-    /// The bytes of `range`, or as many as there are.
-    pub fn new(source: Arc<dyn ReadAt>, range: Range<u64>) -> Self {
-        Self { source, range }
-    }
-}
-
-impl io::Read for RangeReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.range.end - self.range.start).unwrap_or(usize::MAX);
-        let count = left.min(buffer.len());
-        let read = self.source.read_at(&mut buffer[..count], self.range.start)?;
-        self.range.start += read as u64;
-        Ok(read)
-    }
-}
-
-/// The log on a real disk.
-#[derive(Debug)]
-pub struct RealLog {
-    path: PathBuf,
-    file: Arc<File>,
-    identity: (u64, u64),
-}
-
-impl RealLog {
-    /// Opens the log at `path`, readable and writable by the owner alone, and makes it if it is missing. A symbolic
-    /// link is refused: it could lead anywhere.
-    ///
-    /// # Errors
-    /// The operating system's.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let file = open_log(path)?;
-        let metadata = file.metadata()?;
-        Ok(Self { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()), file: Arc::new(file) })
-    }
-}
-
-fn open_log(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    if metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o077 != 0 {
-        // marshal 0.9 left it readable by everybody.
-        rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR)?;
-    }
-    // A new file is only there once its directory entry is on the disk.
-    if let Some(directory) = path.parent() {
-        File::open(directory)?.sync_all()?;
-    }
-    Ok(file)
-}
-
-impl LogFile for RealLog {
-    fn look(&mut self) -> io::Result<Look> {
-        let changed_ns = |found: &Metadata| i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec());
-        let replaced = match std::fs::symlink_metadata(&self.path) {
-            Ok(found) if (found.dev(), found.ino()) == self.identity => {
-                return Ok(Look { length: found.len(), replaced: false, changed_ns: changed_ns(&found) });
-            }
-            Ok(_) => true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) => return Err(error),
-        };
-        let held = self.file.metadata()?;
-        Ok(Look { length: held.len(), replaced, changed_ns: changed_ns(&held) })
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Result<Range<u64>, AppendError> {
-        let mut file = &*self.file;
-        let mut written = 0;
+    pub fn append(&mut self, bytes: &[u8]) -> Result<Range<u64>, AppendError> {
+        let (mut written, mut end) = (0, 0);
         while written < bytes.len() {
-            match file.write(&bytes[written..]) {
-                Ok(0) => return Err(self.cut_back(written, io::Error::from(io::ErrorKind::WriteZero))),
-                Ok(count) => written += count,
+            match self.file.append(&bytes[written..]) {
+                Ok((0, _)) => return Err(self.cut_back(written, end, io::ErrorKind::WriteZero.into())),
+                Ok((count, now_at)) => (written, end) = (written + count, now_at),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.cut_back(written, error)),
+                Err(error) => return Err(self.cut_back(written, end, error)),
             }
         }
-        // With O_APPEND the position after a write is the end of what was written, wherever the file ended before.
-        let end = file.stream_position().map_err(AppendError::Broken)?;
         Ok(end - bytes.len() as u64..end)
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn line_ends_at(&mut self, end: u64) -> io::Result<bool> {
-        let Some(at) = end.checked_sub(1) else { return Ok(true) };
-        let mut byte = [0];
-        FileExt::read_exact_at(&*self.file, &mut byte, at)?;
-        Ok(byte[0] == b'\n')
-    }
-
-    fn reopen(&mut self) -> io::Result<()> {
-        *self = Self::open(&self.path)?;
-        Ok(())
-    }
-
-    fn reader(&self) -> Arc<dyn ReadAt> {
-        self.file.clone()
-    }
-}
-
-impl RealLog {
-    /// Takes back the first `written` bytes of an append that failed. If somebody has appended behind them meanwhile
-    /// they cannot be cut off, and the file holds part of an event that nobody was told of.
-    fn cut_back(&mut self, written: usize, error: io::Error) -> AppendError {
+    /// Takes back the first `written` bytes of an append that failed; they end at `end`. If somebody has appended behind
+    /// them meanwhile they cannot be cut off, and the file holds part of an event that nobody was told of. The cut is
+    /// synced: callers are about to hear that nothing was stored, and it must not come back with a crash.
+    fn cut_back(&mut self, written: usize, end: u64, error: io::Error) -> AppendError {
         if written == 0 {
             return AppendError::Refused(error);
         }
-        let mut file = &*self.file;
-        let cut = file.stream_position().and_then(|end| {
-            if file.metadata()?.len() != end {
+        let cut = self.file.facts().and_then(|facts| {
+            if facts.length != end {
                 return Err(io::Error::other("somebody else appended to the log while it was full"));
             }
-            file.set_len(end - written as u64)
+            self.file.cut(end - written as u64)?;
+            self.file.sync()
         });
         match cut {
             Ok(()) => AppendError::Refused(error),
             Err(cut_error) => AppendError::Broken(io::Error::other(format!("{error}; and cutting back: {cut_error}"))),
         }
     }
+
+    /// Waits until all that was appended is on the disk.
+    ///
+    /// # Errors
+    /// After an error nobody can tell what is on the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    /// Whether the byte before `end` is a newline, or there is none.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn line_ends_at(&self, end: u64) -> io::Result<bool> {
+        let Some(at) = end.checked_sub(1) else { return Ok(true) };
+        let mut byte = [0];
+        match self.file.read_at(&mut byte, at)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(byte[0] == b'\n'),
+        }
+    }
+
+    /// Turns to the file that stands at the path now, and makes one if there is none.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn reopen(&mut self) -> io::Result<()> {
+        *self = Self::open(self.disk.clone())?;
+        Ok(())
+    }
+
+    /// Puts the new file, which must hold all that counts and be synced, in the log's place. Gives back the old one.
+    ///
+    /// # Errors
+    /// See [`ReplaceError`].
+    pub fn replace_with_new(&mut self) -> Result<Arc<D::File>, ReplaceError> {
+        let new = self.disk.open(NEW_NAME).map_err(ReplaceError::Kept)?;
+        let identity = new.facts().map_err(ReplaceError::Kept)?.identity;
+        self.disk.rename(NEW_NAME, LOG_NAME).map_err(ReplaceError::Kept)?;
+        self.identity = identity;
+        let old = std::mem::replace(&mut self.file, Arc::new(new));
+        // Nothing may be acknowledged from the new file before its name is on the disk.
+        self.disk.sync_names().map_err(ReplaceError::Broken)?;
+        Ok(old)
+    }
+
+    /// Leaves a note for the next start that what can be read of the log need not be what is on the disk: after a
+    /// failed sync the system keeps showing bytes that it has given up writing.
+    ///
+    /// # Errors
+    /// The disk's; it is failing, after all.
+    pub fn mark_suspect(&self, reason: &str) -> io::Result<()> {
+        let marker = self.disk.open(SUSPECT_NAME)?;
+        marker.append_all(reason.as_bytes())?;
+        marker.append_all(b"\n")
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::real_disk::RealDisk;
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::io::Write;
+
+    fn log() -> (tempfile::TempDir, std::path::PathBuf, Log<RealDisk>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(LOG_NAME);
+        let log = Log::open(RealDisk::new(directory.path())).unwrap();
+        (directory, path, log)
+    }
 
     #[test]
     fn appends_land_behind_what_outsiders_append() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("events.jsonl");
-        let mut log = RealLog::open(&path).unwrap();
+        let (_directory, path, mut log) = log();
         assert_eq!(log.append(b"one\n").unwrap(), 0..4);
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"theirs").unwrap();
         let look = log.look().unwrap();
@@ -236,9 +203,7 @@ mod tests {
 
     #[test]
     fn replacement_and_removal_are_seen_and_followed() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("events.jsonl");
-        let mut log = RealLog::open(&path).unwrap();
+        let (directory, path, mut log) = log();
         log.append(b"old\n").unwrap();
         std::fs::write(directory.path().join("new"), b"new\n").unwrap();
         std::fs::rename(directory.path().join("new"), &path).unwrap();
@@ -250,18 +215,5 @@ mod tests {
         log.reopen().unwrap();
         let look = log.look().unwrap();
         assert_eq!((look.length, look.replaced), (0, false));
-    }
-
-    #[test]
-    fn the_file_is_for_its_owner_alone_and_no_link_is_followed() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("events.jsonl");
-        std::fs::write(&path, b"").unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        RealLog::open(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        let link = directory.path().join("link.jsonl");
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(RealLog::open(&link).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use super::outbox::Outbox;
 use super::stats::Stats;
 use crate::error::RequestError;
-use crate::event_log::file::ReadAt;
+use crate::event_log::disk::ReadAt;
 use crate::ids::ClientId;
 use crate::model::ItemType;
 use crate::roster::{ExternalEvent, Reply, Request, RosterCounts};

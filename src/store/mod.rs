@@ -13,7 +13,8 @@ pub use outbox::{Frame, Outbox};
 pub use stats::{COMMIT_BUCKETS_US, Stats};
 
 use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
-use crate::event_log::file::{AppendError, LogFile};
+use crate::event_log::disk::Disk;
+use crate::event_log::file::{AppendError, Log};
 use crate::event_log::line::{Stamp, encode_change};
 use crate::ids::{ClientId, IdSource};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, PUBLISH_EVERY_MS, SLOW_TURN};
@@ -25,11 +26,11 @@ use std::time::Instant;
 use tail::Tail;
 
 /// What the store begins with.
-pub struct Start<L> {
+pub struct Start<D: Disk> {
     /// The rows that the log describes.
     pub roster: Roster,
     /// The log, positioned behind everything that was replayed.
-    pub log: L,
+    pub log: Log<D>,
     /// Bytes of the log that were replayed.
     pub replayed_bytes: u64,
     /// Whether the last of them is a newline.
@@ -45,9 +46,9 @@ pub struct Start<L> {
 }
 
 /// The owner of roster and log.
-pub struct Store<L> {
+pub struct Store<D: Disk> {
     roster: Roster,
-    log: L,
+    log: Log<D>,
     ids: Box<dyn IdSource + Send>,
     hub: Hub,
     tail: Tail,
@@ -82,9 +83,9 @@ enum Held {
     Publisher(ClientId),
 }
 
-impl<L: LogFile> Store<L> {
+impl<D: Disk> Store<D> {
     /// A store that has not begun to run.
-    pub fn new(start: Start<L>) -> Self {
+    pub fn new(start: Start<D>) -> Self {
         Self {
             tail: Tail::new(start.replayed_bytes, !start.ends_with_newline, start.malformed_lines, start.watcher),
             roster: start.roster,
@@ -262,7 +263,7 @@ impl<L: LogFile> Store<L> {
                 self.tail.batch_failed();
                 Ok(false)
             }
-            Err(AppendError::Broken(error)) => Err(broken(&error)),
+            Err(AppendError::Broken(error)) => Err(self.broken(&error)),
         }
     }
 
@@ -295,7 +296,7 @@ impl<L: LogFile> Store<L> {
                 log::info!("the log can be written again");
             }
             Err(AppendError::Refused(error)) => self.refused = Some(error.to_string()),
-            Err(AppendError::Broken(error)) => return Err(broken(&error)),
+            Err(AppendError::Broken(error)) => return Err(self.broken(&error)),
         }
         Ok(())
     }
@@ -362,6 +363,17 @@ impl<L: LogFile> Store<L> {
         RequestError::new(ErrorKind::StorageFull, message)
     }
 
+    /// The system goes on showing bytes that it may have given up writing: nothing more is answered, and the next start
+    /// must not believe what it reads.
+    fn broken(&self, error: &std::io::Error) -> Fatal {
+        let mut message =
+            format!("the log cannot be trusted any longer: {error}; restart marshal, which writes it anew");
+        if let Err(error) = self.log.mark_suspect(&message) {
+            message = format!("{message} (a note for that start could not be left: {error})");
+        }
+        Fatal::new(exit_code::IO, message)
+    }
+
     fn report(&self, now: Now) -> Report {
         Report {
             now,
@@ -372,12 +384,6 @@ impl<L: LogFile> Store<L> {
             malformed_lines: self.tail.malformed_lines(),
         }
     }
-}
-
-fn broken(error: &std::io::Error) -> Fatal {
-    let message =
-        format!("the log cannot be trusted any longer: {error}; restart marshal, which reads back what is there");
-    Fatal::new(exit_code::IO, message)
 }
 
 /// A push that found its client's outbox full or gone did not happen, whatever the roster expected.
@@ -396,7 +402,5 @@ fn mark_unreachable(reply: &mut Reply, unreachable: &[ClientId]) {
     }
 }
 
-#[cfg(test)]
-mod fake_log;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,8 @@
 //! own lines again, and must not lose a row because somebody's editor has.
 
 use super::command::{LogRead, ReadJob};
-use crate::event_log::file::{AppendError, LogFile, Look};
+use crate::event_log::disk::Disk;
+use crate::event_log::file::{AppendError, Log, Look};
 use crate::event_log::line::{Stamp, encode_set};
 use crate::limits::LOG_END_BYTES;
 use crate::model::ItemType;
@@ -85,7 +86,7 @@ impl Tail {
     }
 
     /// Compares the file with what we know of it.
-    pub(super) fn look(&mut self, log: &mut impl LogFile) -> io::Result<()> {
+    pub(super) fn look(&mut self, log: &mut Log<impl Disk>) -> io::Result<()> {
         let look = log.look()?;
         if look.replaced {
             log.reopen()?;
@@ -113,7 +114,7 @@ impl Tail {
 
     /// Whether what we know of the file is not what stands there: an editor that saves into the same file leaves one
     /// of the same length that was changed by nobody we know, or a longer one that does not go on from our end.
-    fn is_rewritten(&self, log: &impl LogFile, look: Look) -> io::Result<bool> {
+    fn is_rewritten(&self, log: &Log<impl Disk>, look: Look) -> io::Result<bool> {
         if look.length == self.known {
             return Ok(self.changed_ns.is_some_and(|changed_ns| changed_ns != look.changed_ns));
         }
@@ -123,7 +124,7 @@ impl Tail {
         Ok(read < there.len() || there != *end)
     }
 
-    fn begin_anew(&mut self, log: &mut impl LogFile, length: u64) -> io::Result<()> {
+    fn begin_anew(&mut self, log: &mut Log<impl Disk>, length: u64) -> io::Result<()> {
         self.known = length;
         self.unread.clear();
         self.missing.clear();
@@ -145,7 +146,7 @@ impl Tail {
 
     /// Gives the watcher something to read, if there is something and it is idle. A full queue is no loss: the next
     /// tick asks again.
-    pub(super) fn ask(&mut self, log: &impl LogFile) {
+    pub(super) fn ask(&mut self, log: &Log<impl Disk>) {
         if self.job.is_some() {
             return;
         }
@@ -228,7 +229,7 @@ impl Tail {
     }
 
     /// Appends the lines of a batch.
-    pub(super) fn append(&mut self, log: &mut impl LogFile, lines: &mut Vec<u8>) -> Result<(), AppendError> {
+    pub(super) fn append(&mut self, log: &mut Log<impl Disk>, lines: &mut Vec<u8>) -> Result<(), AppendError> {
         if self.needs_newline {
             lines.insert(0, b'\n');
         }

@@ -1,10 +1,10 @@
 //! Tests of the store on a simulated log.
 
-use super::fake_log::{Did, Disk, FakeLog};
 use super::*;
-use crate::event_log::file::RangeReader;
+use crate::event_log::disk::RangeReader;
 use crate::event_log::line::{Line, parse};
 use crate::event_log::replay::{Fold, Lines, RawLine};
+use crate::event_log::{LOG_NAME, SUSPECT_NAME};
 use crate::model::Row;
 use crate::model::Session;
 use crate::roster::{Caller, HookReport};
@@ -14,9 +14,31 @@ use std::collections::BTreeSet;
 
 mod clients;
 mod others;
+#[path = "../../tests/support/sim_disk.rs"]
+mod sim_disk;
+
+use sim_disk::{Op, SimDisk};
+
+/// One thing that happened, in the order in which it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Did {
+    /// Something was done to the disk.
+    Disk(Op),
+    /// A caller was answered: its name, and `ok` or the error's code.
+    Answer(&'static str, &'static str),
+    /// A client's socket was closed.
+    Disconnect(&'static str),
+}
+
+const SYNC: Did = Did::Disk(Op::Sync);
+
+fn append(lines: usize) -> Did {
+    Did::Disk(Op::Append(lines))
+}
 
 struct Bench {
-    store: Store<FakeLog>,
+    store: Store<SimDisk>,
+    disk: SimDisk,
     did: Sender<Did>,
     happened: Receiver<Did>,
     jobs: Receiver<ReadJob>,
@@ -26,7 +48,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let (log, did, happened) = FakeLog::new();
+        let (did, happened) = bounded(100_000);
+        let disk = SimDisk::new();
+        let log = Log::open(disk.clone()).unwrap();
+        let tell = did.clone();
+        disk.listen(Box::new(move |_, op| tell.try_send(Did::Disk(op.clone())).unwrap()));
         let (watcher, jobs) = bounded(64);
         let start = Start {
             roster: Roster::new(),
@@ -38,7 +64,7 @@ impl Bench {
             ids: Box::new(crate::ids::SeededIds::new(1)),
             source_id: "source".to_owned(),
         };
-        Self { store: Store::new(start), did, happened, jobs, batch: Vec::new(), ms: 1_000_000 }
+        Self { store: Store::new(start), disk, did, happened, jobs, batch: Vec::new(), ms: 1_000_000 }
     }
 
     /// With a session by hook, one by shim and one silent shim client, and nothing left to tell.
@@ -128,8 +154,21 @@ impl Bench {
     }
 
     fn rows_in_log(&self) -> BTreeSet<String> {
-        let (rows, _) = Fold::read(&self.store.log.bytes[..]).unwrap().into_rows();
+        let (rows, _) = Fold::read(&self.disk.read(LOG_NAME)[..]).unwrap().into_rows();
         rows.iter().map(without_activity).collect()
+    }
+
+    fn log_bytes(&self) -> Vec<u8> {
+        self.disk.read(LOG_NAME)
+    }
+
+    fn log_text(&self) -> String {
+        String::from_utf8(self.log_bytes()).unwrap()
+    }
+
+    /// From now on so many bytes still fit onto the disk.
+    fn space(&self, bytes: Option<u64>) {
+        self.disk.state().faults.space = bytes;
     }
 
     fn report(&mut self) -> Report {
@@ -192,7 +231,7 @@ fn a_batch_of_many_is_one_append_and_one_sync_and_every_answer_follows_the_sync(
     bench.turn();
     let did = bench.happened();
     // Session, project:w membership and everyone membership each, and the two rooms once.
-    assert_eq!(did[..2], [Did::Append(302), Did::Sync]);
+    assert_eq!(did[..2], [append(302), SYNC]);
     assert_eq!((did.len(), answers(&did, "ok")), (102, 100));
     assert_eq!((bench.store.stats.commits, bench.store.stats.largest_batch), (1, 302));
     assert_eq!(bench.rows(), bench.rows_in_log());
@@ -208,9 +247,9 @@ fn a_batch_of_more_changes_than_the_bound_is_committed_in_parts_and_each_answer_
     let (mut synced_lines, mut answered) = (0, 0);
     for did in bench.happened() {
         match did {
-            Did::Append(lines) => synced_lines += lines,
+            Did::Disk(Op::Append(lines)) => synced_lines += lines,
             Did::Answer("start", "ok") => answered += 1,
-            Did::Sync => {}
+            SYNC => {}
             other => panic!("{other:?}"),
         }
         assert!(answered * 3 <= synced_lines);
@@ -228,19 +267,20 @@ fn without_activity(row: &Row) -> String {
 #[test]
 fn a_refused_append_tells_every_caller_changes_nothing_and_pushes_nothing_and_reading_goes_on() {
     let (mut bench, outbox) = Bench::with_sessions();
-    let (before, log) = (bench.rows(), bench.store.log.bytes.clone());
-    for disk in [Disk::Full, Disk::Holds(log.len() + 40)] {
-        bench.store.log.disk = disk;
+    let (before, log) = (bench.rows(), bench.log_bytes());
+    let no_space = Did::Disk(Op::NoSpace);
+    let cut = [append(0), no_space.clone(), Did::Disk(Op::Cut), SYNC];
+    for (space, refusal) in [(0, vec![no_space]), (40, cut.to_vec())] {
+        bench.space(Some(space));
         bench.send("hook", "shim");
         bench.start("another");
         bench.task("hook", "new");
         bench.turn();
-        let refused = Did::Refuse;
         let full = |name| Did::Answer(name, "storage_full");
-        assert_eq!(bench.happened(), [refused, full("send"), full("start"), full("task")], "{disk:?}");
-        assert_eq!(bench.rows(), before, "{disk:?}");
-        assert_eq!(bench.store.log.bytes, log, "{disk:?}");
-        assert!(frames(&outbox).is_empty(), "{disk:?}");
+        assert_eq!(bench.happened(), [refusal, vec![full("send"), full("start"), full("task")]].concat());
+        assert_eq!(bench.rows(), before, "{space}");
+        assert_eq!(bench.log_bytes(), log, "{space}");
+        assert!(frames(&outbox).is_empty(), "{space}");
     }
     bench.ask("list", Request::ListSessions);
     bench.prompt("hook");
@@ -252,13 +292,13 @@ fn a_refused_append_tells_every_caller_changes_nothing_and_pushes_nothing_and_re
 #[test]
 fn health_is_green_again_after_the_next_success() {
     let (mut bench, _outbox) = Bench::with_sessions();
-    bench.store.log.disk = Disk::Full;
+    bench.space(Some(0));
     bench.send("hook", "shim");
     bench.turn();
     let report = bench.report();
     assert!(report.refused.is_some());
     assert_eq!(report.stats.failed_commits, 1);
-    bench.store.log.disk = Disk::Fine;
+    bench.space(None);
     bench.send("hook", "shim");
     bench.turn();
     assert_eq!(bench.report().refused, None);
@@ -268,7 +308,7 @@ fn health_is_green_again_after_the_next_success() {
 #[test]
 fn health_is_green_again_after_the_probe_of_a_tick_although_nobody_writes() {
     let (mut bench, _outbox) = Bench::with_sessions();
-    bench.store.log.disk = Disk::Full;
+    bench.space(Some(0));
     bench.send("hook", "shim");
     bench.batch.push(Command::Tick);
     bench.turn();
@@ -276,36 +316,38 @@ fn health_is_green_again_after_the_probe_of_a_tick_although_nobody_writes() {
     bench.batch.push(Command::Tick);
     bench.turn();
     assert!(bench.report().refused.is_some(), "the probe is refused too");
-    bench.store.log.disk = Disk::Fine;
+    bench.space(None);
     bench.batch.push(Command::Tick);
     bench.turn();
     assert_eq!(bench.report().refused, None);
     assert_eq!(bench.rows(), bench.rows_in_log());
-    assert_eq!(Fold::read(&bench.store.log.bytes[..]).unwrap().damage.lines, 0, "a probe is no damage");
+    assert_eq!(Fold::read(&bench.log_bytes()[..]).unwrap().damage.lines, 0, "a probe is no damage");
 }
 
 #[test]
 fn a_broken_append_or_a_failed_sync_is_fatal_and_nobody_is_answered() {
-    let break_log: fn(&mut FakeLog) = |log| log.disk = Disk::Breaks;
-    let fail_sync: fn(&mut FakeLog) = |log| log.sync_fails = true;
-    for (fail, did) in [(break_log, vec![Did::Break]), (fail_sync, vec![Did::Append(1), Did::FailSync])] {
+    let break_log = sim_disk::Faults { space: Some(40), fail_cut: true, ..Default::default() };
+    let break_cut = sim_disk::Faults { space: Some(40), fail_sync: Some(0), ..Default::default() };
+    let fail_sync = sim_disk::Faults { fail_sync: Some(0), ..Default::default() };
+    for faults in [break_log, break_cut, fail_sync] {
         let (mut bench, outbox) = Bench::with_sessions();
-        fail(&mut bench.store.log);
+        bench.disk.state().faults = faults.clone();
         bench.send("hook", "shim");
         assert_eq!(bench.try_turn().unwrap_err().code, exit_code::IO);
-        assert_eq!(bench.happened(), did);
+        assert!(bench.happened().iter().all(|did| matches!(did, Did::Disk(_))), "{faults:?}");
         assert!(frames(&outbox).is_empty());
+        assert!(bench.disk.state().shown(SUSPECT_NAME).is_some(), "the next start is warned: {faults:?}");
     }
 }
 
 #[test]
 fn a_failed_sync_of_a_probe_is_fatal_like_any_other() {
     let (mut bench, _outbox) = Bench::with_sessions();
-    bench.store.log.disk = Disk::Full;
+    bench.space(Some(0));
     bench.send("hook", "shim");
     bench.turn();
-    bench.store.log.disk = Disk::Fine;
-    bench.store.log.sync_fails = true;
+    bench.space(None);
+    bench.disk.state().faults.fail_sync = Some(0);
     bench.batch.push(Command::Tick);
     assert_eq!(bench.try_turn().unwrap_err().code, exit_code::IO);
 }
@@ -325,7 +367,7 @@ fn a_prompt_is_answered_without_the_disk_until_the_persisted_activity_is_old() {
     bench.turn();
     let did = bench.happened();
     // Nobody waits for that line: the answer comes first.
-    assert_eq!(did, [Did::Answer("prompt", "ok"), Did::Append(1), Did::Sync]);
+    assert_eq!(did, [Did::Answer("prompt", "ok"), append(1), SYNC]);
 }
 
 #[test]
@@ -335,5 +377,5 @@ fn what_is_said_about_a_session_that_the_batch_changed_waits_for_the_disk() {
     bench.prompt("hook");
     bench.turn();
     let ok = |name| Did::Answer(name, "ok");
-    assert_eq!(bench.happened(), [Did::Append(1), Did::Sync, ok("send"), ok("prompt")]);
+    assert_eq!(bench.happened(), [append(1), SYNC, ok("send"), ok("prompt")]);
 }

@@ -39,7 +39,7 @@ fn a_query_sees_the_batch_that_it_came_with_once_and_no_batch_that_failed() {
     let [Frame::Snapshot { rows, .. }] = &got[..] else { panic!("{got:?}") };
     assert_eq!(rows.len(), 3, "the row is in the snapshot, and not in a diff as well");
 
-    bench.store.log.disk = Disk::Full;
+    bench.space(Some(0));
     bench.start("fourth");
     bench.query("c1", "q2", SESSIONS);
     bench.turn();
@@ -109,11 +109,11 @@ fn a_client_whose_statement_was_not_stored_is_disconnected_so_that_it_states_it_
     let (mut bench, _outbox) = Bench::with_sessions();
     let _frames = bench.client("c2", 8);
     bench.turn();
-    bench.store.log.disk = Disk::Full;
+    bench.space(Some(0));
     bench.publish("c2", "late");
     bench.happened();
     bench.turn();
-    assert_eq!(bench.happened(), [Did::Refuse, Did::Disconnect("c2")]);
+    assert_eq!(bench.happened(), [Did::Disk(Op::NoSpace), Did::Disconnect("c2")]);
     assert!(!bench.rows().iter().any(|row| row.contains("late")));
     assert_eq!(bench.report().counts.clients, 1);
 }
@@ -137,7 +137,7 @@ fn watchers_see_signs_of_life_with_the_next_tick_although_nothing_is_written() {
     let (_, body) = diff_of(&diffs[0]);
     assert_eq!(body["upserts"].as_array().unwrap().len(), 1);
     assert_eq!(body["upserts"][0]["item"]["lastActivityAt"], seen_at);
-    assert!(!bench.happened().contains(&Did::Sync));
+    assert!(!bench.happened().contains(&SYNC));
     bench.batch.push(Command::Tick);
     bench.turn();
     assert!(frames(&outbox).is_empty(), "it is told once");

@@ -14,6 +14,10 @@ impl Bench {
         self.read_for_store();
     }
 
+    fn append_from_outside(&self, text: &str) {
+        self.disk.append_from_outside(LOG_NAME, text.as_bytes());
+    }
+
     /// Until a reloaded file holds all rows.
     fn settle(&mut self) {
         while self.store.tail.has_work() {
@@ -25,23 +29,23 @@ impl Bench {
 #[test]
 fn a_foreign_line_is_applied_once_and_not_written_back_and_what_follows_from_it_is_ours() {
     let (mut bench, _outbox) = Bench::with_sessions();
-    bench.store.log.append_from_outside(&line("ext", "ext"));
+    bench.append_from_outside(&line("ext", "ext"));
     bench.look();
     assert_eq!(bench.rows(), bench.rows_in_log());
-    let lines = bench.store.log.bytes.len();
+    let lines = bench.log_bytes().len();
     for _ in 0..3 {
         bench.look();
     }
-    assert_eq!(bench.store.log.bytes.len(), lines);
+    assert_eq!(bench.log_bytes().len(), lines);
     let ours = |line: &&str| line.contains(r#""id":"ext""#);
-    assert_eq!(bench.store.log.text().lines().filter(ours).count(), 1);
+    assert_eq!(bench.log_text().lines().filter(ours).count(), 1);
 }
 
 #[test]
 fn half_a_line_that_our_event_follows_costs_neither_the_event_nor_the_count_of_damage() {
     // marshal 0.9 fault 16: the next event was glued to the torn line, and both were lost.
     let (mut bench, _outbox) = Bench::with_sessions();
-    bench.store.log.append_from_outside(r#"{"item":{"id":"torn"#);
+    bench.append_from_outside(r#"{"item":{"id":"torn"#);
     bench.start("after");
     bench.turn();
     bench.look();
@@ -55,10 +59,10 @@ fn half_a_line_is_read_with_its_rest_and_is_no_damage() {
     let (mut bench, _outbox) = Bench::with_sessions();
     let whole = line("late", "late");
     let (first, rest) = whole.split_at(20);
-    bench.store.log.append_from_outside(first);
+    bench.append_from_outside(first);
     bench.look();
     assert!(!bench.rows().iter().any(|row| row.contains("late")));
-    bench.store.log.append_from_outside(rest);
+    bench.append_from_outside(rest);
     bench.look();
     assert!(bench.rows().iter().any(|row| row.contains("late")));
     assert_eq!(bench.report().malformed_lines, 0);
@@ -69,11 +73,11 @@ fn half_a_line_is_read_with_its_rest_and_is_no_damage() {
 fn a_log_that_is_replaced_while_its_rows_are_written_back_is_followed_again() {
     let (mut bench, _outbox) = Bench::with_sessions();
     let before = bench.rows();
-    bench.store.log.replacement = Some(Vec::new());
+    bench.disk.replace_from_outside(LOG_NAME, &Vec::new());
     bench.batch.push(Command::LogTouched);
     bench.turn();
     // The rows that the new file lacks are about to be written, and it is replaced once more.
-    bench.store.log.replacement = Some(line("new", "new").into_bytes());
+    bench.disk.replace_from_outside(LOG_NAME, &line("new", "new").into_bytes());
     bench.read_for_store();
     bench.look();
     bench.settle();
@@ -85,8 +89,8 @@ fn a_log_that_is_replaced_while_its_rows_are_written_back_is_followed_again() {
 #[test]
 fn what_is_acknowledged_while_a_replaced_log_is_read_is_in_the_new_one_and_wins() {
     let (mut bench, _outbox) = Bench::with_sessions();
-    let copy = bench.store.log.bytes.clone();
-    bench.store.log.replacement = Some(copy);
+    let copy = bench.log_bytes();
+    bench.disk.replace_from_outside(LOG_NAME, &copy);
     bench.batch.push(Command::LogTouched);
     bench.task("hook", "newer than the copy");
     bench.start("newer");
@@ -103,7 +107,7 @@ fn what_is_acknowledged_while_a_replaced_log_is_read_is_in_the_new_one_and_wins(
 fn a_log_that_is_cut_is_written_anew() {
     let (mut bench, _outbox) = Bench::with_sessions();
     let before = bench.rows();
-    bench.store.log.bytes.clear();
+    bench.disk.rewrite_from_outside(LOG_NAME, b"");
     bench.look();
     bench.settle();
     assert_eq!((bench.rows(), bench.rows_in_log()), (before.clone(), before));
@@ -112,11 +116,11 @@ fn a_log_that_is_cut_is_written_anew() {
 #[test]
 fn foreign_events_of_a_batch_that_could_not_be_written_are_read_again() {
     let (mut bench, _outbox) = Bench::with_sessions();
-    bench.store.log.append_from_outside(&line("ext", "ext"));
-    bench.store.log.disk = Disk::Full;
+    bench.append_from_outside(&line("ext", "ext"));
+    bench.space(Some(0));
     bench.look();
     assert!(!bench.rows().iter().any(|row| row.contains(r#""id":"ext""#)), "its rooms could not be written");
-    bench.store.log.disk = Disk::Fine;
+    bench.space(None);
     bench.batch.push(Command::Tick);
     bench.turn();
     bench.read_for_store();
@@ -128,17 +132,17 @@ fn foreign_events_of_a_batch_that_could_not_be_written_are_read_again() {
 #[test]
 fn rows_that_cannot_be_written_back_wait_for_the_disk_and_do_not_spin() {
     let (mut bench, _outbox) = Bench::with_sessions();
-    bench.store.log.replacement = Some(Vec::new());
+    bench.disk.replace_from_outside(LOG_NAME, &Vec::new());
     bench.batch.push(Command::LogTouched);
     bench.turn();
-    bench.store.log.disk = Disk::Full;
+    bench.space(Some(0));
     bench.read_for_store();
     bench.turn();
     bench.happened();
     bench.turn();
     bench.turn();
     assert_eq!(bench.happened(), [], "nobody tries again until the tick's probe");
-    bench.store.log.disk = Disk::Fine;
+    bench.space(None);
     bench.batch.push(Command::Tick);
     bench.turn();
     bench.turn();
@@ -148,7 +152,7 @@ fn rows_that_cannot_be_written_back_wait_for_the_disk_and_do_not_spin() {
 #[test]
 fn what_the_same_batch_has_changed_is_newer_than_the_file_that_was_read() {
     let (mut bench, _outbox) = Bench::with_sessions();
-    bench.store.log.replacement = Some(bench.store.log.bytes.clone());
+    bench.disk.replace_from_outside(LOG_NAME, &bench.log_bytes());
     bench.batch.push(Command::LogTouched);
     bench.turn();
     let job = bench.jobs.try_recv().unwrap();
@@ -167,8 +171,8 @@ fn a_log_that_is_rewritten_in_place_is_read_again_longer_or_not() {
         let (mut bench, _outbox) = Bench::with_sessions();
         bench.batch.push(Command::LogTouched);
         bench.turn();
-        bench.store.log.bytes = bench.store.log.text().replace("\"/w\"", &format!("\"{place}\"")).into_bytes();
-        bench.store.log.touched += 1;
+        let rewritten = bench.log_text().replace("\"/w\"", &format!("\"{place}\""));
+        bench.disk.rewrite_from_outside(LOG_NAME, rewritten.as_bytes());
         bench.batch.push(Command::LogTouched);
         bench.turn();
         bench.read_for_store();

@@ -1,0 +1,208 @@
+//! Writing a log anew with what still counts of it: the last event of each living row, to the letter, in the order of
+//! first appearance, and every event of an unknown type. Lines that cannot be read go to a side file. It works on the
+//! bytes of the log and not on the roster, so that it needs nothing of the store's time. It must not touch the log
+//! itself: [`super::file::Log::replace_with`] does.
+
+use super::disk::{Disk, DiskFile, RangeReader, ReadAt};
+use super::line::{Line, parse};
+use super::replay::{Lines, RawLine};
+use super::{MALFORMED_NAME, NEW_NAME};
+use crate::limits::LOG_CHUNK_BYTES;
+use crate::model::ItemType;
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What a log was rewritten to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rewritten {
+    /// Where in the old log the rewritten part ends: behind its last whole line.
+    pub read_to: u64,
+    /// Bytes written to the new log.
+    pub bytes: u64,
+    /// Lines written to the new log.
+    pub lines: u64,
+    /// Lines moved to the side file.
+    pub malformed: u64,
+}
+
+/// Writes what counts of the whole lines of `source[..end]` to a new file beside the log, and the lines that cannot be
+/// read to the side file. Both are on the disk afterwards.
+///
+/// # Errors
+/// The disk's; what was written until then is of no use.
+pub fn write_new<D: Disk>(disk: &D, source: &Arc<dyn ReadAt>, end: u64) -> io::Result<Rewritten> {
+    // One that was left over by a crash or a failure is as meaningless as half of ours would be.
+    disk.remove(NEW_NAME)?;
+    let new = disk.open(NEW_NAME)?;
+    let survivors = survey(source, end)?;
+    let mut rewritten =
+        Rewritten { read_to: survivors.read_to, malformed: survivors.malformed.len() as u64, ..Rewritten::default() };
+    if !survivors.malformed.is_empty() {
+        let side = disk.open(MALFORMED_NAME)?;
+        copy_ranges(source, &survivors.malformed, &side)?;
+        side.sync()?;
+    }
+    let mut kept = survivors.foreign;
+    kept.extend(survivors.rows.into_values());
+    kept.sort_unstable_by_key(|(place, _)| *place);
+    rewritten.lines = kept.len() as u64;
+    let kept: Vec<Range<u64>> = kept.into_iter().map(|(_, range)| range).collect();
+    rewritten.bytes = copy_ranges(source, &kept, &new)?;
+    new.sync()?;
+    Ok(rewritten)
+}
+
+/// Appends a part of `source` to the new file as it stands, and waits until it is on the disk.
+///
+/// # Errors
+/// The disk's; the new file is of no use then.
+pub fn extend_new<D: Disk>(disk: &D, source: &Arc<dyn ReadAt>, range: Range<u64>) -> io::Result<()> {
+    let new = disk.open(NEW_NAME)?;
+    copy_ranges(source, &[range], &new)?;
+    new.sync()
+}
+
+/// The lines of a log that still count.
+#[derive(Default)]
+struct Survivors {
+    rows: HashMap<(ItemType, Box<str>), (u64, Range<u64>)>,
+    foreign: Vec<(u64, Range<u64>)>,
+    malformed: Vec<Range<u64>>,
+    read_to: u64,
+}
+
+fn survey(source: &Arc<dyn ReadAt>, end: u64) -> io::Result<Survivors> {
+    let mut lines = Lines::new(RangeReader::new(source.clone(), 0..end));
+    let mut survivors = Survivors::default();
+    let mut place = 0;
+    loop {
+        let start = lines.offset();
+        let parsed = match lines.next_line()? {
+            Some(RawLine::Whole(line)) => parse(line),
+            Some(RawLine::TooLong(_)) => Err(String::new()),
+            Some(RawLine::Unfinished(_)) | None => return Ok(survivors),
+        };
+        let range = start..lines.offset();
+        survivors.read_to = range.end;
+        place += 1;
+        survivors.add(parsed, place, range);
+    }
+}
+
+impl Survivors {
+    fn add(&mut self, parsed: Result<Line, String>, place: u64, range: Range<u64>) {
+        match parsed {
+            Ok(Line::Blank) => {}
+            Ok(Line::Set(row)) => {
+                let entry = self.rows.entry((row.item_type(), row.id().into()));
+                entry.and_modify(|(_, kept)| *kept = range.clone()).or_insert((place, range));
+            }
+            Ok(Line::Delete(item_type, id)) => drop(self.rows.remove(&(item_type, id.into()))),
+            Ok(Line::Foreign(_)) => self.foreign.push((place, range)),
+            Err(_) => self.malformed.push(range),
+        }
+    }
+}
+
+/// Copies parts of `source`, one after the other. Says how many bytes.
+fn copy_ranges(source: &Arc<dyn ReadAt>, ranges: &[Range<u64>], to: &impl DiskFile) -> io::Result<u64> {
+    let mut out = io::BufWriter::with_capacity(LOG_CHUNK_BYTES, Appender(to));
+    let mut total = 0;
+    let mut ranges = ranges.iter().peekable();
+    while let Some(first) = ranges.next() {
+        let mut joined = first.clone();
+        while let Some(next) = ranges.next_if(|next| next.start == joined.end) {
+            joined.end = next.end;
+        }
+        let expected = joined.end - joined.start;
+        let copied = io::copy(&mut RangeReader::new(source.clone(), joined).take(expected), &mut out)?;
+        if copied != expected {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        total += copied;
+    }
+    out.flush()?;
+    Ok(total)
+}
+
+struct Appender<'a, F>(&'a F);
+
+impl<F: DiskFile> Write for Appender<'_, F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.append(bytes).map(|(count, _)| count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::LOG_NAME;
+    use super::super::real_disk::RealDisk;
+    use super::super::replay::Fold;
+    use super::*;
+    use crate::row_json::row_text;
+    use proptest::prelude::*;
+
+    fn run(log: &str) -> (String, String, Rewritten) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name);
+        std::fs::write(path(LOG_NAME), log).unwrap();
+        std::fs::write(path(NEW_NAME), "left over").unwrap();
+        let source: Arc<dyn ReadAt> = Arc::new(std::fs::File::open(path(LOG_NAME)).unwrap());
+        let rewritten = write_new(&RealDisk::new(directory.path()), &source, log.len() as u64).unwrap();
+        let read = |name| std::fs::read_to_string(path(name)).unwrap_or_default();
+        assert_eq!(read(LOG_NAME), log);
+        (read(NEW_NAME), read(MALFORMED_NAME), rewritten)
+    }
+
+    fn line(change_type: &str, item_type: &str, id: &str, extra: &str) -> String {
+        format!(
+            "{{\"item\":{{\"id\":\"{id}\"{extra}}},\"changeType\":\"{change_type}\",\"itemType\":\"{item_type}\"}}\n"
+        )
+    }
+
+    #[test]
+    fn what_counts_is_kept_to_the_letter_and_in_order() {
+        let foreign = line("SET", "Lease", "l", ",\"future\":1");
+        let last = line("SET", "Session", "a", ",\"pid\":2,\"unknown\":true");
+        let log = [
+            line("SET", "Session", "a", ",\"pid\":1"),
+            foreign.clone(),
+            line("SET", "Session", "b", ""),
+            "garbage\n\n".to_owned(),
+            last.clone(),
+            line("DEL", "Session", "b", ""),
+            "{\"item\":{\"id\":\"torn".to_owned(),
+        ];
+        let (new, side, rewritten) = run(&log.concat());
+        assert_eq!(new, format!("{last}{foreign}"));
+        assert_eq!(side, "garbage\n");
+        let torn = log[6].len() as u64;
+        assert_eq!((rewritten.lines, rewritten.malformed, rewritten.read_to), (2, 1, log.concat().len() as u64 - torn));
+        assert_eq!(rewritten.bytes, new.len() as u64);
+    }
+
+    proptest! {
+        #[test]
+        fn the_new_log_describes_the_same_rows(events in proptest::collection::vec((0..4_u8, 0..6_u8, 0..9_u32), 0..60)) {
+            let log: String = events.iter().map(|(kind, id, pid)| match kind {
+                0 => line("DEL", "Session", &id.to_string(), ""),
+                1 => "damage\n".to_owned(),
+                _ => line("SET", "Session", &id.to_string(), &format!(",\"pid\":{pid}")),
+            }).collect();
+            let rows = |text: &str| {
+                let (rows, _) = Fold::read(text.as_bytes()).unwrap().into_rows();
+                rows.iter().map(row_text).collect::<Vec<_>>()
+            };
+            let (new, side, rewritten) = run(&log);
+            prop_assert_eq!(rows(&new), rows(&log));
+            prop_assert_eq!(side.lines().count(), log.matches("damage").count());
+            prop_assert_eq!(rewritten.lines, rows(&log).len() as u64);
+        }
+    }
+}
