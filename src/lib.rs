@@ -23,6 +23,7 @@ pub mod event_log;
 
 pub mod store;
 
+pub mod compactor;
 pub mod gate;
 pub mod http;
 pub mod sweeper;

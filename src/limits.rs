@@ -153,6 +153,18 @@ pub const LOG_END_BYTES: usize = 64;
 pub const LOG_CHUNK_BYTES: usize = 256 * 1024;
 /// Events that the watcher hands to the store in one command.
 pub const LOG_CHUNK_EVENTS_MAX: usize = 512;
+/// Bytes of the log below which it is left as it is.
+pub const COMPACT_OVER_BYTES: u64 = 4 * 1024 * 1024;
+/// How many times the bytes of what counts the log may have before it is written anew.
+pub const COMPACT_RATIO: u64 = 4;
+/// Bytes that the store itself copies to the new log before it takes the old one's place; callers wait for that.
+pub const COMPACT_SWAP_BYTES_MAX: u64 = 256 * 1024;
+/// Time after a failed compaction before the next one is tried.
+pub const COMPACT_RETRY_MS: i64 = 60_000;
+/// Callers who wait for one compaction.
+pub const COMPACT_WAITING_MAX: usize = 16;
+/// Time for which a log whose place was taken is watched for what somebody still appends to it.
+pub const OLD_LOG_WATCH_MS: i64 = 60_000;
 /// Quiet time after a change of the log's directory before it is looked at.
 pub const WATCH_DEBOUNCE: Duration = Duration::from_millis(75);
 /// Malformed lines that are named one by one in the daemon's own log; the rest is counted.
@@ -166,6 +178,8 @@ pub const STOP_DEADLINE: Duration = Duration::from_secs(2);
 pub const SLOW_TURN: Duration = Duration::from_millis(100);
 /// Time for the command line to wait for the daemon's answer.
 pub const CLIENT_DEADLINE: Duration = Duration::from_secs(10);
+/// Time for the command line to wait for a compaction.
+pub const COMPACT_DEADLINE: Duration = Duration::from_secs(300);
 
 // ---- the command line ----
 

@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 11] = [
     &["event_log"],
     &["store"],
     &["gate"],
-    &["http", "sweeper", "watcher", "ws"],
+    &["compactor", "http", "sweeper", "watcher", "ws"],
     &["daemon", "cli"],
 ];
 

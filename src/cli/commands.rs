@@ -17,6 +17,7 @@ use std::path::Path;
 /// One command on its way: the line it came from, and the daemon it goes to.
 pub(crate) struct Caller<'a> {
     pub(crate) parsed: &'a Parsed,
+    pub(crate) state_dir: &'a Path,
     pub(crate) socket: &'a Path,
 }
 
@@ -30,7 +31,7 @@ impl Caller<'_> {
     }
 
     /// The body of an answer that grants the request.
-    fn checked(&self, answer: Result<Answer, Failure>, changes: bool) -> Result<String, Problem> {
+    pub(crate) fn checked(&self, answer: Result<Answer, Failure>, changes: bool) -> Result<String, Problem> {
         let answer = answer.map_err(|failure| self.no_answer(&failure, changes))?;
         if (200..300).contains(&answer.status) {
             return Ok(answer.body);
@@ -118,13 +119,13 @@ impl Caller<'_> {
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Problem> {
+pub(crate) fn parse<T: DeserializeOwned>(body: &str) -> Result<T, Problem> {
     serde_json::from_str(body)
         .map_err(|error| Problem::new(exit_code::UNAVAILABLE, format!("marshal's answer is not understood: {error}")))
 }
 
 /// Prints the answer, as it is or for people.
-fn show<T: DeserializeOwned>(
+pub(crate) fn show<T: DeserializeOwned>(
     caller: &Caller<'_>,
     world: &mut World<'_>,
     body: &str,

@@ -50,6 +50,11 @@ impl<'a> Client<'a> {
         Self { socket, deadline: CLIENT_DEADLINE }
     }
 
+    /// The same, for a request that may take long.
+    pub(crate) fn patient(socket: &'a Path, deadline: Duration) -> Self {
+        Self { socket, deadline }
+    }
+
     /// Asks for `target` (path and query).
     pub(crate) fn get(&self, target: &str) -> Result<Answer, Failure> {
         self.call(&format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))

@@ -1,5 +1,5 @@
 //! The command line: everything but the daemon itself, which `main` hands in as a function. It talks to a running
-//! daemon over its Unix socket only, and must not touch the log or the state directory.
+//! daemon over its Unix socket only; no command but those in `logs.rs` may touch the log or the state directory.
 
 mod args;
 mod commands;
@@ -7,6 +7,7 @@ mod completions;
 mod help;
 mod http_client;
 mod identity;
+mod logs;
 mod render;
 mod table;
 mod text;
@@ -200,6 +201,8 @@ fn step(args: impl IntoIterator<Item = OsString>, world: &mut World<'_>) -> Resu
         Id::Inbox => with_daemon(&parsed, world, commands::inbox)?,
         Id::History => with_daemon(&parsed, world, commands::history)?,
         Id::Status => with_daemon(&parsed, world, commands::status)?,
+        Id::Compact => with_daemon(&parsed, world, logs::compact)?,
+        Id::Log => with_daemon(&parsed, world, logs::log)?,
     }
     Ok(Step::Done(exit_code::OK))
 }
@@ -210,7 +213,7 @@ fn with_daemon(
     command: fn(&Caller<'_>, &mut World<'_>) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
     let state_dir = config::state_dir_or(parsed.value("state-dir"), world.env)?;
-    command(&Caller { parsed, socket: &config::socket_path(&state_dir) }, world)
+    command(&Caller { parsed, state_dir: &state_dir, socket: &config::socket_path(&state_dir) }, world)
 }
 
 fn serve_config(parsed: &Parsed, env: Env<'_>) -> Result<ServeConfig, Problem> {

@@ -2,9 +2,12 @@
 //! text of the daemon may pass through them without `text::line` or `text::block`.
 
 use super::text::{Ink, block, cut, cut_front, ink, line, table};
-use super::wire::{Message, Messages, Recipient, Room, Rooms, Sent, Session, Sessions, Status};
+use super::wire::{Compacted, Message, Messages, Recipient, Room, Rooms, Sent, Session, Sessions, Status};
+use crate::event_log::MALFORMED_NAME;
+use crate::event_log::survey::{Ending, Survey};
 use crate::ids::HUMAN_PREFIX;
-use crate::limits::{RECIPIENTS_SHOWN_MAX, ROOM_MEMBERS_SHOWN_MAX};
+use crate::limits::{COMPACT_OVER_BYTES, COMPACT_RATIO, RECIPIENTS_SHOWN_MAX, ROOM_MEMBERS_SHOWN_MAX};
+use crate::model::ItemType;
 use crate::time::{human_age, human_utc};
 use std::fmt::Write;
 
@@ -182,10 +185,77 @@ pub(crate) fn status(answer: &Status, colour: bool) -> String {
         ("clients", answer.clients.to_string()),
         ("rooms", answer.rooms.to_string()),
         ("messages", answer.messages.to_string()),
-        ("log", bytes(answer.log_bytes)),
+        ("log", format!("{} (of which {} count)", bytes(answer.log_bytes), bytes(answer.log_live_bytes))),
         ("malformed", format!("{} lines", answer.malformed_lines)),
     ];
     rows.iter().fold(String::new(), |text, (key, value)| text + &format!("{key:<11}{value}\n"))
+}
+
+/// `marshal compact`
+pub(crate) fn compacted(answer: &Compacted) -> String {
+    format!("the log had {} and has {}\n", bytes(answer.bytes_before), bytes(answer.bytes_after))
+}
+
+/// `marshal log repair`
+pub(crate) fn repaired(answer: &Compacted) -> String {
+    let moved = answer.malformed_lines_moved;
+    format!("moved {moved} lines that cannot be read to {MALFORMED_NAME}; {}", compacted(answer))
+}
+
+/// `marshal log check`
+pub(crate) fn log_check(survey: &Survey, suspect: bool) -> String {
+    let mut text = format!("{} lines, {}\n", survey.lines, bytes(survey.bytes));
+    if survey.malformed > 0 {
+        let _ = writeln!(text, "{} lines cannot be read; the daemon skips them:", survey.malformed);
+    }
+    for bad in &survey.named {
+        let _ = writeln!(text, "  line {}, byte {}: {}", bad.number, bad.offset, line(&bad.reason));
+    }
+    let rest = survey.malformed - survey.named.len() as u64;
+    if rest > 0 {
+        let _ = writeln!(text, "  and {rest} more");
+    }
+    text.push_str(match survey.ending {
+        Ending::Whole => "",
+        Ending::EventWithoutNewline => "the last line lacks its newline; its event counts\n",
+        Ending::HalfAnEvent => "the last line is half an event, of which nobody was told; it is skipped\n",
+    });
+    if suspect {
+        text.push_str("the disk failed under this log: the next start of the daemon writes it anew\n");
+    }
+    text.push_str(match (survey.malformed, survey.ending, suspect) {
+        (0, Ending::Whole | Ending::EventWithoutNewline, false) => "the log is sound\n",
+        (0, Ending::Whole | Ending::EventWithoutNewline, true) => "",
+        _ => "'marshal compact' (or 'marshal log repair' where no daemon runs) moves what cannot be read to a side file\n",
+    });
+    text
+}
+
+/// `marshal log stats`
+pub(crate) fn log_stats(survey: &Survey, colour: bool) -> String {
+    let row = |cells: [String; 5]| cells.map(|cell| (cell, Ink::Plain)).to_vec();
+    let mut rows: Vec<_> = Vec::new();
+    for (name, counts) in &survey.types {
+        let known = ItemType::parse(name).is_some();
+        let living = if known { counts.living.to_string() } else { "-".to_owned() };
+        rows.push(row([
+            cut(&line(name)),
+            living,
+            counts.events.to_string(),
+            bytes(counts.bytes),
+            bytes(counts.live_bytes),
+        ]));
+    }
+    let mut text = table(&["TYPE", "LIVING", "EVENTS", "BYTES", "COUNT"], &rows, colour);
+    let _ = writeln!(
+        text,
+        "{} lines, {}, of which {} count; compacted by the daemon when over {} and {COMPACT_RATIO} times that",
+        survey.lines,
+        bytes(survey.bytes),
+        bytes(survey.live_bytes()),
+        bytes(COMPACT_OVER_BYTES),
+    );
+    text
 }
 
 fn bytes(count: u64) -> String {
@@ -302,7 +372,7 @@ ROOM                          KIND   MEMBERS
     fn status_is_a_list_of_keys_and_values() {
         let answer: Status = from(
             r#"{"version":"1.0.0","pid":12,"uptimeMs":7200000,"stateDir":"/s","hooks":"127.0.0.1:6156","websocket":"127.0.0.1:6155",
-            "socket":"/s/marshal.sock","health":"ok","sessions":1,"clients":2,"rooms":3,"messages":4,"logBytes":2048,"malformedLines":0}"#,
+            "socket":"/s/marshal.sock","health":"ok","sessions":1,"clients":2,"rooms":3,"messages":4,"logBytes":2048,"logLiveBytes":1024,"malformedLines":0}"#,
         );
         let expected = "\
 health     ok
@@ -317,7 +387,7 @@ sessions   1
 clients    2
 rooms      3
 messages   4
-log        2 KiB
+log        2 KiB (of which 1 KiB count)
 malformed  0 lines
 ";
         assert_eq!(status(&answer, false), expected);

@@ -50,6 +50,8 @@ pub(crate) enum Id {
     Inbox,
     History,
     Status,
+    Compact,
+    Log,
     Completions,
     Help,
     Version,
@@ -110,6 +112,15 @@ const LEVELS: Complete = Complete::Words(&["off", "error", "warn", "info", "debu
 
 const CALL_EXITS: &[u8] =
     &[exit_code::REFUSED, exit_code::UNAVAILABLE, exit_code::IO, exit_code::PERMISSION, exit_code::CONFIG];
+
+const LOG_EXITS: &[u8] = &[
+    exit_code::REFUSED,
+    exit_code::UNAVAILABLE,
+    exit_code::IO,
+    exit_code::HELD,
+    exit_code::PERMISSION,
+    exit_code::CONFIG,
+];
 
 /// What an exit code means to the person who reads the help.
 pub(crate) fn exit_meaning(code: u8) -> &'static str {
@@ -280,6 +291,34 @@ pub(crate) const COMMANDS: &[Command] = &[
         own_flags: &[JSON],
         examples: &[("marshal status", "is it up, where does it listen")],
         exits: CALL_EXITS,
+    },
+    Command {
+        id: Id::Compact,
+        name: "compact",
+        operands: "",
+        operand_count: (0, 0),
+        complete: Complete::Nothing,
+        summary: "Make the log as small as it can be",
+        about: "The daemon does so by itself when the log is over 4 MiB and four times what counts in it.\n\
+                Where no daemon runs, this command does it.",
+        own_flags: &[JSON],
+        examples: &[("marshal compact", "now")],
+        exits: LOG_EXITS,
+    },
+    Command {
+        id: Id::Log,
+        name: "log",
+        operands: "check|stats|repair",
+        operand_count: (1, 1),
+        complete: Complete::Words(&["check", "stats", "repair"]),
+        summary: "Explain the event log: is it sound, what is in it; repair it",
+        about: "check   which lines cannot be read, and why; exit code 1 if there are any\n\
+                stats   how many rows, events and bytes of each type, and how much of it counts\n\
+                repair  move lines that cannot be read to events.jsonl.malformed (no daemon may run;\n        \
+                a running one does the same with 'marshal compact')",
+        own_flags: &[JSON],
+        examples: &[("marshal log check", "is it sound?"), ("marshal log stats --json", "for a script")],
+        exits: LOG_EXITS,
     },
     Command {
         id: Id::Completions,

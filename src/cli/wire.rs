@@ -127,7 +127,17 @@ pub(crate) struct Status {
     pub(crate) rooms: u64,
     pub(crate) messages: u64,
     pub(crate) log_bytes: u64,
+    pub(crate) log_live_bytes: u64,
     pub(crate) malformed_lines: u64,
+}
+
+/// `POST /v1/compact`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Compacted {
+    pub(crate) bytes_before: u64,
+    pub(crate) bytes_after: u64,
+    pub(crate) malformed_lines_moved: u64,
 }
 
 /// What comes with a status of 400 and above.

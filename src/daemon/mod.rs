@@ -16,14 +16,14 @@ use crate::gate;
 use crate::http::{self, About};
 use crate::ids::{IdSource, SystemIds};
 use crate::limits::{
-    BATCH_COMMANDS_MAX, DESCRIPTORS_WANTED, HTTP_WORKERS, REQUEST_QUEUE_MAX, STOP_DEADLINE, STORE_QUEUE_MAX,
-    WATCH_QUEUE_MAX, WS_UPGRADE_QUEUE_MAX,
+    BATCH_COMMANDS_MAX, COMPACT_OVER_BYTES, DESCRIPTORS_WANTED, HTTP_WORKERS, REQUEST_QUEUE_MAX, STOP_DEADLINE,
+    STORE_QUEUE_MAX, WATCH_QUEUE_MAX, WS_UPGRADE_QUEUE_MAX,
 };
 use crate::roster::Roster;
 use crate::store::{Command, Start, Store};
 use crate::thread::{self, Exit};
 use crate::time::SystemClock;
-use crate::{sweeper, watcher, ws};
+use crate::{compactor, sweeper, watcher, ws};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use doors::Doors;
 use std::path::Path;
@@ -99,10 +99,13 @@ fn start(
     let (stop_workers, workers_stop) = bounded::<()>(0);
     let (stop_sweeper, sweeper_stop) = bounded::<()>(0);
 
-    let store = open_store(&config.state_dir, ask, clock)?;
+    let (compact, to_compact) = bounded(1);
+    let store = open_store(&config.state_dir, ask, compact, clock)?;
     let store_thread = start_store(store, queue, clock, exits).map_err(no_thread)?;
     let mut others = http::start(HTTP_WORKERS, &to_serve, &commands, about, &workers_stop, exits).map_err(no_thread)?;
     others.push(ws::start(to_upgrade, commands.clone(), exits).map_err(no_thread)?);
+    let disk = RealDisk::new(&config.state_dir);
+    others.push(compactor::start(disk, to_compact, commands.clone(), exits).map_err(no_thread)?);
     others.push(watcher::start(&config.state_dir, jobs, commands.clone(), exits).map_err(no_thread)?);
     let settings = gate::Settings::new(doors.listeners);
     let (gate, gate_thread) = gate::start(settings, requests, upgrades, exits)
@@ -132,6 +135,7 @@ fn start_store(
 fn open_store(
     directory: &Path,
     ask: Sender<crate::store::ReadJob>,
+    compactor: Sender<crate::store::CompactJob>,
     clock: SystemClock,
 ) -> Result<Store<RealDisk>, Fatal> {
     let path = directory.join(LOG_NAME);
@@ -164,6 +168,9 @@ fn open_store(
         ends_with_newline,
         malformed_lines: damaged,
         watcher: ask,
+        live_bytes: bytes,
+        compact_over_bytes: COMPACT_OVER_BYTES,
+        compactor,
         ids: Box::new(ids),
         source_id,
     }))

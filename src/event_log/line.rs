@@ -45,6 +45,14 @@ pub fn encode_set(row: &Row, stamp: &Stamp, out: &mut Vec<u8>) {
     encode(&row_text(row), "SET", row.item_type(), stamp, out);
 }
 
+/// Bytes of a line around its item and its type, with ids and times of the usual length.
+const ENVELOPE_BYTES: usize = 187;
+
+/// Bytes of the line that says that `row` is there, newline included, to a few.
+pub fn set_line_bytes(row: &Row) -> u64 {
+    (row_text(row).len() + row.item_type().as_str().len() + ENVELOPE_BYTES) as u64
+}
+
 /// Appends the line that says that a row is gone. Of the item only the id matters to any reader, so that nothing else
 /// is repeated.
 fn encode_delete(item_type: ItemType, id: &str, stamp: &Stamp, out: &mut Vec<u8>) {
@@ -125,6 +133,7 @@ mod tests {
         let Line::Set(row) = parse(line.as_bytes()).unwrap() else { panic!("not a SET") };
         let mut out = Vec::new();
         encode_set(&row, &stamp(), &mut out);
+        assert_eq!(set_line_bytes(&row), out.len() as u64);
         assert_eq!(String::from_utf8(out).unwrap(), line);
     }
 

@@ -11,6 +11,7 @@ pub mod recover;
 pub mod replay;
 pub mod rewrite;
 pub mod state_dir;
+pub mod survey;
 
 /// The log's name in the state directory.
 pub const LOG_NAME: &str = "events.jsonl";

@@ -2,7 +2,7 @@
 //! before anybody is shown it, and only then is the log read. It must not decide what rows mean.
 
 use super::disk::Disk;
-use super::file::{Log, ReplaceError};
+use super::file::{AppendError, Log, ReplaceError};
 use super::replay::Fold;
 use super::rewrite::{self, Rewritten};
 use super::{NEW_NAME, SUSPECT_NAME};
@@ -77,6 +77,37 @@ fn rewrite_suspect<D: Disk>(log: &mut Log<D>) -> Result<Rewritten, OpenError> {
     // Only now is the note no longer needed; if it stays after all, the log is written anew once more.
     disk.remove(SUSPECT_NAME).and_then(|()| disk.sync_names()).map_err(OpenError::Rewrite)?;
     Ok(rewritten)
+}
+
+/// What a repair came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repaired {
+    /// Bytes of the log before.
+    pub bytes_before: u64,
+    /// Bytes of the log after.
+    pub bytes_after: u64,
+    /// Lines that could not be read and were moved to the side file, an unfinished last one included.
+    pub malformed: u64,
+}
+
+/// Writes the log of a state directory anew with what counts, for a caller who holds the lock.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn repair<D: Disk>(disk: D) -> Result<Repaired, OpenError> {
+    let mut log = Log::open(disk.clone()).map_err(OpenError::Open)?;
+    let bytes_before = log.look().map_err(OpenError::Open)?.length;
+    let mut length = bytes_before;
+    if !log.line_ends_at(length).map_err(OpenError::Open)? {
+        // Whatever the last line is, an event or half of one, it is a line then.
+        match log.append(b"\n") {
+            Ok(range) => length = range.end,
+            Err(AppendError::Refused(error) | AppendError::Broken(error)) => return Err(OpenError::Rewrite(error)),
+        }
+    }
+    let rewritten = rewrite_now(&mut log, length).map_err(OpenError::Rewrite)?;
+    disk.remove(SUSPECT_NAME).and_then(|()| disk.sync_names()).map_err(OpenError::Rewrite)?;
+    Ok(Repaired { bytes_before, bytes_after: rewritten.bytes, malformed: rewritten.malformed })
 }
 
 /// Writes a log anew that nobody else writes to, an unfinished last line included, and puts it in its place.

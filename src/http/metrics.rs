@@ -25,6 +25,8 @@ pub(super) fn text(report: &Report, counts: &Counts) -> String {
     add("store_batch_changes_max", "gauge", "Changes in the largest batch.", stats.largest_batch as u64);
     add("store_failed_commits_total", "counter", "Batches undone because the log refused them.", stats.failed_commits);
     add("log_bytes", "gauge", "Bytes of the log.", report.log_bytes);
+    add("log_live_bytes", "gauge", "Bytes of what counts in the log.", report.live_bytes);
+    add("log_compactions_total", "counter", "Times that the log was written anew.", report.compactions);
     add("log_malformed_lines", "gauge", "Lines of the log that could not be read.", report.malformed_lines);
     add("log_external_events_total", "counter", "Events that somebody else wrote to the log.", stats.external_events);
     add("uptime_seconds", "gauge", "Time since the daemon began.", (report.now.mono_ms / 1000).unsigned_abs());

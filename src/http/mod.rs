@@ -13,7 +13,7 @@ use crate::gate::respond::{head_and_body, head_only};
 use crate::gate::{Caller, Counts, Exchange, Settle};
 use crate::limits::ANSWER_QUEUE_MAX;
 use crate::roster::{Reply, Request};
-use crate::store::{Command, Report};
+use crate::store::{Command, Compacted, Report};
 use crate::thread::{self, Exit};
 use crate::time::SystemClock;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select_biased};
@@ -60,6 +60,7 @@ enum Shape {
 enum Answer {
     Reply { caller: Caller, shape: Shape, result: Result<Reply, RequestError> },
     Report { caller: Caller, page: Page, report: Box<Report>, counts: Counts },
+    Compacted { caller: Caller, result: Result<Compacted, RequestError> },
 }
 
 /// The pages that show the store's report.
@@ -75,6 +76,7 @@ enum Action {
     Respond(Response),
     Ask(Request, Shape),
     Report(Page),
+    Compact,
 }
 
 /// Starts the workers. They end when the other end of `stop` is dropped and no answer is left.
@@ -146,16 +148,25 @@ impl Worker {
                 });
                 self.submit(Command::Report(report_to));
             }
+            Action::Compact => {
+                let answers = self.answers.clone();
+                let reply_to = Box::new(move |result| deliver(&answers, Answer::Compacted { caller, result }));
+                self.submit(Command::Compact(reply_to));
+            }
         }
     }
 
     /// Gives the store something to do. If its queue is full the caller is told so at once: waiting here would hold up
     /// the answers of others.
     fn submit(&self, command: Command) {
-        if let Err(TrySendError::Full(Command::Request { reply_to: Some(reply_to), .. })) = self.store.try_send(command)
-        {
+        let busy = || {
             let message = "the daemon has more to do than it can take; try again in a second";
-            reply_to(Err(RequestError::new(ErrorKind::Unavailable, message)));
+            RequestError::new(ErrorKind::Unavailable, message)
+        };
+        match self.store.try_send(command) {
+            Err(TrySendError::Full(Command::Request { reply_to: Some(reply_to), .. })) => reply_to(Err(busy())),
+            Err(TrySendError::Full(Command::Compact(reply_to))) => reply_to(Err(busy())),
+            _ => {}
         }
     }
 
@@ -164,6 +175,7 @@ impl Worker {
             Answer::Report { caller, page, report, counts } => {
                 caller.answer(self.report(page, &report, &counts).into_bytes(), None);
             }
+            Answer::Compacted { caller, result } => caller.answer(v1::compacted(result).into_bytes(), None),
             Answer::Reply { caller, shape: Shape::Hook, result } => self.answer_hook(caller, result),
             Answer::Reply { caller, shape: Shape::V1(shape), result } => {
                 let response = match result {

@@ -10,7 +10,7 @@ use crate::roster::{
     SessionView,
 };
 use crate::row_json;
-use crate::store::Report;
+use crate::store::{Compacted, Report};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tiny_http::Method;
@@ -44,6 +44,9 @@ struct AckBody {
 }
 
 pub(super) fn route(request: &gate::Request) -> Action {
+    if request.path == "/v1/compact" {
+        return compact(request);
+    }
     let answer = match (request.path.as_str(), &request.method) {
         ("/v1/sessions", Method::Get) => Ok((Request::ListSessions, Shape::Sessions)),
         ("/v1/rooms", Method::Get) => Ok((Request::ListRooms, Shape::Rooms)),
@@ -59,6 +62,26 @@ pub(super) fn route(request: &gate::Request) -> Action {
     match answer {
         Ok((request, shape)) => Action::Ask(request, AnyShape::V1(shape)),
         Err(error) => Action::Respond(json_error(&error)),
+    }
+}
+
+fn compact(request: &gate::Request) -> Action {
+    if request.method != Method::Post {
+        return wrong_method("POST");
+    }
+    match json_body::<serde::de::IgnoredAny>(request) {
+        Ok(_) => Action::Compact,
+        Err(error) => Action::Respond(json_error(&error)),
+    }
+}
+
+pub(super) fn compacted(result: Result<Compacted, RequestError>) -> Response {
+    match result {
+        Ok(Compacted { bytes_before, bytes_after, malformed_lines }) => json_response(
+            200,
+            &json!({ "bytesBefore": bytes_before, "bytesAfter": bytes_after, "malformedLinesMoved": malformed_lines }),
+        ),
+        Err(error) => json_error(&error),
     }
 }
 
@@ -263,6 +286,7 @@ pub(super) fn status(report: &Report, about: &About) -> Value {
         "rooms": report.counts.rooms,
         "messages": report.counts.messages,
         "logBytes": report.log_bytes,
+        "logLiveBytes": report.live_bytes,
         "malformedLines": report.malformed_lines,
     })
 }

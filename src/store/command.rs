@@ -4,6 +4,7 @@ use super::outbox::Outbox;
 use super::stats::Stats;
 use crate::error::RequestError;
 use crate::event_log::disk::ReadAt;
+use crate::event_log::rewrite::Rewritten;
 use crate::ids::ClientId;
 use crate::model::ItemType;
 use crate::roster::{ExternalEvent, Reply, Request, RosterCounts};
@@ -17,6 +18,9 @@ pub type ReplyTo = Box<dyn FnOnce(Result<Reply, RequestError>) + Send>;
 
 /// Where a report goes; the same rules.
 pub type ReportTo = Box<dyn FnOnce(Report) + Send>;
+
+/// Where the outcome of a compaction goes; the same rules.
+pub type CompactTo = Box<dyn FnOnce(Result<Compacted, RequestError>) + Send>;
 
 /// Everything that can wake the store.
 pub enum Command {
@@ -65,6 +69,10 @@ pub enum Command {
     DoorsOpen,
     /// How are you?
     Report(ReportTo),
+    /// Make the log as small as it can be.
+    Compact(CompactTo),
+    /// The compactor has done a step.
+    Compacted(CompactDone),
     /// Finish what is in the queue, and end.
     Stop,
 }
@@ -83,6 +91,8 @@ impl fmt::Debug for Command {
             Self::Tick => "Tick",
             Self::DoorsOpen => "DoorsOpen",
             Self::Report(_) => "Report",
+            Self::Compact(_) => "Compact",
+            Self::Compacted(_) => "Compacted",
             Self::Stop => "Stop",
         })
     }
@@ -97,6 +107,45 @@ pub enum View {
     Nicknames,
     /// Nothing: an item type that this daemon does not have.
     Nothing,
+}
+
+/// A step of a compaction, to be done by the compactor.
+pub struct CompactJob {
+    /// The store's number for it.
+    pub number: u64,
+    /// The log.
+    pub source: Arc<dyn ReadAt>,
+    /// What to do.
+    pub step: CompactStep,
+}
+
+/// The steps of a compaction that need nothing of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompactStep {
+    /// Write what counts of the first so many bytes of the log to a new file.
+    Rewrite(u64),
+    /// Append a part of the log to the new file as it stands.
+    Extend(Range<u64>),
+}
+
+/// What became of a step.
+#[derive(Debug)]
+pub struct CompactDone {
+    /// The store's number for the job.
+    pub number: u64,
+    /// What was written, or why it could not be.
+    pub result: Result<Rewritten, String>,
+}
+
+/// What a compaction came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// Bytes of the log before.
+    pub bytes_before: u64,
+    /// Bytes of the log after.
+    pub bytes_after: u64,
+    /// Lines that could not be read and were moved to the side file.
+    pub malformed_lines: u64,
 }
 
 /// A part of the log that somebody else wrote, to be read by the watcher.
@@ -146,6 +195,10 @@ pub struct Report {
     pub refused: Option<String>,
     /// Bytes of the log.
     pub log_bytes: u64,
+    /// Bytes of what counts in the log.
+    pub live_bytes: u64,
+    /// Compactions since the start.
+    pub compactions: u64,
     /// Lines of the log that could not be read.
     pub malformed_lines: u64,
 }

@@ -3,12 +3,16 @@
 //! wait for a client, an unbounded read, a name lookup or a child process.
 
 mod command;
+mod compaction;
 mod hub;
 mod outbox;
 mod stats;
 mod tail;
 
-pub use command::{Command, LogRead, ReadDone, ReadJob, ReplyTo, Report, ReportTo, View};
+pub use command::{
+    Command, CompactDone, CompactJob, CompactStep, CompactTo, Compacted, LogRead, ReadDone, ReadJob, ReplyTo, Report,
+    ReportTo, View,
+};
 pub use outbox::{Frame, Outbox};
 pub use stats::{COMMIT_BUCKETS_US, Stats};
 
@@ -20,6 +24,7 @@ use crate::ids::{ClientId, IdSource};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, PUBLISH_EVERY_MS, SLOW_TURN};
 use crate::roster::{ExternalEvent, HookReply, Push, Reply, Request, Roster};
 use crate::time::{Now, SystemClock};
+use compaction::Compaction;
 use crossbeam_channel::{Receiver, Sender};
 use hub::Hub;
 use std::time::Instant;
@@ -39,6 +44,12 @@ pub struct Start<D: Disk> {
     pub malformed_lines: u64,
     /// Where to ask for parts of the log that somebody else wrote.
     pub watcher: Sender<ReadJob>,
+    /// Bytes of the log that count: the last event of each living row, and events of unknown types.
+    pub live_bytes: u64,
+    /// Bytes of the log below which it is not compacted unless somebody asks.
+    pub compact_over_bytes: u64,
+    /// Who writes the log anew.
+    pub compactor: Sender<CompactJob>,
     /// Where ids come from.
     pub ids: Box<dyn IdSource + Send>,
     /// The id of this run of the daemon, for the log.
@@ -52,6 +63,7 @@ pub struct Store<D: Disk> {
     ids: Box<dyn IdSource + Send>,
     hub: Hub,
     tail: Tail,
+    compaction: Compaction<D>,
     stats: Stats,
     /// Why the log cannot be written at the moment.
     refused: Option<String>,
@@ -88,6 +100,7 @@ impl<D: Disk> Store<D> {
     pub fn new(start: Start<D>) -> Self {
         Self {
             tail: Tail::new(start.replayed_bytes, !start.ends_with_newline, start.malformed_lines, start.watcher),
+            compaction: Compaction::new(start.compactor, start.compact_over_bytes, start.live_bytes),
             roster: start.roster,
             log: start.log,
             ids: start.ids,
@@ -157,9 +170,15 @@ impl<D: Disk> Store<D> {
             self.release(held, committed, now);
             held = Vec::new();
             if commands.len() == 0 {
-                return Ok(());
+                return self.compact(now);
             }
         }
+    }
+
+    /// Moves a compaction on, after everybody in the batch has been served.
+    fn compact(&mut self, now: Now) -> Result<(), Fatal> {
+        let step = self.compaction.step(&mut self.log, &mut self.tail, now);
+        step.map_err(|error| self.broken(&error))
     }
 
     fn apply(&mut self, command: Command, now: Now, held: &mut Vec<Held>) -> Result<(), Fatal> {
@@ -184,6 +203,8 @@ impl<D: Disk> Store<D> {
             Command::Tick => self.tick(now, held)?,
             Command::DoorsOpen => self.roster.doors_opened(now),
             Command::Report(report_to) => report_to(self.report(now)),
+            Command::Compact(reply_to) => self.compaction.want(reply_to),
+            Command::Compacted(done) => self.compaction.accept(done, now),
             Command::Stop => self.stopping = true,
         }
         Ok(())
@@ -207,6 +228,10 @@ impl<D: Disk> Store<D> {
     }
 
     fn tick(&mut self, now: Now, held: &mut Vec<Held>) -> Result<(), Fatal> {
+        match self.compaction.rescue(&mut self.log, &mut self.tail, now) {
+            Ok(()) => {}
+            Err(AppendError::Refused(error) | AppendError::Broken(error)) => return Err(self.broken(&error)),
+        }
         self.look();
         if self.refused.is_some() {
             self.probe()?;
@@ -242,7 +267,12 @@ impl<D: Disk> Store<D> {
             self.tail.restate(&self.roster, &stamp, BATCH_BYTES_MAX, &mut self.lines);
         }
         let begun = Instant::now();
-        let written = if self.lines.is_empty() { Ok(()) } else { self.write() };
+        let written = match self.lines.is_empty() {
+            false => self.write(),
+            // What somebody else wrote is about to be shown: it must be on the disk as much as what we wrote.
+            true if self.tail.is_applying() => self.log.sync().map_err(AppendError::Broken),
+            true => Ok(()),
+        };
         match written {
             Ok(()) => {
                 if !self.lines.is_empty() {
@@ -254,6 +284,7 @@ impl<D: Disk> Store<D> {
                 self.tail.restated();
                 let changes = self.roster.commit();
                 self.tail.note_changes(&changes);
+                self.compaction.note_changes(&changes);
                 self.hub.note(&changes);
                 Ok(true)
             }
@@ -381,6 +412,8 @@ impl<D: Disk> Store<D> {
             stats: self.stats.clone(),
             refused: self.refused.clone(),
             log_bytes: self.tail.known(),
+            live_bytes: self.compaction.live_bytes(),
+            compactions: self.compaction.done(),
             malformed_lines: self.tail.malformed_lines(),
         }
     }

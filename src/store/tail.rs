@@ -30,6 +30,8 @@ pub(super) struct Tail {
     unread: VecDeque<Range<u64>>,
     /// The whole file must be read again.
     reload: bool,
+    /// How often that had to be so.
+    generation: u64,
     job: Option<Job>,
     jobs: u64,
     watcher: Sender<ReadJob>,
@@ -62,6 +64,7 @@ impl Tail {
             needs_newline,
             unread: VecDeque::new(),
             reload: false,
+            generation: 0,
             job: None,
             jobs: 0,
             watcher,
@@ -83,6 +86,46 @@ impl Tail {
     /// Whether rows are waiting to be written to a reloaded file.
     pub(super) fn has_work(&self) -> bool {
         !self.missing.is_empty()
+    }
+
+    /// Another number means that somebody has put another file, or another content, in the log's place.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether everything up to what we know of the file has been read and applied, and nothing is to be written back.
+    pub(super) fn is_quiet(&self) -> bool {
+        !self.reload && self.job.is_none() && self.unread.is_empty() && self.missing.is_empty()
+    }
+
+    /// Whether the batch holds events from the file.
+    pub(super) fn is_applying(&self) -> bool {
+        self.applying
+    }
+
+    /// Whether the file is still the one that we know, apart from what may have been appended to it.
+    pub(super) fn is_undisturbed(&self, log: &Log<impl Disk>) -> io::Result<bool> {
+        let look = log.look()?;
+        Ok(!look.replaced && look.length >= self.known && !self.is_rewritten(log, look)?)
+    }
+
+    /// The log has moved to a new file of ours: all in it is known.
+    pub(super) fn moved(&mut self, log: &Log<impl Disk>) -> io::Result<()> {
+        let look = log.look()?;
+        self.known = look.length;
+        self.end = None;
+        self.changed_ns = Some(look.changed_ns);
+        self.needs_newline = !log.line_ends_at(look.length)?;
+        self.malformed_lines = 0;
+        Ok(())
+    }
+
+    /// Appends lines that somebody else wrote elsewhere; they are found and read like any others.
+    pub(super) fn append_for_others(&mut self, log: &mut Log<impl Disk>, lines: &[u8]) -> Result<(), AppendError> {
+        self.look(log).map_err(AppendError::Refused)?;
+        let newline: &[u8] = if self.needs_newline { b"\n" } else { b"" };
+        log.append(&[newline, lines].concat())?;
+        self.look(log).map_err(AppendError::Refused)
     }
 
     /// Compares the file with what we know of it.
@@ -131,6 +174,7 @@ impl Tail {
         self.restating = 0;
         self.job = None;
         self.reload = true;
+        self.generation += 1;
         self.end = None;
         self.changed_ns = None;
         self.needs_newline = !log.line_ends_at(length)?;

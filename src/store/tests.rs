@@ -13,6 +13,7 @@ use crossbeam_channel::bounded;
 use std::collections::BTreeSet;
 
 mod clients;
+mod compaction;
 mod others;
 #[path = "../../tests/support/sim_disk.rs"]
 mod sim_disk;
@@ -42,6 +43,7 @@ struct Bench {
     did: Sender<Did>,
     happened: Receiver<Did>,
     jobs: Receiver<ReadJob>,
+    compact_jobs: Receiver<CompactJob>,
     batch: Vec<Command>,
     ms: i64,
 }
@@ -54,6 +56,7 @@ impl Bench {
         let tell = did.clone();
         disk.listen(Box::new(move |_, op| tell.try_send(Did::Disk(op.clone())).unwrap()));
         let (watcher, jobs) = bounded(64);
+        let (compactor, compact_jobs) = bounded(1);
         let start = Start {
             roster: Roster::new(),
             log,
@@ -61,10 +64,13 @@ impl Bench {
             ends_with_newline: true,
             malformed_lines: 0,
             watcher,
+            live_bytes: 0,
+            compact_over_bytes: 16 * 1024,
+            compactor,
             ids: Box::new(crate::ids::SeededIds::new(1)),
             source_id: "source".to_owned(),
         };
-        Self { store: Store::new(start), disk, did, happened, jobs, batch: Vec::new(), ms: 1_000_000 }
+        Self { store: Store::new(start), disk, did, happened, jobs, compact_jobs, batch: Vec::new(), ms: 1_000_000 }
     }
 
     /// With a session by hook, one by shim and one silent shim client, and nothing left to tell.

@@ -1,0 +1,211 @@
+//! Compaction, seen from the store: what is written anew, when, and what outsiders and the disk may do meanwhile.
+
+use super::*;
+use crate::compactor;
+use crate::event_log::disk::DiskFile;
+use crate::event_log::{MALFORMED_NAME, NEW_NAME};
+use crate::limits::{COMPACT_RETRY_MS, COMPACT_SWAP_BYTES_MAX, OLD_LOG_WATCH_MS};
+
+const FOREIGN: &str = "{\"item\":{\"id\":\"l\"},\"changeType\":\"SET\",\"itemType\":\"Lease\"}\n";
+
+impl Bench {
+    /// A log much larger than its rows, and the compactor's first job.
+    fn wasteful() -> (Self, Receiver<Box<Frame>>, CompactJob) {
+        let (mut bench, outbox) = Self::with_sessions();
+        while bench.compact_jobs.is_empty() {
+            bench.task("hook", &"x".repeat(900));
+            bench.turn();
+            bench.task("hook", "short");
+            bench.turn();
+        }
+        let job = bench.compact_jobs.try_recv().unwrap();
+        (bench, outbox, job)
+    }
+
+    fn do_job(&mut self, job: &CompactJob) {
+        let done = compactor::run(&self.disk, job);
+        self.batch.push(Command::Compacted(done));
+        self.turn();
+    }
+
+    fn length(&self) -> usize {
+        self.log_bytes().len()
+    }
+
+    fn wait_for_compaction(&mut self) -> Receiver<Result<Compacted, RequestError>> {
+        let (sender, receiver) = bounded(1);
+        self.batch.push(Command::Compact(Box::new(move |result| sender.send(result).unwrap())));
+        self.turn();
+        receiver
+    }
+
+    /// What a restart would find.
+    fn assert_log_is_right(&self) {
+        assert_eq!(self.rows(), self.rows_in_log());
+        assert_eq!(Fold::read(&self.log_bytes()[..]).unwrap().damage.lines, 0);
+    }
+}
+
+#[test]
+fn a_log_of_more_than_four_times_its_rows_is_written_anew_while_the_store_goes_on() {
+    let (mut bench, _outbox, job) = Bench::wasteful();
+    let before = bench.length();
+    assert!(before > 16 * 1024 && bench.store.compaction.live_bytes() * 4 < before as u64);
+    bench.start("meanwhile");
+    bench.turn();
+    let done = compactor::run(&bench.disk, &job);
+    bench.start("later");
+    bench.turn();
+    bench.happened();
+    bench.batch.push(Command::Compacted(done));
+    bench.start("last");
+    bench.turn();
+    assert!(bench.length() < before / 3, "{} of {before}", bench.length());
+    bench.assert_log_is_right();
+    let did = bench.happened();
+    let answered = did.iter().position(|did| matches!(did, Did::Answer("start", "ok"))).unwrap();
+    let renamed = did.iter().position(|did| *did == Did::Disk(Op::Rename)).unwrap();
+    assert!(answered < renamed, "nobody who was in the batch waits for the swap");
+    assert_eq!(did[renamed - 1..], [SYNC, Did::Disk(Op::Rename), Did::Disk(Op::SyncNames)]);
+    // The store goes on in the new file, and nothing of all that looks like an outsider's doing.
+    bench.start("after");
+    bench.turn();
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    assert!(bench.jobs.is_empty() && bench.compact_jobs.is_empty());
+    bench.assert_log_is_right();
+    assert_eq!(bench.report().compactions, 1);
+}
+
+#[test]
+fn malformed_lines_move_to_a_side_file_and_unknown_types_stay() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    bench.disk.append_from_outside(LOG_NAME, format!("garbage\n{FOREIGN}half a li").as_bytes());
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    bench.read_for_store();
+    let waiting = bench.wait_for_compaction();
+    let job = bench.compact_jobs.try_recv().unwrap();
+    bench.do_job(&job);
+    let compacted = waiting.try_recv().unwrap().unwrap();
+    assert_eq!((compacted.malformed_lines, compacted.bytes_after), (1, bench.length() as u64));
+    assert_eq!(bench.disk.read(MALFORMED_NAME), b"garbage\n");
+    assert!(bench.log_text().contains(FOREIGN));
+    assert_eq!(bench.report().malformed_lines, 0);
+    bench.assert_log_is_right();
+    // The unfinished line, whose writer may yet go on, is where its writer has it open.
+    bench.disk.state().inodes[0].cache.extend_from_slice(b"ne\n");
+    bench.batch.push(Command::Tick);
+    bench.turn();
+    bench.read_for_store();
+    assert!(bench.log_text().ends_with("half a line\n"));
+    assert_eq!(bench.report().malformed_lines, 1);
+}
+
+#[test]
+fn what_an_outsider_appends_before_during_or_after_is_not_lost() {
+    let (mut bench, _outbox, job) = Bench::wasteful();
+    let line = |id: &str| {
+        let item = format!(r#"{{"id":"{id}","nickname":"{id}","cwd":"/x","pid":1,"connectedAt":1}}"#);
+        format!("{{\"item\":{item},\"changeType\":\"SET\",\"itemType\":\"Session\"}}\n").into_bytes()
+    };
+    let held = bench.disk.open(LOG_NAME).unwrap();
+    held.append_all(&line("during")).unwrap();
+    bench.do_job(&job);
+    assert!(bench.disk.state().shown(NEW_NAME).is_none(), "the new log is in place");
+    assert!(bench.log_text().contains("during"));
+    bench.read_for_store();
+    held.append_all(&line("after")).unwrap();
+    held.append_all(&line("at-last")[..30]).unwrap();
+    bench.batch.push(Command::Tick);
+    bench.turn();
+    held.append_all(&line("at-last")[30..]).unwrap();
+    for _ in 0..2 {
+        bench.batch.push(Command::Tick);
+        bench.turn();
+        bench.read_for_store();
+    }
+    for id in ["during", "after", "at-last"] {
+        assert!(bench.rows().iter().any(|row| row.contains(&format!(r#""id":"{id}""#))), "{id}");
+        assert_eq!(bench.log_text().matches(&format!(r#"{{"id":"{id}""#)).count(), 1, "{id}");
+    }
+    bench.assert_log_is_right();
+    bench.ms += OLD_LOG_WATCH_MS;
+    bench.batch.push(Command::Tick);
+    bench.turn();
+    assert!(bench.store.compaction.old_is_gone());
+}
+
+#[test]
+fn a_log_that_somebody_replaced_or_rewrote_meanwhile_is_not_overwritten() {
+    for in_place in [false, true] {
+        let (mut bench, _outbox, job) = Bench::wasteful();
+        let done = compactor::run(&bench.disk, &job);
+        let edited = bench.log_text().replace("\"/w\"", "\"/edited\"");
+        if in_place {
+            bench.disk.rewrite_from_outside(LOG_NAME, edited.as_bytes());
+        } else {
+            bench.disk.replace_from_outside(LOG_NAME, edited.as_bytes());
+        }
+        bench.batch.push(Command::Compacted(done));
+        bench.turn();
+        bench.read_for_store();
+        while bench.store.tail.has_work() {
+            bench.turn();
+        }
+        assert!(bench.rows().iter().any(|row| row.contains("/edited")), "in place: {in_place}");
+        bench.assert_log_is_right();
+        // And it is compacted all the same.
+        bench.turn();
+        let job = bench.compact_jobs.try_recv().unwrap();
+        bench.do_job(&job);
+        assert!(bench.length() < edited.len() / 3);
+        bench.assert_log_is_right();
+    }
+}
+
+#[test]
+fn a_compaction_that_fails_changes_nothing_says_why_and_is_tried_again_later() {
+    let no_space = |bench: &Bench| bench.space(Some(100));
+    let no_rename = |bench: &Bench| bench.disk.state().faults.fail_rename = true;
+    let no_sync = |bench: &Bench| bench.disk.state().faults.fail_sync = Some(0);
+    for (name, fail) in [("space", no_space as fn(&Bench)), ("rename", no_rename), ("sync", no_sync)] {
+        let (mut bench, _outbox, job) = Bench::wasteful();
+        let waiting = bench.wait_for_compaction();
+        let before = bench.log_bytes();
+        fail(&bench);
+        bench.do_job(&job);
+        assert_eq!(waiting.try_recv().unwrap().unwrap_err().kind, ErrorKind::StorageFull, "{name}");
+        assert_eq!(bench.log_bytes(), before, "{name}");
+        bench.disk.state().faults = sim_disk::Faults::default();
+        bench.start("after");
+        bench.turn();
+        bench.assert_log_is_right();
+        assert!(bench.compact_jobs.is_empty(), "{name}: not again at once");
+        bench.ms += COMPACT_RETRY_MS;
+        bench.turn();
+        let job = bench.compact_jobs.try_recv().unwrap();
+        bench.do_job(&job);
+        assert!(bench.length() < before.len() / 3, "{name}");
+        bench.assert_log_is_right();
+    }
+}
+
+#[test]
+fn the_store_itself_copies_little_and_leaves_the_rest_to_the_compactor() {
+    let (mut bench, _outbox, job) = Bench::wasteful();
+    let done = compactor::run(&bench.disk, &job);
+    for number in 0..COMPACT_SWAP_BYTES_MAX / 900 {
+        bench.task("hook", &format!("{number}{}", "y".repeat(900)));
+        bench.turn();
+    }
+    bench.batch.push(Command::Compacted(done));
+    bench.turn();
+    let job = bench.compact_jobs.try_recv().unwrap();
+    assert!(matches!(job.step, CompactStep::Extend(_)));
+    bench.start("meanwhile");
+    bench.turn();
+    bench.do_job(&job);
+    assert_eq!(bench.store.compaction.done(), 1);
+    bench.assert_log_is_right();
+}
