@@ -174,6 +174,8 @@ pub const MALFORMED_LINES_NAMED_MAX: usize = 10;
 
 /// Time for an ordered stop; after it the process exits all the same.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(2);
+/// The same after a fault: callers who wait for an answer are better off without one.
+pub const FAULT_STOP_DEADLINE: Duration = Duration::from_millis(500);
 /// A turn of the store's loop longer than this is reported.
 pub const SLOW_TURN: Duration = Duration::from_millis(100);
 /// Time for the command line to wait for the daemon's answer.

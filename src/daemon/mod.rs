@@ -16,8 +16,8 @@ use crate::gate;
 use crate::http::{self, About};
 use crate::ids::{IdSource, SystemIds};
 use crate::limits::{
-    BATCH_COMMANDS_MAX, COMPACT_OVER_BYTES, DESCRIPTORS_WANTED, HTTP_WORKERS, REQUEST_QUEUE_MAX, STOP_DEADLINE,
-    STORE_QUEUE_MAX, WATCH_QUEUE_MAX, WS_UPGRADE_QUEUE_MAX,
+    BATCH_COMMANDS_MAX, COMPACT_OVER_BYTES, DESCRIPTORS_WANTED, FAULT_STOP_DEADLINE, HTTP_WORKERS, REQUEST_QUEUE_MAX,
+    STOP_DEADLINE, STORE_QUEUE_MAX, WATCH_QUEUE_MAX, WS_UPGRADE_QUEUE_MAX,
 };
 use crate::roster::Roster;
 use crate::store::{Command, Start, Store};
@@ -191,9 +191,10 @@ fn take_lock(directory: &Path) -> Result<Lock, Fatal> {
             exit_code::HELD,
             format!("another marshal serves {}: {holder}; stop it, or set MARSHAL_STATE_DIR", directory.display()),
         ),
-        LockError::Io(error) => {
-            Fatal::new(exit_code::CANNOT_CREATE, format!("cannot lock {}: {error}", directory.display()))
-        }
+        LockError::Io(error) => Fatal::new(
+            exit_code::CANNOT_CREATE,
+            format!("cannot lock {}: {}", directory.display(), state_dir::explain(&error)),
+        ),
     })
 }
 
@@ -244,8 +245,10 @@ fn stop(parts: Parts, exit: &Exit, socket: &Path) {
         }
         let _ = done.send(());
     });
-    if stopper.is_err() || finished.recv_timeout(STOP_DEADLINE).is_err() {
-        log::warn!("not everything ended within {} s", STOP_DEADLINE.as_secs());
+    // After a fault nobody who still waits can be served.
+    let deadline = if matches!(exit, Exit::Signal) { STOP_DEADLINE } else { FAULT_STOP_DEADLINE };
+    if stopper.is_err() || finished.recv_timeout(deadline).is_err() {
+        log::warn!("not everything ended within {} ms", deadline.as_millis());
     }
     log::info!("stopped");
 }

@@ -5,6 +5,7 @@ use super::disk::Disk;
 use super::file::{AppendError, Log, ReplaceError};
 use super::replay::Fold;
 use super::rewrite::{self, Rewritten};
+use super::state_dir::explain;
 use super::{NEW_NAME, SUSPECT_NAME};
 use crate::event_log::disk::RangeReader;
 use std::fmt;
@@ -35,11 +36,9 @@ pub enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Open(error) => write!(f, "{error}"),
-            Self::Sync(error) => write!(f, "what it holds cannot be synced to the disk: {error}"),
-            Self::Rewrite(error) => {
-                write!(f, "the disk failed under it before, and it cannot be written anew: {error}")
-            }
+            Self::Open(error) => write!(f, "{}", explain(error)),
+            Self::Sync(error) => write!(f, "what it holds cannot be synced to the disk: {}", explain(error)),
+            Self::Rewrite(error) => write!(f, "it cannot be written anew: {}", explain(error)),
         }
     }
 }

@@ -8,6 +8,62 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
+/// Network file systems, by the number with which `statfs(2)` names their kind. Locks on them keep nobody on another
+/// machine out, a write can fail long after it was acknowledged, and nobody hears of changes that others make.
+const NETWORK_KINDS: [(u32, &str); 10] = [
+    (0x6969, "NFS"),
+    (0x517b, "SMB"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB2"),
+    (0x5346_414f, "AFS"),
+    (0x6b41_4653, "AFS"),
+    (0x7375_7245, "Coda"),
+    (0x564c, "NCP"),
+    (0x00c3_6400, "Ceph"),
+    (0x0bd0_0bd0, "Lustre"),
+];
+
+fn network_kind(kind: u32) -> Option<&'static str> {
+    NETWORK_KINDS.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name)
+}
+
+/// Refuses a directory on a network file system.
+#[cfg(target_os = "linux")]
+fn refuse_network(directory: &Path) -> Result<(), Fatal> {
+    // What cannot be asked is not refused: opening the files will say more.
+    let Ok(found) = rustix::fs::statfs(directory) else { return Ok(()) };
+    // The number has 32 bits, in a type that differs from system to system.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let kind = network_kind(found.f_type as u32);
+    kind.map_or(Ok(()), |kind| {
+        let message = format!(
+            "the state directory {} is on a network file system ({kind}), where the log is not safe; set MARSHAL_STATE_DIR to a directory on a disk of this machine",
+            directory.display()
+        );
+        Err(Fatal::new(exit_code::CONFIG, message))
+    })
+}
+
+/// Elsewhere the kinds have no numbers that mean the same everywhere.
+#[cfg(not(target_os = "linux"))]
+fn refuse_network(_: &Path) -> Result<(), Fatal> {
+    Ok(())
+}
+
+/// Why a file or directory cannot be made, and what to do where that is known.
+pub fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            format!("{error}; set MARSHAL_STATE_DIR to a directory that can be written")
+        }
+        io::ErrorKind::StorageFull => format!("{error}; free some space"),
+        io::ErrorKind::PermissionDenied => {
+            format!("{error}; set MARSHAL_STATE_DIR to a directory that belongs to you")
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// Makes the directory if it is missing, and makes sure that nobody else can look into it.
 ///
 /// # Errors
@@ -16,7 +72,7 @@ pub fn prepare(directory: &Path) -> Result<(), Fatal> {
     let show = directory.display();
     let create = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
     create.map_err(|error| {
-        Fatal::new(exit_code::CANNOT_CREATE, format!("cannot make the state directory {show}: {error}"))
+        Fatal::new(exit_code::CANNOT_CREATE, format!("cannot make the state directory {show}: {}", explain(&error)))
     })?;
     let metadata = fs::metadata(directory);
     let metadata = metadata.map_err(|error| {
@@ -27,6 +83,7 @@ pub fn prepare(directory: &Path) -> Result<(), Fatal> {
             format!("the state directory {show} belongs to another user; set MARSHAL_STATE_DIR to one of yours");
         return Err(Fatal::new(exit_code::PERMISSION, message));
     }
+    refuse_network(directory)?;
     if metadata.mode() & 0o077 == 0 {
         return Ok(());
     }
@@ -105,6 +162,16 @@ mod tests {
         assert_eq!(mode(root.path()), 0o755);
         let file = root.path().join("other");
         assert_eq!(prepare(&file).unwrap_err().code, exit_code::CANNOT_CREATE);
+    }
+
+    #[test]
+    fn network_file_systems_are_told_from_local_ones() {
+        assert_eq!((network_kind(0x6969), network_kind(0xff53_4d42)), (Some("NFS"), Some("CIFS")));
+        // ext4, XFS, Btrfs, tmpfs, overlayfs, ZFS, FUSE, and 9P, which some sandboxes show for local disks.
+        for local in [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1, 0x6573_5546, 0x0102_1997]
+        {
+            assert_eq!(network_kind(local), None, "{local:x}");
+        }
     }
 
     #[test]
