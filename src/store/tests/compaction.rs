@@ -165,6 +165,30 @@ fn a_log_that_somebody_replaced_or_rewrote_meanwhile_is_not_overwritten() {
 }
 
 #[test]
+fn the_new_log_waits_until_what_others_wrote_has_been_read() {
+    let (mut bench, _outbox, job) = Bench::wasteful();
+    bench.disk.append_from_outside(LOG_NAME, br#"{"item":{"id":"late","cwd":"/x","pid":1,"connectedAt":1},"#);
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    let being_read = bench.jobs.try_recv().unwrap();
+    let done = compactor::run(&bench.disk, &job);
+    bench.batch.push(Command::Compacted(done));
+    bench.turn();
+    assert_eq!(bench.store.compaction.done(), 0, "where that part stands in the log is about to be said");
+    let read = read_lines(&being_read, LogRead { number: being_read.number, events: Vec::new(), done: None });
+    bench.batch.push(Command::LogRead(read));
+    bench.turn();
+    assert_eq!(bench.store.compaction.done(), 1);
+    // Its writer goes on in the file that it has open.
+    bench.disk.state().inodes[0].cache.extend_from_slice(b"\"changeType\":\"SET\",\"itemType\":\"Session\"}\n");
+    bench.batch.push(Command::Tick);
+    bench.turn();
+    bench.read_for_store();
+    assert!(bench.rows().iter().any(|row| row.contains(r#""id":"late""#)));
+    bench.assert_log_is_right();
+}
+
+#[test]
 fn a_compaction_that_fails_changes_nothing_says_why_and_is_tried_again_later() {
     let no_space = |bench: &Bench| bench.space(Some(100));
     let no_rename = |bench: &Bench| bench.disk.state().faults.fail_rename = true;
