@@ -42,6 +42,19 @@ fn a_foreign_line_is_applied_once_and_not_written_back_and_what_follows_from_it_
 }
 
 #[test]
+fn what_somebody_else_wrote_is_synced_before_it_is_shown_although_we_have_nothing_to_write() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    let item = r#"{"id":"everyone","name":"everyone","description":"edited","createdAt":1,"kind":{"kind":"auto","key":"everyone"}}"#;
+    bench.append_from_outside(&format!("{{\"item\":{item},\"changeType\":\"SET\",\"itemType\":\"Room\"}}\n"));
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    bench.happened();
+    bench.read_for_store();
+    assert!(bench.rows().iter().any(|row| row.contains("edited")));
+    assert_eq!(bench.happened(), [SYNC]);
+}
+
+#[test]
 fn half_a_line_that_our_event_follows_costs_neither_the_event_nor_the_count_of_damage() {
     // marshal 0.9 fault 16: the next event was glued to the torn line, and both were lost.
     let (mut bench, _outbox) = Bench::with_sessions();
