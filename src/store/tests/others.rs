@@ -44,7 +44,7 @@ fn a_foreign_line_is_applied_once_and_not_written_back_and_what_follows_from_it_
 #[test]
 fn what_somebody_else_wrote_is_synced_before_it_is_shown_although_we_have_nothing_to_write() {
     let (mut bench, _outbox) = Bench::with_sessions();
-    let item = r#"{"id":"everyone","name":"everyone","description":"edited","createdAt":1,"kind":{"kind":"auto","key":"everyone"}}"#;
+    let item = r#"{"id":"everyone","name":"everyone","description":"edited","createdAt":1,"kind":{"kind":"auto","source":{"anchor":"everyone"}}}"#;
     bench.append_from_outside(&format!("{{\"item\":{item},\"changeType\":\"SET\",\"itemType\":\"Room\"}}\n"));
     bench.batch.push(Command::LogTouched);
     bench.turn();
