@@ -78,6 +78,26 @@ fn a_log_of_more_than_four_times_its_rows_is_written_anew_while_the_store_goes_o
 }
 
 #[test]
+fn a_log_full_of_what_counts_is_left_alone_until_the_rows_are_gone() {
+    let mut bench = Bench::new();
+    for number in 0..100 {
+        bench.start(&format!("s{number}"));
+        bench.turn();
+    }
+    assert!(bench.length() > 48 * 1024 && bench.compact_jobs.is_empty());
+    let (counted, length) = (bench.store.compaction.live_bytes(), bench.length() as u64);
+    assert!(counted.abs_diff(length) * 50 < length, "{counted} of {length}: nothing was said twice");
+    for number in 0..100 {
+        bench.ask("end", Request::SessionEnd(format!("s{number}").as_str().into()));
+        bench.turn();
+    }
+    let job = bench.compact_jobs.try_recv().unwrap();
+    bench.do_job(&job);
+    bench.assert_log_is_right();
+    assert!(bench.length() < 48 * 1024);
+}
+
+#[test]
 fn malformed_lines_move_to_a_side_file_and_unknown_types_stay() {
     let (mut bench, _outbox) = Bench::with_sessions();
     bench.disk.append_from_outside(LOG_NAME, format!("garbage\n{FOREIGN}half a li").as_bytes());
