@@ -68,7 +68,7 @@ impl Bench {
             compact_over_bytes: 16 * 1024,
             compactor,
             ids: Box::new(crate::ids::SeededIds::new(1)),
-            source_id: "source".to_owned(),
+            source_id: "a16f50bd-e0ec-473f-9e1a-e1c8eab281fe".to_owned(),
         };
         Self { store: Store::new(start), disk, did, happened, jobs, compact_jobs, batch: Vec::new(), ms: 1_000_000 }
     }
