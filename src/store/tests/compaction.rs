@@ -60,7 +60,7 @@ fn a_log_of_more_than_four_times_its_rows_is_written_anew_while_the_store_goes_o
     bench.batch.push(Command::Compacted(done));
     bench.start("last");
     bench.turn();
-    assert!(bench.length() < before / 3, "{} of {before}", bench.length());
+    assert!(bench.length() * 2 < before, "{} of {before}", bench.length());
     bench.assert_log_is_right();
     let did = bench.happened();
     let answered = did.iter().position(|did| matches!(did, Did::Answer("start", "ok"))).unwrap();
@@ -92,9 +92,10 @@ fn a_log_full_of_what_counts_is_left_alone_until_the_rows_are_gone() {
         bench.turn();
     }
     let job = bench.compact_jobs.try_recv().unwrap();
+    let before = bench.length();
     bench.do_job(&job);
     bench.assert_log_is_right();
-    assert!(bench.length() < 48 * 1024);
+    assert!(bench.length() * 2 < before, "{} of {before}", bench.length());
 }
 
 #[test]
