@@ -24,8 +24,10 @@ pub fn start<D: Disk>(
     thread::spawn("compactor", None, exits, move || {
         while let Ok(mut job) = jobs.recv() {
             job.source = Arc::new(WhileWanted { source: job.source, jobs: jobs.clone() });
+            let done = run(&disk, &job);
+            drop(job);
             // A store that is gone needs no answer.
-            let _ = store.send(Command::Compacted(run(&disk, &job)));
+            let _ = store.send(Command::Compacted(done));
         }
     })
 }
@@ -37,6 +39,7 @@ pub fn run<D: Disk>(disk: &D, job: &CompactJob) -> CompactDone {
         CompactStep::Extend(range) => {
             rewrite::extend_new(disk, &job.source, range.clone()).map(|()| Rewritten::default())
         }
+        CompactStep::Close => Ok(Rewritten::default()),
     };
     if result.is_err() {
         // It takes space, which may be what was lacking. If it stays, the next start or compaction removes it.

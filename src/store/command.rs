@@ -126,6 +126,9 @@ pub enum CompactStep {
     Rewrite(u64),
     /// Append a part of the log to the new file as it stands.
     Extend(Range<u64>),
+    /// Nothing but to let go of the file: closing the last handle on a large file that has no name any more frees its
+    /// space, which takes long.
+    Close,
 }
 
 /// What became of a step.

@@ -161,10 +161,9 @@ impl<D: Disk> Compaction<D> {
         let number = self.jobs + 1;
         let extending = match &step {
             CompactStep::Extend(range) => Some(range.clone()),
-            CompactStep::Rewrite(_) => None,
+            CompactStep::Rewrite(_) | CompactStep::Close => None,
         };
-        // There is never more than one job, so that the queue is full only when the compactor is gone, and with it the
-        // daemon.
+        // Full: an old log waits to be closed, and the next turn tries again.
         if self.compactor.try_send(CompactJob { number, source: log.reader(), step }).is_ok() {
             self.jobs = number;
             self.stage = Stage::Writing { number, generation, rewritten, extending };
@@ -253,6 +252,7 @@ impl<D: Disk> Compaction<D> {
         if let Err(error) = tail.moved(log) {
             return Swap::Broken(error);
         }
+        self.close_old();
         self.old = Some(Old { file, read_to: end, until_ms: now.mono_ms + OLD_LOG_WATCH_MS });
         self.left_bytes = tail.known();
         self.live_bytes = self.live_bytes.min(tail.known());
@@ -298,9 +298,18 @@ impl<D: Disk> Compaction<D> {
                 Err(error) => return Err(error),
             }
         } else if last {
-            self.old = None;
+            self.close_old();
         }
         Ok(())
+    }
+
+    /// Lets the compactor close the old log. If it is busy, the next tick tries again.
+    fn close_old(&mut self) {
+        let Some(Old { file, read_to, until_ms }) = self.old.take() else { return };
+        let job = CompactJob { number: 0, source: file.clone(), step: CompactStep::Close };
+        if self.compactor.try_send(job).is_err() {
+            self.old = Some(Old { file, read_to, until_ms });
+        }
     }
 }
 
