@@ -4,6 +4,7 @@
 use super::{Client, answer, disconnect};
 use crate::error::RequestError;
 use crate::ids::{MessageId, SessionId};
+use crate::limits::{ID_BYTES_MAX, WS_ECHO_BYTES_MAX, WS_ERROR_CHARACTERS_MAX};
 use crate::model::ItemType;
 use crate::roster::{Caller, MessageFilter, Request, SessionChange};
 use crate::row_json::{Text, parse_session};
@@ -108,6 +109,7 @@ impl Frames {
         };
         let data = envelope.data.get();
         match &*envelope.event.0 {
+            "ws:m:ping" if text.len() > WS_ECHO_BYTES_MAX => self.ignore("a ping that is too long to be sent back"),
             "ws:m:ping" => {
                 self.client.send(Frame::Text(text.to_owned()));
                 Ok(())
@@ -144,6 +146,9 @@ impl Frames {
             (None, "SessionNickname") => View::Nicknames,
             (None, _) => View::Nothing,
         };
+        if frame.query.tx.len() > ID_BYTES_MAX {
+            return self.ignore("a query with an overlong tx");
+        }
         if self.client.owe().is_err() {
             return Ok(());
         }
@@ -188,7 +193,13 @@ impl Frames {
             return self.ignore("a command without command or commandId");
         };
         let tx = serde_json::from_str::<MaybeTx>(frame.command.get()).ok().and_then(|body| body.tx).unwrap_or_default();
-        match self.request(&frame.command_id, frame.command.get()) {
+        // They come back in the answer, which waits until the client takes it: they must be short.
+        if tx.len() > ID_BYTES_MAX || frame.command_id.len() > ID_BYTES_MAX {
+            let error = RequestError::invalid(format!("tx and commandId have at most {ID_BYTES_MAX} bytes"));
+            self.client.send(Frame::Text(answer::command_error("", "", &error)));
+            return Ok(());
+        }
+        match self.request(&frame.command_id, frame.command.get()).map_err(shorten) {
             Ok(request) => self.submit(request, tx, frame.command_id),
             Err(error) => {
                 self.client.send(Frame::Text(answer::command_error(&tx, &frame.command_id, &error)));
@@ -202,7 +213,8 @@ impl Frames {
             return Ok(());
         }
         let client = self.client.clone();
-        let reply_to = Box::new(move |result| {
+        let reply_to = Box::new(move |result: Result<_, _>| {
+            let result = result.map_err(shorten);
             if client.outbox.try_send(Box::new(Frame::Answer { tx, command_id, result: Box::new(result) })).is_err() {
                 disconnect(&client.stream);
             }
@@ -245,6 +257,16 @@ impl Frames {
             }
         })
     }
+}
+
+/// An error may quote what the client said, and waits until the client takes it.
+fn shorten(mut error: RequestError) -> RequestError {
+    if let Some((end, _)) = error.message.char_indices().nth(WS_ERROR_CHARACTERS_MAX) {
+        error.message.truncate(end);
+        error.message.push('…');
+        error.message.shrink_to_fit();
+    }
+    error
 }
 
 fn is_known(command_id: &str) -> bool {

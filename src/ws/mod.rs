@@ -9,17 +9,19 @@ mod writer;
 use crate::gate::{Stream, Upgrade};
 use crate::ids::{ClientId, IdSource, SystemIds};
 use crate::limits::{
-    WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_OUTBOX_FRAMES_MAX, WS_PING_EVERY, WS_PUSH_PROOFS_MAX, WS_SILENCE_MAX,
-    WS_STACK_BYTES, WS_WRITE_TIMEOUT,
+    REFUSAL_LOG_EVERY, WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_LARGE_MESSAGE_DEADLINE, WS_LARGE_MESSAGES_MAX,
+    WS_OUTBOX_FRAMES_MAX, WS_PING_EVERY, WS_PUSH_PROOFS_MAX, WS_SILENCE_MAX, WS_STACK_BYTES, WS_WRITE_TIMEOUT,
 };
 use crate::store::{Command, Frame, Outbox};
 use crate::thread::{self, Exit};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use reader::LargeMessages;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// What the two threads of a client, and the store's answers to it, have in common.
 #[derive(Clone)]
@@ -56,34 +58,47 @@ fn disconnect(stream: &Stream) {
     let _ = stream.shutdown(Shutdown::Both);
 }
 
-/// Starts the thread that starts the others. It ends when the gate is gone and all clients are.
+/// Starts the thread that starts the others, for at most `clients_max` clients at once. It ends when the gate is gone
+/// and all clients are.
 ///
 /// # Errors
 /// The operating system's reason for which no thread could be had.
-pub fn start(upgrades: Receiver<Upgrade>, store: Sender<Command>, exits: &Sender<Exit>) -> io::Result<JoinHandle<()>> {
+pub fn start(
+    upgrades: Receiver<Upgrade>,
+    store: Sender<Command>,
+    clients_max: usize,
+    exits: &Sender<Exit>,
+) -> io::Result<JoinHandle<()>> {
     let exits_of_clients = exits.clone();
-    thread::spawn("ws-door", None, exits, move || run(&upgrades, &store, &exits_of_clients))
+    thread::spawn("ws-door", None, exits, move || {
+        run(&upgrades, &store, clients_max.min(WS_CLIENTS_MAX), &exits_of_clients)
+    })
 }
 
-fn run(upgrades: &Receiver<Upgrade>, store: &Sender<Command>, exits: &Sender<Exit>) {
+fn run(upgrades: &Receiver<Upgrade>, store: &Sender<Command>, clients_max: usize, exits: &Sender<Exit>) {
     let mut ids = SystemIds::new();
     // Each client reports its end once, and there is room for all of them.
     let (ended, ends) = bounded::<ClientId>(WS_CLIENTS_MAX);
     let mut clients: BTreeMap<ClientId, JoinHandle<()>> = BTreeMap::new();
     let mut upgrades = upgrades.clone();
+    let large_messages = LargeMessages::new(WS_LARGE_MESSAGES_MAX, WS_LARGE_MESSAGE_DEADLINE);
     let mut open = true;
+    let mut refused_at: Option<Instant> = None;
     while open || !clients.is_empty() {
         select! {
             recv(upgrades) -> upgrade => match upgrade {
-                Ok(upgrade) if clients.len() < WS_CLIENTS_MAX => {
+                Ok(upgrade) if clients.len() < clients_max => {
                     let id = ClientId::from(ids.new_id());
-                    match admit(upgrade, &id, store, &ended, exits) {
+                    match admit(upgrade, &id, store, &ended, large_messages.clone(), exits) {
                         Ok(thread) => drop(clients.insert(id, thread)),
                         Err(error) => log::error!("cannot serve a WebSocket client: {error}"),
                     }
                 }
                 Ok(upgrade) => {
-                    log::warn!("refused a WebSocket client: {WS_CLIENTS_MAX} are connected");
+                    if refused_at.is_none_or(|at| at.elapsed() >= REFUSAL_LOG_EVERY) {
+                        refused_at = Some(Instant::now());
+                        log::warn!("refused a WebSocket client: {clients_max} are connected");
+                    }
                     disconnect(&upgrade.stream);
                 }
                 Err(_) => {
@@ -104,6 +119,7 @@ fn admit(
     id: &ClientId,
     store: &Sender<Command>,
     ended: &Sender<ClientId>,
+    large_messages: LargeMessages,
     exits: &Sender<Exit>,
 ) -> io::Result<JoinHandle<()>> {
     let Upgrade { stream, leftover, peer, .. } = upgrade;
@@ -114,7 +130,7 @@ fn admit(
     let client = Client { id: id.clone(), stream: Arc::new(stream), outbox, owed };
     let (proofs, proven) = bounded(WS_PUSH_PROOFS_MAX);
     let queue = writer::Queue { frames, written, ping_every: WS_PING_EVERY, proofs };
-    let said = reader::Said { leftover, proven };
+    let said = reader::Said { leftover, silence_max: WS_SILENCE_MAX, large_messages, proven };
     log::debug!("client {id} connected from {peer}");
     let (store, ended, client_exits) = (store.clone(), ended.clone(), exits.clone());
     thread::spawn("ws-reader", Some(WS_STACK_BYTES), exits, move || {

@@ -20,7 +20,8 @@ fn client(patience: Duration, ping_every: Duration) -> (JoinHandle<()>, UnixStre
     let threads = exits.clone();
     let (proofs, proven) = bounded(4);
     let queue = writer::Queue { frames, written, ping_every, proofs };
-    let said = reader::Said { leftover: Vec::new(), proven };
+    let large_messages = LargeMessages::new(1, DEADLINE);
+    let said = reader::Said { leftover: Vec::new(), silence_max: patience, large_messages, proven };
     let thread = thread::spawn("ws-reader", None, &exits, move || {
         serve(client, said, queue, &store, &threads).unwrap();
     });
