@@ -72,10 +72,10 @@ pub const WS_CLIENTS_MAX: usize = 2048;
 /// Bytes of one WebSocket message, and of one frame, from a client.
 pub const WS_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes that a client's message may have before it counts as large: what a message body needs, and its frame.
-pub const WS_SMALL_MESSAGE_BYTES: usize = 96 * 1024;
+pub const WS_SMALL_MESSAGE_BYTES: usize = 72 * 1024;
 /// Large messages of all WebSocket clients that may be on their way in at once; a client with another one waits. So a
 /// thousand clients who each begin a large message and never end it take no more memory than these.
-pub const WS_LARGE_MESSAGES_MAX: usize = 8;
+pub const WS_LARGE_MESSAGES_MAX: usize = 4;
 /// Time for a large message to wait for its turn, and then to arrive.
 pub const WS_LARGE_MESSAGE_DEADLINE: Duration = Duration::from_secs(5);
 /// Bytes of a ping of the JSON protocol that is sent back.

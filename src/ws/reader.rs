@@ -177,10 +177,11 @@ pub(super) fn run(client: &Client, said: Said, store: &Sender<Command>) {
     loop {
         match socket.read() {
             Ok(Message::Text(text)) => {
-                socket.get_mut().is_whole();
                 if frames.handle(text.as_str()).is_err() {
                     return; // the store is gone, and so is the daemon
                 }
+                drop(text);
+                socket.get_mut().is_whole();
             }
             Ok(Message::Binary(_)) => {
                 socket.get_mut().is_whole();

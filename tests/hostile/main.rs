@@ -103,6 +103,7 @@ impl Good<'_> {
         let pushed = self.timed(|daemon| {
             daemon.post_json("/v1/messages", &json!({"human": "alice", "to": "shim", "body": body}))
         });
+        assert_eq!(pushed.status, 201, "{pushed:?}");
         self.sent.push(pushed.json()["messageId"].as_str().unwrap().to_owned());
         assert_eq!(self.shim.push()["meta"]["body"], body);
     }
@@ -123,11 +124,14 @@ fn a_good_caller_is_served_while_thousands_attack() {
     let said = std::mem::take(&mut daemon.said);
     let mut good = Good { daemon: &daemon, shim: daemon.connect(), sent: Vec::new(), took: Vec::new() };
     good.shim.publish("shim", "shim", "/w/good");
+    // Its answer shows that the session is there.
+    assert!(good.shim.command("SetSessionCurrentTask", json!({"id": "shim"}))["response"].is_null());
     daemon.start_session("good-9", "/w/good");
     // Something large to ask for and not to read.
     for number in 0..20 {
         let body = format!("{number} {}", "x".repeat(20_000));
-        daemon.post_json("/v1/messages", &json!({"human": "alice", "to": "shim", "body": body}));
+        let sent = daemon.post_json("/v1/messages", &json!({"human": "alice", "to": "shim", "body": body}));
+        assert_eq!(sent.status, 201, "{sent:?}");
         good.shim.push();
     }
     (0..10).for_each(|number| good.round(number));
