@@ -47,7 +47,7 @@ pub fn encode_set(row: &Row, stamp: &Stamp, out: &mut Vec<u8>) {
 
 /// Appends the line that says that a row is gone. Of the item only the id matters to any reader, so that nothing else
 /// is repeated.
-fn encode_delete(item_type: ItemType, id: &str, stamp: &Stamp, out: &mut Vec<u8>) {
+pub(super) fn encode_delete(item_type: ItemType, id: &str, stamp: &Stamp, out: &mut Vec<u8>) {
     let item = serde_json::json!({ "id": id }).to_string();
     encode(&item, "DEL", item_type, stamp, out);
 }

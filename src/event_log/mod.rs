@@ -3,6 +3,8 @@
 //! directory; it must not know who asks or what follows from an event.
 
 pub mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod line;
 pub mod lock;
 pub mod replay;

@@ -5,6 +5,8 @@
 mod connection;
 mod doors;
 mod event_loop;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod head;
 mod host;
 mod refusal_log;

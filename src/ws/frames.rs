@@ -1,6 +1,7 @@
 //! What WebSocket clients say, as commands for the store: marshal 0.9's frames, taken tolerantly. Garbage is noted and
 //! never closes the connection; a command that makes no sense gets a command-error.
 
+use super::reader::Heard;
 use super::{Client, answer, disconnect};
 use crate::error::RequestError;
 use crate::ids::{MessageId, SessionId};
@@ -101,9 +102,10 @@ impl Frames {
     pub(super) fn new(client: Client, store: Sender<Command>) -> Self {
         Self { client, store }
     }
+}
 
-    /// Handles one text frame.
-    pub(super) fn handle(&mut self, text: &str) -> Result<(), StoreGone> {
+impl Heard for Frames {
+    fn text(&mut self, text: &str) -> Result<(), StoreGone> {
         let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(text) else {
             return self.ignore("a frame that is no event");
         };
@@ -126,6 +128,12 @@ impl Frames {
         }
     }
 
+    fn binary(&mut self, _: &[u8]) -> Result<(), StoreGone> {
+        self.ignore("a binary frame")
+    }
+}
+
+impl Frames {
     /// Gives the store something to do; while its queue is full this client, and nobody else, waits.
     fn tell(&self, command: Command) -> Result<(), StoreGone> {
         self.store.send(command).map_err(|_| StoreGone)

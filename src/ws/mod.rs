@@ -2,11 +2,15 @@
 //! turn frames into commands for the store and the store's frames into JSON; they must not know the roster's rules.
 
 mod answer;
+mod echo;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod reader;
 mod writer;
 
 use crate::gate::{Stream, Upgrade};
+
 use crate::ids::{ClientId, IdSource, SystemIds};
 use crate::limits::{
     REFUSAL_LOG_EVERY, WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_LARGE_MESSAGE_DEADLINE, WS_LARGE_MESSAGES_MAX,
@@ -122,7 +126,28 @@ fn admit(
     large_messages: LargeMessages,
     exits: &Sender<Exit>,
 ) -> io::Result<JoinHandle<()>> {
-    let Upgrade { stream, leftover, peer, .. } = upgrade;
+    log::debug!("client {id} connected from {}", upgrade.peer);
+    let (client, said, queue) = prepare(upgrade, id, large_messages)?;
+    let (store, ended, client_exits) = (store.clone(), ended.clone(), exits.clone());
+    thread::spawn("ws-reader", Some(WS_STACK_BYTES), exits, move || {
+        let id = client.id.clone();
+        let frames = frames::Frames::new(client.clone(), store.clone());
+        if let Err(error) = serve(client, said, queue, &store, &client_exits, frames) {
+            log::error!("cannot serve client {id}: {error}");
+        }
+        log::debug!("client {id} is gone");
+        // The door takes these notices out as long as it lives.
+        let _ = ended.send(id);
+    })
+}
+
+/// What the two threads of a client begin with.
+fn prepare(
+    upgrade: Upgrade,
+    id: &ClientId,
+    large_messages: LargeMessages,
+) -> io::Result<(Client, reader::Said, writer::Queue)> {
+    let Upgrade { stream, leftover, .. } = upgrade;
     stream.set_read_timeout(Some(WS_SILENCE_MAX))?;
     stream.set_write_timeout(Some(WS_WRITE_TIMEOUT))?;
     let (outbox, frames) = bounded(WS_OUTBOX_FRAMES_MAX);
@@ -130,18 +155,7 @@ fn admit(
     let client = Client { id: id.clone(), stream: Arc::new(stream), outbox, owed };
     let (proofs, proven) = bounded(WS_PUSH_PROOFS_MAX);
     let queue = writer::Queue { frames, written, ping_every: WS_PING_EVERY, proofs };
-    let said = reader::Said { leftover, silence_max: WS_SILENCE_MAX, large_messages, proven };
-    log::debug!("client {id} connected from {peer}");
-    let (store, ended, client_exits) = (store.clone(), ended.clone(), exits.clone());
-    thread::spawn("ws-reader", Some(WS_STACK_BYTES), exits, move || {
-        let id = client.id.clone();
-        if let Err(error) = serve(client, said, queue, &store, &client_exits) {
-            log::error!("cannot serve client {id}: {error}");
-        }
-        log::debug!("client {id} is gone");
-        // The door takes these notices out as long as it lives.
-        let _ = ended.send(id);
-    })
+    Ok((client, reader::Said { leftover, silence_max: WS_SILENCE_MAX, large_messages, proven }, queue))
 }
 
 /// A client's life, on its reader thread, which starts and joins the writer.
@@ -151,6 +165,7 @@ fn serve(
     queue: writer::Queue,
     store: &Sender<Command>,
     exits: &Sender<Exit>,
+    heard: impl reader::Heard,
 ) -> io::Result<()> {
     let Client { id, stream, outbox, .. } = client.clone();
     let writer = {
@@ -162,7 +177,7 @@ fn serve(
     // Waiting for room in the store's queue holds up nobody but this client; a store that is gone needs no client.
     let connected = store.send(Command::Connect { client: id.clone(), outbox: way });
     if connected.is_ok() {
-        reader::run(&client, said, store);
+        reader::run(&client, said, store, heard);
         let _ = store.send(Command::Disconnect { client: id });
     }
     if outbox.try_send(Box::new(Frame::End)).is_err() {
@@ -174,6 +189,8 @@ fn serve(
     disconnect(&stream);
     Ok(())
 }
+
+pub use echo::echo;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! The reading half of a WebSocket client. It owns the protocol state; what the protocol makes it answer (pong, close)
 //! goes through the outbox like everything else, so that only one thread writes to the socket.
 
-use super::{Client, frames};
+use super::Client;
+use super::frames::StoreGone;
 use crate::gate::Stream;
 use crate::limits::{WS_MESSAGE_BYTES_MAX, WS_READ_BUFFER_BYTES, WS_SMALL_MESSAGE_BYTES};
 use crate::roster::Request;
@@ -126,6 +127,14 @@ impl Write for Half {
     }
 }
 
+/// Who takes the messages that a client sends.
+pub(super) trait Heard {
+    /// A text message.
+    fn text(&mut self, text: &str) -> Result<(), StoreGone>;
+    /// A binary message.
+    fn binary(&mut self, bytes: &[u8]) -> Result<(), StoreGone>;
+}
+
 /// What the reader begins with.
 pub(super) struct Said {
     /// Bytes that came with the handshake.
@@ -160,7 +169,7 @@ impl Proofs {
 }
 
 /// Reads until the client is gone, silent for too long, or breaks the protocol.
-pub(super) fn run(client: &Client, said: Said, store: &Sender<Command>) {
+pub(super) fn run(client: &Client, said: Said, store: &Sender<Command>, mut heard: impl Heard) {
     let Said { leftover, silence_max, large_messages, proven } = said;
     let mut proofs = Proofs { waiting: proven, next: None };
     let (stream, client) = (client.stream.clone(), client.clone());
@@ -173,19 +182,21 @@ pub(super) fn run(client: &Client, said: Said, store: &Sender<Command>) {
         .max_message_size(Some(WS_MESSAGE_BYTES_MAX))
         .max_frame_size(Some(WS_MESSAGE_BYTES_MAX));
     let mut socket = WebSocket::from_partially_read(half, leftover, Role::Server, Some(config));
-    let mut frames = frames::Frames::new(client.clone(), store.clone());
     loop {
         match socket.read() {
             Ok(Message::Text(text)) => {
-                if frames.handle(text.as_str()).is_err() {
+                if heard.text(text.as_str()).is_err() {
                     return; // the store is gone, and so is the daemon
                 }
                 drop(text);
                 socket.get_mut().is_whole();
             }
-            Ok(Message::Binary(_)) => {
+            Ok(Message::Binary(bytes)) => {
+                if heard.binary(&bytes).is_err() {
+                    return;
+                }
+                drop(bytes);
                 socket.get_mut().is_whole();
-                log::debug!("client {}: ignored a binary frame", client.id);
             }
             Ok(Message::Pong(payload)) => {
                 socket.get_mut().heard_control(payload.len());

@@ -23,7 +23,8 @@ fn client(patience: Duration, ping_every: Duration) -> (JoinHandle<()>, UnixStre
     let large_messages = LargeMessages::new(1, DEADLINE);
     let said = reader::Said { leftover: Vec::new(), silence_max: patience, large_messages, proven };
     let thread = thread::spawn("ws-reader", None, &exits, move || {
-        serve(client, said, queue, &store, &threads).unwrap();
+        let frames = frames::Frames::new(client.clone(), store.clone());
+        serve(client, said, queue, &store, &threads, frames).unwrap();
     });
     (thread.unwrap(), theirs, commands)
 }

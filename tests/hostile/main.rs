@@ -100,9 +100,8 @@ impl Good<'_> {
         assert!(sessions.as_array().unwrap().iter().any(|session| session["id"] == id), "{sessions}");
         let answer = self.shim.command("SendMessage", json!({"toSessionId": "good-9", "body": body}));
         self.sent.push(answer["response"]["messageId"].as_str().unwrap().to_owned());
-        let pushed = self.timed(|daemon| {
-            daemon.post_json("/v1/messages", &json!({"human": "alice", "to": "shim", "body": body}))
-        });
+        let pushed = self
+            .timed(|daemon| daemon.post_json("/v1/messages", &json!({"human": "alice", "to": "shim", "body": body})));
         assert_eq!(pushed.status, 201, "{pushed:?}");
         self.sent.push(pushed.json()["messageId"].as_str().unwrap().to_owned());
         assert_eq!(self.shim.push()["meta"]["body"], body);
