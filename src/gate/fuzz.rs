@@ -33,6 +33,7 @@ pub fn check(bytes: &[u8]) {
         let (lengths, hosts): (Vec<&String>, Vec<&String>) = (all("content-length"), all("host"));
         let encodings: Vec<&String> = all("transfer-encoding");
         assert!(encodings.is_empty() && hosts.len() == 1 && lengths.len() <= 1, "{head:?}");
+        assert!(lengths.iter().all(|length| length.bytes().all(|byte| byte.is_ascii_digit())), "{head:?}");
         assert_eq!(lengths.first().map_or(Some(0), |length| length.parse().ok()), Some(body.len()), "{head:?}");
         assert_eq!(head.purpose, Purpose::Http { body_bytes: body.len(), continues: continues(&head.purpose) });
         assert!(head.path.starts_with('/') && bytes.ends_with(&body));
