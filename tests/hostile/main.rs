@@ -90,7 +90,7 @@ impl Good<'_> {
             .timed(|daemon| daemon.post_json("/v1/messages", &json!({"asSession": "good-0", "to": id, "body": body})));
         assert_eq!(sent.status, 201, "{sent:?}");
         self.sent.push(sent.json()["messageId"].as_str().unwrap().to_owned());
-        if number % 10 > 0 {
+        if !number.is_multiple_of(10) {
             let prompt = self.timed(|daemon| daemon.prompt(&id));
             assert!(prompt.status == 200 && (number % 10 == 9 || prompt.text().contains(&body)), "{prompt:?}");
         }
