@@ -11,8 +11,10 @@ use crossbeam_channel::bounded;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-/// Bytes of the longest text that is tried: so many that its events all have room in the queue.
+/// Bytes of the longest text that is tried.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Commands that it can hold: the shortest event has 58 bytes.
+const COMMANDS_MAX: usize = TEXT_BYTES_MAX / 50;
 /// Bytes of an answer that may quote: JSON can make six of one, in an error, its tx and its command.
 const ANSWER_BYTES_MAX: usize = 6 * (4 * WS_ERROR_CHARACTERS_MAX + 2 * ID_BYTES_MAX) + 200;
 
@@ -22,7 +24,7 @@ pub fn check(bytes: &[u8]) {
     let Ok((ours, _theirs)) = UnixStream::pair() else { return };
     let (outbox, answers) = bounded(4);
     let (owed, written) = bounded(4);
-    let (store, commands) = bounded(TEXT_BYTES_MAX);
+    let (store, commands) = bounded(COMMANDS_MAX);
     let client = Client { id: "c".into(), stream: Arc::new(Stream::Unix(ours)), outbox, owed };
     assert!(Frames::new(client, store).text(&text).is_ok(), "the store is there");
     let mut asked = 0;
