@@ -33,3 +33,7 @@ pub mod ws;
 pub mod daemon;
 
 pub mod cli;
+
+#[cfg(test)]
+#[path = "fuzz_corpus_tests.rs"]
+mod fuzz_corpus;

@@ -17,6 +17,13 @@ pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// Connections that the gate holds at once (reading, finishing an answer, waiting for the caller's close).
 pub const GATE_CONNECTIONS_MAX: usize = 1024;
+/// Bytes of unfinished requests and untaken answers that the gate holds at once, before it lets go of the oldest.
+pub const GATE_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Time that an answer has at least before its caller can be closed to make room for others.
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+/// File descriptors that are neither a connection at the gate nor a WebSocket client: files, doors, polls, and requests
+/// that a worker or the store has at the moment.
+pub const DESCRIPTORS_RESERVED: usize = 48;
 /// File descriptors that the daemon asks the system for; it goes on with fewer.
 pub const DESCRIPTORS_WANTED: u64 = 8192;
 /// Pause before accepting again when the process has no file descriptor left.
@@ -64,6 +71,17 @@ pub const WATCH_QUEUE_MAX: usize = 64;
 pub const WS_CLIENTS_MAX: usize = 2048;
 /// Bytes of one WebSocket message, and of one frame, from a client.
 pub const WS_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes that a client's message may have before it counts as large: what a message body needs, and its frame.
+pub const WS_SMALL_MESSAGE_BYTES: usize = 72 * 1024;
+/// Large messages of all WebSocket clients that may be on their way in at once; a client with another one waits. So a
+/// thousand clients who each begin a large message and never end it take no more memory than these.
+pub const WS_LARGE_MESSAGES_MAX: usize = 4;
+/// Time for a large message to wait for its turn, and then to arrive.
+pub const WS_LARGE_MESSAGE_DEADLINE: Duration = Duration::from_secs(5);
+/// Bytes of a ping of the JSON protocol that is sent back.
+pub const WS_ECHO_BYTES_MAX: usize = 1024;
+/// Characters of an error that a WebSocket client is told, which may quote what it said.
+pub const WS_ERROR_CHARACTERS_MAX: usize = 1024;
 /// Bytes of a WebSocket client's read buffer.
 pub const WS_READ_BUFFER_BYTES: usize = 2 * 1024;
 /// Frames waiting for one WebSocket client; a client that lets more pile up is disconnected.
@@ -195,6 +213,12 @@ pub const ROOM_MEMBERS_SHOWN_MAX: usize = 8;
 pub const RECIPIENTS_SHOWN_MAX: usize = 10;
 
 const _: () = assert!(HEAD_BYTES_MAX < BODY_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX < GATE_HELD_BYTES_MAX / 8, "a few large requests are no reason to close any");
+const _: () = assert!(ANSWER_PATIENCE.as_millis() < ANSWER_DEADLINE.as_millis());
+const _: () = assert!(
+    2 * (GATE_CONNECTIONS_MAX + WS_CLIENTS_MAX) + DESCRIPTORS_RESERVED < DESCRIPTORS_WANTED as usize,
+    "with what is asked for, descriptors are not what runs out"
+);
 const _: () = assert!(STOP_LOOK_EVERY.as_millis() < STOP_DEADLINE.as_millis());
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < BODY_BYTES_MAX / 2, "an escaped body must fit a request");
 const _: () = assert!(BODY_BYTES_MAX < WS_MESSAGE_BYTES_MAX);
@@ -204,6 +228,8 @@ const _: () = assert!(HOOK_ANSWER_CHARACTERS_MAX < 10_000);
 const _: () = assert!(INBOX_MESSAGES_MAX <= ACK_IDS_MAX);
 const _: () = assert!(PAGE_MESSAGES_MAX <= ACK_IDS_MAX, "what one page showed is acknowledged in one request");
 const _: () = assert!(READ_MESSAGE_AGE_MAX_MS <= UNREAD_MESSAGE_AGE_MAX_MS);
+const _: () = assert!(MESSAGE_BODY_BYTES_MAX < WS_SMALL_MESSAGE_BYTES && WS_SMALL_MESSAGE_BYTES < WS_MESSAGE_BYTES_MAX);
+const _: () = assert!(WS_LARGE_MESSAGE_DEADLINE.as_secs() < WS_SILENCE_MAX.as_secs());
 const _: () = assert!(WS_ANSWERS_OWED_MAX * 2 <= WS_OUTBOX_FRAMES_MAX);
 const _: () = assert!(WS_PING_EVERY.as_secs() * 2 < WS_SILENCE_MAX.as_secs());
 const _: () = assert!(HANDOVER_LEASE_MS > ANSWER_DEADLINE.as_millis() as i64);

@@ -1,6 +1,7 @@
 //! The daemon: puts the parts together in the right order, waits for a reason to stop, and takes them apart in the
 //! right order. It must not hold any state of its own while they run.
 
+mod descriptors;
 mod doors;
 mod holder;
 mod logging;
@@ -16,8 +17,8 @@ use crate::gate;
 use crate::http::{self, About};
 use crate::ids::{IdSource, SystemIds};
 use crate::limits::{
-    BATCH_COMMANDS_MAX, COMPACT_OVER_BYTES, DESCRIPTORS_WANTED, FAULT_STOP_DEADLINE, HTTP_WORKERS, REQUEST_QUEUE_MAX,
-    STOP_DEADLINE, STORE_QUEUE_MAX, WATCH_QUEUE_MAX, WS_UPGRADE_QUEUE_MAX,
+    BATCH_COMMANDS_MAX, COMPACT_OVER_BYTES, FAULT_STOP_DEADLINE, HTTP_WORKERS, REQUEST_QUEUE_MAX, STOP_DEADLINE,
+    STORE_QUEUE_MAX, WATCH_QUEUE_MAX, WS_UPGRADE_QUEUE_MAX,
 };
 use crate::roster::Roster;
 use crate::store::{Command, Start, Store};
@@ -25,6 +26,7 @@ use crate::thread::{self, Exit};
 use crate::time::SystemClock;
 use crate::{compactor, sweeper, watcher, ws};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use descriptors::Shares;
 use doors::Doors;
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -36,7 +38,7 @@ use std::thread::JoinHandle;
 pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
     logging::start(config.log_level);
     thread::log_panics();
-    raise_descriptor_limit();
+    let shares = descriptors::raise();
     let clock = SystemClock::start();
     state_dir::prepare(&config.state_dir)?;
     let mut lock = take_lock(&config.state_dir)?;
@@ -55,7 +57,7 @@ pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
     }
     let (exits, exited) = bounded(16);
     signals::listen(exits.clone())?;
-    let parts = start(config, doors, about, clock, &exits)?;
+    let parts = start(config, doors, shares, about, clock, &exits)?;
     if let Err(error) = lock.sign(&sign) {
         log::warn!("cannot write who holds the lock: {error}");
     }
@@ -87,6 +89,7 @@ struct Parts {
 fn start(
     config: &ServeConfig,
     doors: Doors,
+    shares: Shares,
     about: About,
     clock: SystemClock,
     exits: &Sender<Exit>,
@@ -103,11 +106,12 @@ fn start(
     let store = open_store(&config.state_dir, ask, compact, clock)?;
     let store_thread = start_store(store, queue, clock, exits).map_err(no_thread)?;
     let mut others = http::start(HTTP_WORKERS, &to_serve, &commands, about, &workers_stop, exits).map_err(no_thread)?;
-    others.push(ws::start(to_upgrade, commands.clone(), exits).map_err(no_thread)?);
+    others.push(ws::start(to_upgrade, commands.clone(), shares.ws_clients, exits).map_err(no_thread)?);
     let disk = RealDisk::new(&config.state_dir);
     others.push(compactor::start(disk, to_compact, commands.clone(), exits).map_err(no_thread)?);
     others.push(watcher::start(&config.state_dir, jobs, commands.clone(), exits).map_err(no_thread)?);
-    let settings = gate::Settings::new(doors.listeners);
+    let mut settings = gate::Settings::new(doors.listeners);
+    settings.connections_max = shares.gate_connections;
     let (gate, gate_thread) = gate::start(settings, requests, upgrades, exits)
         .map_err(|error| Fatal::new(exit_code::OS, format!("the doors cannot be opened: {error}")))?;
     // Only now may time take anything away: those who were there before the restart can come back.
@@ -208,17 +212,6 @@ fn signature(about: &About) -> String {
         about.websocket,
         about.socket
     )
-}
-
-/// A WebSocket client costs a descriptor; the usual limit of 1,024 is meant for programs that use select(2).
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.map_or(DESCRIPTORS_WANTED, |maximum| maximum.min(DESCRIPTORS_WANTED));
-    if limit.current.is_some_and(|current| current < wanted) {
-        // Going on with fewer is fine: the gate copes with running out.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
-    }
 }
 
 /// Takes the parts apart: no new callers, then what is queued, then the answers, then good-bye to the clients. What has

@@ -4,6 +4,8 @@
 
 pub mod disk;
 pub mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod line;
 pub mod lock;
 pub mod real_disk;

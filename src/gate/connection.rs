@@ -76,6 +76,11 @@ impl Reading {
         !self.buffer.is_empty()
     }
 
+    /// Bytes that are held for it.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// What is known of the request line, for a refusal.
     pub(super) fn line(&self) -> Line {
         head::line(&self.buffer)
@@ -183,6 +188,16 @@ impl Answering {
             }
         }
         Ok(Progress::Broken)
+    }
+
+    /// Whether the caller was not let in.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self.after, After::Drain)
+    }
+
+    /// Bytes that are held for it.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Whether a caller that says nothing more has been given everything.

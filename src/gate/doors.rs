@@ -6,6 +6,7 @@ use super::stream::Socket;
 use super::{Door, Listener};
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
 use std::io;
 
 enum Listening {
@@ -28,7 +29,9 @@ pub(super) enum Accepted {
     TryAgain,
     /// Nobody is waiting.
     Nobody,
-    /// It will not work for a while: no descriptor, no memory.
+    /// The process, or the system, has no descriptor left.
+    OutOfDescriptors,
+    /// It will not work for a while: no memory, for example.
     Failed(io::Error),
 }
 
@@ -77,6 +80,11 @@ impl OpenDoor {
                 | io::ErrorKind::ConnectionAborted
                 | io::ErrorKind::ConnectionReset
                 | io::ErrorKind::PermissionDenied => Accepted::TryAgain,
+                _ if [Some(Errno::MFILE.raw_os_error()), Some(Errno::NFILE.raw_os_error())]
+                    .contains(&error.raw_os_error()) =>
+                {
+                    Accepted::OutOfDescriptors
+                }
                 _ => Accepted::Failed(error),
             },
         }

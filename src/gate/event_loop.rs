@@ -49,6 +49,34 @@ enum State {
     Answering(Answering),
 }
 
+impl State {
+    fn worth(&self) -> Worth {
+        match self {
+            Self::Answering(answering) if answering.is_refusal() => Worth::Refused,
+            Self::Reading(_) => Worth::Reading,
+            Self::Answering(_) => Worth::Answering,
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::Reading(reading) => reading.held_bytes(),
+            Self::Answering(answering) => answering.held_bytes(),
+        }
+    }
+}
+
+/// What a connection is worth when not all can be kept; the least first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Worth {
+    /// Has been told that it is not let in, and need only close.
+    Refused,
+    /// Has not said yet what it wants.
+    Reading,
+    /// Is being answered. Only one that takes its time can be closed.
+    Answering,
+}
+
 struct Connection {
     place: Place,
     state: State,
@@ -72,9 +100,13 @@ pub(super) struct EventLoop {
     connections_max: usize,
     request_deadline: Duration,
     answer_deadline: Duration,
+    answer_patience: Duration,
+    held_bytes_max: usize,
     connections: HashMap<usize, Connection>,
-    /// Tokens of connections still reading; as tokens count up, the first is the oldest.
-    reading: BTreeSet<usize>,
+    /// All connections by their worth; as tokens count up, the first of each worth is the oldest.
+    by_worth: BTreeSet<(Worth, usize)>,
+    /// Bytes held for all connections together.
+    held_bytes: usize,
     deadlines: BTreeSet<(Instant, usize)>,
     next_token: usize,
     onward: Option<Onward>,
@@ -108,8 +140,11 @@ impl EventLoop {
             connections_max: settings.connections_max.max(1),
             request_deadline: settings.request_deadline,
             answer_deadline: settings.answer_deadline,
+            answer_patience: settings.answer_patience,
+            held_bytes_max: settings.held_bytes_max,
             connections: HashMap::new(),
-            reading: BTreeSet::new(),
+            by_worth: BTreeSet::new(),
+            held_bytes: 0,
             deadlines: BTreeSet::new(),
             onward: Some(Onward { requests: ports.requests, upgrades: ports.upgrades, returns }),
             returned,
@@ -184,27 +219,34 @@ impl EventLoop {
             place.registered = true;
         }
         self.deadlines.insert((place.deadline, token));
-        if matches!(state, State::Reading(_)) {
-            self.reading.insert(token);
-        }
+        self.by_worth.insert((state.worth(), token));
+        self.held_bytes += state.held_bytes();
         self.connections.insert(token, Connection { place, state });
+        while self.held_bytes > self.held_bytes_max && self.evict(Worth::Reading) {}
     }
 
     fn take(&mut self, token: usize) -> Option<Connection> {
         let connection = self.connections.remove(&token)?;
         self.deadlines.remove(&(connection.place.deadline, token));
-        self.reading.remove(&token);
+        self.by_worth.remove(&(connection.state.worth(), token));
+        self.held_bytes -= connection.state.held_bytes();
         Some(connection)
     }
 
-    /// Makes room by closing the connection that has been reading for the longest time.
-    fn evict(&mut self) -> bool {
-        let Some(oldest) = self.reading.first().copied() else {
+    /// Makes room by closing the connection that is worth the least, but at least `from`, and of those the oldest.
+    fn evict(&mut self, from: Worth) -> bool {
+        let Some((worth, oldest)) = self.by_worth.range((from, 0)..).next().copied() else {
             return false;
         };
+        let now = Instant::now();
+        // Answers begin in the order of their tokens: if this one has not had its time, none has.
+        let may_end = |place: &Place| now + self.answer_deadline >= place.deadline + self.answer_patience;
+        if worth == Worth::Answering && !self.connections.get(&oldest).is_some_and(|found| may_end(&found.place)) {
+            return false;
+        }
         drop(self.take(oldest));
         self.counts.evicted += 1;
-        self.log.say(Instant::now(), || "closed the oldest unfinished request to make room".to_owned());
+        self.log.say(now, || "closed an unfinished connection to make room".to_owned());
         true
     }
 
@@ -220,24 +262,25 @@ impl EventLoop {
                     Accepted::Connection(socket) => self.welcome(socket, door),
                     Accepted::TryAgain => {}
                     Accepted::Nobody => break,
-                    Accepted::Failed(error) => return self.pause_accepting(&error),
+                    Accepted::OutOfDescriptors if self.evict(Worth::Refused) => {}
+                    Accepted::OutOfDescriptors => return self.pause_accepting("no descriptor is left"),
+                    Accepted::Failed(error) => return self.pause_accepting(&error.to_string()),
                 }
             }
         }
     }
 
-    /// Out of descriptors (or something that will not pass by itself either): what is waiting goes on waiting.
-    fn pause_accepting(&mut self, error: &io::Error) {
+    /// There is nobody to be closed for it, or it would not help: what is waiting goes on waiting.
+    fn pause_accepting(&mut self, error: &str) {
         let now = Instant::now();
         self.accept_again = Some(now + limits::ACCEPT_PAUSE);
         self.counts.accept_pauses += 1;
         self.log.say(now, || format!("cannot accept a connection: {error}"));
-        self.evict();
     }
 
     fn welcome(&mut self, socket: Socket, door: usize) {
         self.counts.accepted += 1;
-        if self.connections.len() >= self.connections_max && !self.evict() {
+        if self.connections.len() >= self.connections_max && !self.evict(Worth::Refused) {
             self.counts.evicted += 1;
             self.log.say(Instant::now(), || "closed a new connection: there is no room".to_owned());
             return;
@@ -382,7 +425,7 @@ impl EventLoop {
                 Ok(Returned { socket, bytes, written, settle }) => {
                     if self.connections.len() >= self.connections_max {
                         // An answer is worth more than an unfinished request; without one it is held all the same.
-                        self.evict();
+                        self.evict(Worth::Refused);
                     }
                     let after = settle.map_or(After::Close, After::Settle);
                     let token = self.next_token;
@@ -404,7 +447,8 @@ impl EventLoop {
         self.doors.clear();
         self.accept_again = None;
         self.onward = None;
-        while let Some(token) = self.reading.first().copied() {
+        let reading: Vec<_> = self.by_worth.iter().filter(|(worth, _)| *worth == Worth::Reading).copied().collect();
+        for (_, token) in reading {
             drop(self.take(token));
         }
         // Without workers there is nothing to wait for.
@@ -460,7 +504,7 @@ mod tests {
         assert!(timeout > limits::REQUEST_DEADLINE / 2 && timeout <= limits::REQUEST_DEADLINE);
         gate.expire(Instant::now() + limits::REQUEST_DEADLINE);
         assert_eq!((gate.timeout(Instant::now()), gate.counts.refused_timeout), (None, 1));
-        assert!(gate.connections.is_empty() && gate.reading.is_empty() && gate.deadlines.is_empty());
+        assert!(gate.connections.is_empty() && gate.by_worth.is_empty() && gate.deadlines.is_empty());
         drop(caller);
     }
 }

@@ -5,6 +5,8 @@
 mod connection;
 mod doors;
 mod event_loop;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod head;
 mod host;
 mod refusal_log;
@@ -65,6 +67,10 @@ pub struct Settings {
     pub request_deadline: Duration,
     /// Time for a caller to take its answer and to close.
     pub answer_deadline: Duration,
+    /// Time after which an answer that its caller does not take may be given up to make room.
+    pub answer_patience: Duration,
+    /// Bytes of unfinished requests and untaken answers held at once.
+    pub held_bytes_max: usize,
 }
 
 impl Settings {
@@ -75,6 +81,8 @@ impl Settings {
             connections_max: limits::GATE_CONNECTIONS_MAX,
             request_deadline: limits::REQUEST_DEADLINE,
             answer_deadline: limits::ANSWER_DEADLINE,
+            answer_patience: limits::ANSWER_PATIENCE,
+            held_bytes_max: limits::GATE_HELD_BYTES_MAX,
         }
     }
 }
@@ -103,7 +111,7 @@ pub struct Counts {
     pub refused_timeout: u64,
     /// Refused because the workers' or the WebSockets' queue was full.
     pub refused_overload: u64,
-    /// Closed to make room for others while the request was still being read, or closed at once for want of room.
+    /// Closed to make room for others before all was said, or closed at once for want of room.
     pub evicted: u64,
     /// Closed by the caller before its request was whole.
     pub abandoned: u64,

@@ -342,6 +342,78 @@ fn when_full_the_oldest_unfinished_request_makes_room() {
 }
 
 #[test]
+fn when_full_a_refused_caller_who_stays_makes_room() {
+    let gate = running(|settings| settings.connections_max = 2);
+    let evil = GOOD.replace("localhost", "evil.example");
+    let mut reading = gate.connect();
+    gate.serve_one();
+    let mut refused = gate.send(&evil);
+    // The answer is there to be read; the caller does not close.
+    assert_eq!(refused.peek(&mut [0]).unwrap(), 1);
+    let third = gate.send(GOOD);
+    let Exchange { request, caller } = gate.next();
+    assert_eq!(request.counts.evicted, 1);
+    caller.answer(b"third".to_vec(), None);
+    assert_eq!(rest(third), "third");
+    assert!(rest(&mut refused).starts_with("HTTP/1.1 403 "));
+    reading.write_all(GOOD.as_bytes()).unwrap();
+    gate.next().caller.answer(b"first".to_vec(), None);
+    assert_eq!(rest(reading), "first", "who has not said yet what it wants is worth more");
+    gate.stop();
+}
+
+#[test]
+fn when_full_an_answer_that_nobody_takes_makes_room_after_a_while() {
+    let gate = running(|settings| {
+        settings.connections_max = 1;
+        settings.answer_patience = Duration::from_millis(100);
+    });
+    let _never_reads = gate.send(GOOD);
+    let (told, settled) = settle();
+    gate.next().caller.answer(vec![b'x'; 16 * 1024 * 1024], Some(told));
+    let start = Instant::now();
+    // Until then the others are closed at once.
+    let (served, Exchange { request, caller }) = loop {
+        assert!(start.elapsed() < limits::ANSWER_DEADLINE / 2, "nobody makes room");
+        let mut next = gate.connect();
+        let _ = next.write_all(GOOD.as_bytes());
+        if let Ok(exchange) = gate.requests.recv_timeout(Duration::from_millis(20)) {
+            break (next, exchange);
+        }
+        assert!(!matches!(next.read(&mut [0]), Ok(1..)), "closed or reset");
+    };
+    assert!(request.counts.evicted > 1 && start.elapsed() >= Duration::from_millis(100));
+    assert_eq!(settled.try_recv(), Ok(false), "nobody saw it arrive");
+    caller.answer(b"next".to_vec(), None);
+    assert_eq!(rest(served), "next");
+    gate.stop();
+}
+
+#[test]
+fn when_too_many_bytes_are_held_the_oldest_unfinished_request_is_closed() {
+    let gate = running(|settings| settings.held_bytes_max = 100_000);
+    let half = "POST /hook/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 70000\r\n\r\n".to_owned();
+    let half = half + &"x".repeat(60_000);
+    let (mut first, mut second) = (gate.send(&half), gate.send(&half));
+    assert!(!matches!(first.read(&mut [0]), Ok(1..)), "closed or reset");
+    second.write_all(&[b'x'; 10_000]).unwrap();
+    let Exchange { request, caller } = gate.next();
+    assert_eq!((request.body.len(), request.counts.evicted), (70_000, 1));
+    caller.answer(b"second".to_vec(), None);
+    assert_eq!(rest(second), "second");
+    // What is gone does not count any more.
+    for _ in 0..3 {
+        let mut next = gate.send(&half);
+        next.write_all(&[b'x'; 10_000]).unwrap();
+        let Exchange { request, caller } = gate.next();
+        assert_eq!(request.counts.evicted, 1);
+        caller.answer(b"next".to_vec(), None);
+        assert_eq!(rest(next), "next");
+    }
+    gate.stop();
+}
+
+#[test]
 fn a_websocket_is_handed_over_with_what_followed_its_handshake() {
     let gate = running(|_| {});
     let mut tcp = gate.connect();
@@ -458,25 +530,37 @@ fn without_descriptors_the_gate_waits_and_recovers() {
     let gate = running(|_| {});
     let (mut oldest, _younger) = (gate.connect(), gate.connect());
     gate.serve_one(); // By now both are accepted.
-    let caller = {
+    let new_socket = || {
         use rustix::net::{AddressFamily, SocketType, socket};
         socket(AddressFamily::INET, SocketType::STREAM, None).unwrap()
     };
+    let callers: [_; 3] = std::array::from_fn(|_| new_socket());
     // With the lowest free number as the limit there is not one descriptor left.
-    let lowest_free = caller.try_clone().unwrap().as_raw_fd();
+    let lowest_free = new_socket().as_raw_fd();
     let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit.current = u64::try_from(lowest_free).ok();
     rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
-    let start = Instant::now();
-    rustix::net::connect(&caller, &gate.tcp).unwrap();
-    let mut caller = TcpStream::from(caller);
-    caller.set_read_timeout(Some(PATIENCE)).unwrap();
-    caller.write_all(GOOD.as_bytes()).unwrap();
+    let [first, second, third] = callers.map(|caller| {
+        rustix::net::connect(&caller, &gate.tcp).unwrap();
+        let mut caller = TcpStream::from(caller);
+        caller.set_read_timeout(Some(PATIENCE)).unwrap();
+        caller.write_all(GOOD.as_bytes()).unwrap();
+        caller
+    });
+    // Those who only wait make room at once, the oldest first.
     let Exchange { request, caller: waiting } = gate.next();
-    assert_eq!((request.counts.accept_pauses, request.counts.evicted, request.counts.open), (1, 1, 1));
-    assert!(start.elapsed() >= limits::ACCEPT_PAUSE && start.elapsed() < limits::REQUEST_DEADLINE / 2);
+    assert_eq!((request.counts.accept_pauses, request.counts.evicted), (0, 1));
     assert_eq!(oldest.read(&mut [0]).unwrap(), 0);
+    let Exchange { request, caller: waiting_too } = gate.next();
+    assert_eq!((request.counts.accept_pauses, request.counts.evicted, request.counts.open), (0, 2, 0));
+    // Now there is nobody to be closed: the third has to wait until an answer is given.
     waiting.answer(b"answer".to_vec(), None);
-    assert_eq!(rest(caller), "answer");
+    let Exchange { request, caller: waiting } = gate.next();
+    assert!(request.counts.accept_pauses >= 1 && request.counts.evicted == 2, "{:?}", request.counts);
+    waiting.answer(b"answer".to_vec(), None);
+    waiting_too.answer(b"answer".to_vec(), None);
+    for caller in [first, second, third] {
+        assert_eq!(rest(caller), "answer");
+    }
     gate.stop();
 }

@@ -1,9 +1,11 @@
 //! What WebSocket clients say, as commands for the store: marshal 0.9's frames, taken tolerantly. Garbage is noted and
 //! never closes the connection; a command that makes no sense gets a command-error.
 
+use super::reader::Heard;
 use super::{Client, answer, disconnect};
 use crate::error::RequestError;
 use crate::ids::{MessageId, SessionId};
+use crate::limits::{ID_BYTES_MAX, WS_ECHO_BYTES_MAX, WS_ERROR_CHARACTERS_MAX};
 use crate::model::ItemType;
 use crate::roster::{Caller, MessageFilter, Request, SessionChange};
 use crate::row_json::{Text, parse_session};
@@ -100,14 +102,16 @@ impl Frames {
     pub(super) fn new(client: Client, store: Sender<Command>) -> Self {
         Self { client, store }
     }
+}
 
-    /// Handles one text frame.
-    pub(super) fn handle(&mut self, text: &str) -> Result<(), StoreGone> {
+impl Heard for Frames {
+    fn text(&mut self, text: &str) -> Result<(), StoreGone> {
         let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(text) else {
             return self.ignore("a frame that is no event");
         };
         let data = envelope.data.get();
         match &*envelope.event.0 {
+            "ws:m:ping" if text.len() > WS_ECHO_BYTES_MAX => self.ignore("a ping that is too long to be sent back"),
             "ws:m:ping" => {
                 self.client.send(Frame::Text(text.to_owned()));
                 Ok(())
@@ -124,6 +128,12 @@ impl Frames {
         }
     }
 
+    fn binary(&mut self, _: &[u8]) -> Result<(), StoreGone> {
+        self.ignore("a binary frame")
+    }
+}
+
+impl Frames {
     /// Gives the store something to do; while its queue is full this client, and nobody else, waits.
     fn tell(&self, command: Command) -> Result<(), StoreGone> {
         self.store.send(command).map_err(|_| StoreGone)
@@ -144,6 +154,9 @@ impl Frames {
             (None, "SessionNickname") => View::Nicknames,
             (None, _) => View::Nothing,
         };
+        if frame.query.tx.len() > ID_BYTES_MAX {
+            return self.ignore("a query with an overlong tx");
+        }
         if self.client.owe().is_err() {
             return Ok(());
         }
@@ -188,7 +201,13 @@ impl Frames {
             return self.ignore("a command without command or commandId");
         };
         let tx = serde_json::from_str::<MaybeTx>(frame.command.get()).ok().and_then(|body| body.tx).unwrap_or_default();
-        match self.request(&frame.command_id, frame.command.get()) {
+        // They come back in the answer, which waits until the client takes it: they must be short.
+        if tx.len() > ID_BYTES_MAX || frame.command_id.len() > ID_BYTES_MAX {
+            let error = RequestError::invalid(format!("tx and commandId have at most {ID_BYTES_MAX} bytes"));
+            self.client.send(Frame::Text(answer::command_error("", "", &error)));
+            return Ok(());
+        }
+        match self.request(&frame.command_id, frame.command.get()).map_err(shorten) {
             Ok(request) => self.submit(request, tx, frame.command_id),
             Err(error) => {
                 self.client.send(Frame::Text(answer::command_error(&tx, &frame.command_id, &error)));
@@ -202,7 +221,8 @@ impl Frames {
             return Ok(());
         }
         let client = self.client.clone();
-        let reply_to = Box::new(move |result| {
+        let reply_to = Box::new(move |result: Result<_, _>| {
+            let result = result.map_err(shorten);
             if client.outbox.try_send(Box::new(Frame::Answer { tx, command_id, result: Box::new(result) })).is_err() {
                 disconnect(&client.stream);
             }
@@ -245,6 +265,16 @@ impl Frames {
             }
         })
     }
+}
+
+/// An error may quote what the client said, and waits until the client takes it.
+fn shorten(mut error: RequestError) -> RequestError {
+    if let Some((end, _)) = error.message.char_indices().nth(WS_ERROR_CHARACTERS_MAX) {
+        error.message.truncate(end);
+        error.message.push('…');
+        error.message.shrink_to_fit();
+    }
+    error
 }
 
 fn is_known(command_id: &str) -> bool {

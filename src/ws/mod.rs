@@ -2,24 +2,30 @@
 //! turn frames into commands for the store and the store's frames into JSON; they must not know the roster's rules.
 
 mod answer;
+mod echo;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod reader;
 mod writer;
 
 use crate::gate::{Stream, Upgrade};
+
 use crate::ids::{ClientId, IdSource, SystemIds};
 use crate::limits::{
-    WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_OUTBOX_FRAMES_MAX, WS_PING_EVERY, WS_PUSH_PROOFS_MAX, WS_SILENCE_MAX,
-    WS_STACK_BYTES, WS_WRITE_TIMEOUT,
+    REFUSAL_LOG_EVERY, WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_LARGE_MESSAGE_DEADLINE, WS_LARGE_MESSAGES_MAX,
+    WS_OUTBOX_FRAMES_MAX, WS_PING_EVERY, WS_PUSH_PROOFS_MAX, WS_SILENCE_MAX, WS_STACK_BYTES, WS_WRITE_TIMEOUT,
 };
 use crate::store::{Command, Frame, Outbox};
 use crate::thread::{self, Exit};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use reader::LargeMessages;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// What the two threads of a client, and the store's answers to it, have in common.
 #[derive(Clone)]
@@ -56,34 +62,47 @@ fn disconnect(stream: &Stream) {
     let _ = stream.shutdown(Shutdown::Both);
 }
 
-/// Starts the thread that starts the others. It ends when the gate is gone and all clients are.
+/// Starts the thread that starts the others, for at most `clients_max` clients at once. It ends when the gate is gone
+/// and all clients are.
 ///
 /// # Errors
 /// The operating system's reason for which no thread could be had.
-pub fn start(upgrades: Receiver<Upgrade>, store: Sender<Command>, exits: &Sender<Exit>) -> io::Result<JoinHandle<()>> {
+pub fn start(
+    upgrades: Receiver<Upgrade>,
+    store: Sender<Command>,
+    clients_max: usize,
+    exits: &Sender<Exit>,
+) -> io::Result<JoinHandle<()>> {
     let exits_of_clients = exits.clone();
-    thread::spawn("ws-door", None, exits, move || run(&upgrades, &store, &exits_of_clients))
+    thread::spawn("ws-door", None, exits, move || {
+        run(&upgrades, &store, clients_max.min(WS_CLIENTS_MAX), &exits_of_clients)
+    })
 }
 
-fn run(upgrades: &Receiver<Upgrade>, store: &Sender<Command>, exits: &Sender<Exit>) {
+fn run(upgrades: &Receiver<Upgrade>, store: &Sender<Command>, clients_max: usize, exits: &Sender<Exit>) {
     let mut ids = SystemIds::new();
     // Each client reports its end once, and there is room for all of them.
     let (ended, ends) = bounded::<ClientId>(WS_CLIENTS_MAX);
     let mut clients: BTreeMap<ClientId, JoinHandle<()>> = BTreeMap::new();
     let mut upgrades = upgrades.clone();
+    let large_messages = LargeMessages::new(WS_LARGE_MESSAGES_MAX, WS_LARGE_MESSAGE_DEADLINE);
     let mut open = true;
+    let mut refused_at: Option<Instant> = None;
     while open || !clients.is_empty() {
         select! {
             recv(upgrades) -> upgrade => match upgrade {
-                Ok(upgrade) if clients.len() < WS_CLIENTS_MAX => {
+                Ok(upgrade) if clients.len() < clients_max => {
                     let id = ClientId::from(ids.new_id());
-                    match admit(upgrade, &id, store, &ended, exits) {
+                    match admit(upgrade, &id, store, &ended, large_messages.clone(), exits) {
                         Ok(thread) => drop(clients.insert(id, thread)),
                         Err(error) => log::error!("cannot serve a WebSocket client: {error}"),
                     }
                 }
                 Ok(upgrade) => {
-                    log::warn!("refused a WebSocket client: {WS_CLIENTS_MAX} are connected");
+                    if refused_at.is_none_or(|at| at.elapsed() >= REFUSAL_LOG_EVERY) {
+                        refused_at = Some(Instant::now());
+                        log::warn!("refused a WebSocket client: {clients_max} are connected");
+                    }
                     disconnect(&upgrade.stream);
                 }
                 Err(_) => {
@@ -104,9 +123,31 @@ fn admit(
     id: &ClientId,
     store: &Sender<Command>,
     ended: &Sender<ClientId>,
+    large_messages: LargeMessages,
     exits: &Sender<Exit>,
 ) -> io::Result<JoinHandle<()>> {
-    let Upgrade { stream, leftover, peer, .. } = upgrade;
+    log::debug!("client {id} connected from {}", upgrade.peer);
+    let (client, said, queue) = prepare(upgrade, id, large_messages)?;
+    let (store, ended, client_exits) = (store.clone(), ended.clone(), exits.clone());
+    thread::spawn("ws-reader", Some(WS_STACK_BYTES), exits, move || {
+        let id = client.id.clone();
+        let frames = frames::Frames::new(client.clone(), store.clone());
+        if let Err(error) = serve(client, said, queue, &store, &client_exits, frames) {
+            log::error!("cannot serve client {id}: {error}");
+        }
+        log::debug!("client {id} is gone");
+        // The door takes these notices out as long as it lives.
+        let _ = ended.send(id);
+    })
+}
+
+/// What the two threads of a client begin with.
+fn prepare(
+    upgrade: Upgrade,
+    id: &ClientId,
+    large_messages: LargeMessages,
+) -> io::Result<(Client, reader::Said, writer::Queue)> {
+    let Upgrade { stream, leftover, .. } = upgrade;
     stream.set_read_timeout(Some(WS_SILENCE_MAX))?;
     stream.set_write_timeout(Some(WS_WRITE_TIMEOUT))?;
     let (outbox, frames) = bounded(WS_OUTBOX_FRAMES_MAX);
@@ -114,18 +155,7 @@ fn admit(
     let client = Client { id: id.clone(), stream: Arc::new(stream), outbox, owed };
     let (proofs, proven) = bounded(WS_PUSH_PROOFS_MAX);
     let queue = writer::Queue { frames, written, ping_every: WS_PING_EVERY, proofs };
-    let said = reader::Said { leftover, proven };
-    log::debug!("client {id} connected from {peer}");
-    let (store, ended, client_exits) = (store.clone(), ended.clone(), exits.clone());
-    thread::spawn("ws-reader", Some(WS_STACK_BYTES), exits, move || {
-        let id = client.id.clone();
-        if let Err(error) = serve(client, said, queue, &store, &client_exits) {
-            log::error!("cannot serve client {id}: {error}");
-        }
-        log::debug!("client {id} is gone");
-        // The door takes these notices out as long as it lives.
-        let _ = ended.send(id);
-    })
+    Ok((client, reader::Said { leftover, silence_max: WS_SILENCE_MAX, large_messages, proven }, queue))
 }
 
 /// A client's life, on its reader thread, which starts and joins the writer.
@@ -135,6 +165,7 @@ fn serve(
     queue: writer::Queue,
     store: &Sender<Command>,
     exits: &Sender<Exit>,
+    heard: impl reader::Heard,
 ) -> io::Result<()> {
     let Client { id, stream, outbox, .. } = client.clone();
     let writer = {
@@ -146,7 +177,7 @@ fn serve(
     // Waiting for room in the store's queue holds up nobody but this client; a store that is gone needs no client.
     let connected = store.send(Command::Connect { client: id.clone(), outbox: way });
     if connected.is_ok() {
-        reader::run(&client, said, store);
+        reader::run(&client, said, store, heard);
         let _ = store.send(Command::Disconnect { client: id });
     }
     if outbox.try_send(Box::new(Frame::End)).is_err() {
@@ -158,6 +189,8 @@ fn serve(
     disconnect(&stream);
     Ok(())
 }
+
+pub use echo::echo;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! A client's two threads over a socket pair, with a patience that a test can wait for.
 
 use super::*;
+use crate::limits::WS_SMALL_MESSAGE_BYTES;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -12,6 +13,16 @@ fn client(patience: Duration, ping_every: Duration) -> (JoinHandle<()>, UnixStre
     let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_read_timeout(Some(DEADLINE)).unwrap();
     ours.set_read_timeout(Some(patience)).unwrap();
+    let (thread, commands) = client_over(ours, patience, ping_every, LargeMessages::new(1, DEADLINE));
+    (thread, theirs, commands)
+}
+
+fn client_over(
+    ours: UnixStream,
+    patience: Duration,
+    ping_every: Duration,
+    large_messages: LargeMessages,
+) -> (JoinHandle<()>, Receiver<Command>) {
     let (outbox, frames) = bounded(8);
     let (owed, written) = bounded(4);
     let client = Client { id: "c".into(), stream: Arc::new(Stream::Unix(ours)), outbox, owed };
@@ -20,11 +31,12 @@ fn client(patience: Duration, ping_every: Duration) -> (JoinHandle<()>, UnixStre
     let threads = exits.clone();
     let (proofs, proven) = bounded(4);
     let queue = writer::Queue { frames, written, ping_every, proofs };
-    let said = reader::Said { leftover: Vec::new(), proven };
+    let said = reader::Said { leftover: Vec::new(), silence_max: patience, large_messages, proven };
     let thread = thread::spawn("ws-reader", None, &exits, move || {
-        serve(client, said, queue, &store, &threads).unwrap();
+        let frames = frames::Frames::new(client.clone(), store.clone());
+        serve(client, said, queue, &store, &threads, frames).unwrap();
     });
-    (thread.unwrap(), theirs, commands)
+    (thread.unwrap(), commands)
 }
 
 #[test]
@@ -93,5 +105,66 @@ fn a_push_counts_as_read_when_the_peer_has_answered_the_ping_behind_it_and_not_b
     };
     assert_eq!((session.as_str(), complete), ("b", true));
     drop((peer, outbox));
+    thread.join().unwrap();
+}
+
+/// A frame of a client, masked with zeros, in the middle of which it stops.
+fn begin_large_message(peer: &mut UnixStream, payload_bytes: usize) {
+    let mut bytes = vec![0x81, 0xff];
+    bytes.extend_from_slice(&(2 * payload_bytes as u64).to_be_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.resize(bytes.len() + payload_bytes, b'x');
+    io::Write::write_all(peer, &bytes).unwrap();
+}
+
+#[test]
+fn a_large_message_that_does_not_arrive_ends_its_client_and_lets_the_next_in() {
+    let large_messages = LargeMessages::new(1, Duration::from_millis(300));
+    let begin = || {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_read_timeout(Some(DEADLINE)).unwrap();
+        ours.set_read_timeout(Some(DEADLINE)).unwrap();
+        (client_over(ours, DEADLINE, DEADLINE, large_messages.clone()), theirs)
+    };
+    let ((holder, commands), mut peer) = begin();
+    begin_large_message(&mut peer, WS_SMALL_MESSAGE_BYTES + 10_000);
+    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Connect { .. }));
+    // Its deadline, not that of silence.
+    assert!(matches!(commands.recv_timeout(DEADLINE / 2).unwrap(), Command::Disconnect { .. }));
+    holder.join().unwrap();
+
+    // The leave is free again: one who says the whole is heard, and is then not hurried any more.
+    let ((thread, commands), mut peer) = begin();
+    let text = format!(
+        "{{\"event\":\"ws:m:query\",\"data\":{{\"query\":{{\"tx\":\"t\"}},\"queryItemType\":\"Session\",\"x\":\"{}\"}}}}",
+        "x".repeat(200_000)
+    );
+    let mut bytes = vec![0x81, 0xff];
+    bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    io::Write::write_all(&mut peer, &[&bytes, text.as_bytes()].concat()).unwrap();
+    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Connect { .. }));
+    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Query { .. }));
+    assert!(commands.recv_timeout(Duration::from_millis(600)).is_err(), "it may be silent as long as others");
+    drop(peer);
+    thread.join().unwrap();
+}
+
+#[test]
+fn many_small_messages_and_pings_are_not_a_large_one() {
+    // There is no leave to be had.
+    let large_messages = LargeMessages::new(0, Duration::from_millis(1));
+    let (ours, mut peer) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(DEADLINE)).unwrap();
+    let (thread, commands) = client_over(ours, DEADLINE, DEADLINE, large_messages);
+    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Connect { .. }));
+    let pong = [&[0x8a, 0xfd, 0, 0, 0, 0], [b'p'; 125].as_slice()].concat();
+    let text = [&[0x81, 0xfe, 0x27, 0x10, 0, 0, 0, 0], [b'x'; 10_000].as_slice()].concat();
+    for bytes in [pong.repeat(WS_SMALL_MESSAGE_BYTES / 50), text.repeat(WS_SMALL_MESSAGE_BYTES / 5_000)] {
+        io::Write::write_all(&mut peer, &bytes).unwrap();
+    }
+    assert!(commands.try_recv().is_err());
+    begin_large_message(&mut peer, WS_SMALL_MESSAGE_BYTES + 10_000);
+    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Disconnect { .. }));
     thread.join().unwrap();
 }

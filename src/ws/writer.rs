@@ -155,7 +155,7 @@ fn write_text(bytes: &mut Vec<u8>, frame: &Frame) {
 }
 
 /// One whole frame. A server does not mask.
-fn write_frame(bytes: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
+pub(super) fn write_frame(bytes: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     write_header(bytes, opcode, payload.len());
     bytes.extend_from_slice(payload);
 }

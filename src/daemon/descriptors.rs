@@ -1,0 +1,54 @@
+//! File descriptors: asks the system for enough, and shares out what there is, so that neither callers nor WebSocket
+//! clients can take them all. It must not count what is open; those who hold connections do.
+
+use crate::limits::{DESCRIPTORS_RESERVED, DESCRIPTORS_WANTED, GATE_CONNECTIONS_MAX, WS_CLIENTS_MAX};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Who may hold how many.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Shares {
+    /// Connections at the gate.
+    pub(super) gate_connections: usize,
+    /// WebSocket clients.
+    pub(super) ws_clients: usize,
+}
+
+/// Raises the limit where it can be raised: the usual one of 1,024 is meant for programs that use select(2).
+pub(super) fn raise() -> Shares {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(DESCRIPTORS_WANTED, |maximum| maximum.min(DESCRIPTORS_WANTED));
+    if limit.current.is_some_and(|current| current < wanted) {
+        // Going on with fewer is fine: each part keeps to its share.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
+    let shares = share(getrlimit(Resource::Nofile).current);
+    if shares.ws_clients < WS_CLIENTS_MAX {
+        let Shares { gate_connections, ws_clients } = shares;
+        log::warn!(
+            "few file descriptors: room for {gate_connections} requests and {ws_clients} WebSocket clients at once"
+        );
+    }
+    shares
+}
+
+/// Half of what is not reserved for each; `None` is no limit.
+fn share(descriptors: Option<u64>) -> Shares {
+    let all = descriptors.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
+    let half = (all.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(1);
+    Shares { gate_connections: half.min(GATE_CONNECTIONS_MAX), ws_clients: half.min(WS_CLIENTS_MAX) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shares_fit_into_what_there_is() {
+        let all = Shares { gate_connections: GATE_CONNECTIONS_MAX, ws_clients: WS_CLIENTS_MAX };
+        assert_eq!((share(None), share(Some(DESCRIPTORS_WANTED))), (all, share(Some(u64::MAX))));
+        assert_eq!(share(Some(256)), Shares { gate_connections: 104, ws_clients: 104 });
+        for few in [0, 20, DESCRIPTORS_RESERVED as u64] {
+            assert_eq!(share(Some(few)), Shares { gate_connections: 1, ws_clients: 1 });
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What must hold for any bytes at a door: the entry function of the fuzz target `head`, and the replay of its corpus. It
+//! is in no build but those of tests and fuzzers.
+
+use super::DoorKind;
+use super::connection::{Reading, Step};
+use super::head::{self, DoorFacts, Purpose};
+
+/// Feeds `bytes` as a caller does, whole and in two parts cut where the last byte says.
+pub fn check(bytes: &[u8]) {
+    let door = DoorFacts { kind: DoorKind::Hooks, bound: Some(([127, 0, 0, 1], 6156).into()) };
+    let _ = head::line(bytes);
+    if let Ok(Some(end)) = head::end_of_head(bytes, 0) {
+        let _ = head::admit(&bytes[..end], door);
+    }
+    let whole = Reading::default().feed(bytes, door);
+    let cut = usize::from(bytes.last().copied().unwrap_or_default()) * bytes.len() / 256;
+    let mut reading = Reading::default();
+    let first = reading.feed(&bytes[..cut], door);
+    let both = if matches!(first, Step::More | Step::Continue) { reading.feed(&bytes[cut..], door) } else { first };
+    match (&whole, &both) {
+        // Which of two reasons is found first may depend on the cut; whether it is let in may not.
+        (Step::Refuse(_), Step::Refuse(_)) => {}
+        // An interim answer is asked for only where the body is not there yet, and once.
+        (Step::More | Step::Continue, Step::More | Step::Continue) => {}
+        // A handshake cut off before what follows it is complete at the cut.
+        (Step::Upgrade(key, _), Step::Upgrade(same, _)) => assert_eq!(key, same),
+        // A request is complete at the cut, and what follows is looked at with the next read, by nobody.
+        (Step::Refuse(refusal), Step::Request(..)) => assert_eq!(refusal.code, "trailing_bytes"),
+        _ => assert_eq!(whole, both, "cut at {cut}"),
+    }
+    if let Step::Request(head, body) = whole {
+        let all = |name: &str| head.headers.iter().filter(|(each, _)| each == name).map(|(_, value)| value).collect();
+        let (lengths, hosts): (Vec<&String>, Vec<&String>) = (all("content-length"), all("host"));
+        let encodings: Vec<&String> = all("transfer-encoding");
+        assert!(encodings.is_empty() && hosts.len() == 1 && lengths.len() <= 1, "{head:?}");
+        assert!(lengths.iter().all(|length| length.bytes().all(|byte| byte.is_ascii_digit())), "{head:?}");
+        assert_eq!(lengths.first().map_or(Some(0), |length| length.parse().ok()), Some(body.len()), "{head:?}");
+        assert_eq!(head.purpose, Purpose::Http { body_bytes: body.len(), continues: continues(&head.purpose) });
+        assert!(head.path.starts_with('/') && bytes.ends_with(&body));
+    }
+}
+
+fn continues(purpose: &Purpose) -> bool {
+    matches!(purpose, Purpose::Http { continues: true, .. })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_corpus_of_heads_holds() {
+        crate::fuzz_corpus::replay("head", super::check);
+    }
+}
