@@ -183,6 +183,8 @@ pub const COMPACT_RETRY_MS: i64 = 60_000;
 pub const COMPACT_WAITING_MAX: usize = 16;
 /// Time for which a log whose place was taken is watched for what somebody still appends to it.
 pub const OLD_LOG_WATCH_MS: i64 = 60_000;
+/// Bytes for which there must be room before a log that was full counts as healthy again.
+pub const LOG_PROBE_BYTES: usize = 64 * 1024;
 /// Quiet time after a change of the log's directory before it is looked at.
 pub const WATCH_DEBOUNCE: Duration = Duration::from_millis(75);
 /// Malformed lines that are named one by one in the daemon's own log; the rest is counted.

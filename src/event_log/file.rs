@@ -3,6 +3,7 @@
 
 use super::disk::{Disk, DiskFile, ReadAt};
 use super::{LOG_NAME, NEW_NAME, SUSPECT_NAME};
+use crate::limits::LOG_PROBE_BYTES;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -117,6 +118,20 @@ impl<D: Disk> Log<D> {
             Ok(()) => AppendError::Refused(error),
             Err(cut_error) => AppendError::Broken(io::Error::other(format!("{error}; and cutting back: {cut_error}"))),
         }
+    }
+
+    /// Tries whether there is room for more than a line or two: appends blank lines, which mean nothing to any reader,
+    /// and takes them back. If somebody appends behind them meanwhile they stay.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn probe(&mut self) -> Result<(), AppendError> {
+        let range = self.append(&vec![b'\n'; LOG_PROBE_BYTES])?;
+        let facts = self.file.facts().map_err(AppendError::Broken)?;
+        if facts.length == range.end {
+            self.file.cut(range.start).map_err(AppendError::Broken)?;
+        }
+        self.file.sync().map_err(AppendError::Broken)
     }
 
     /// Waits until all that was appended is on the disk.

@@ -549,7 +549,8 @@ fn without_descriptors_the_gate_waits_and_recovers() {
     });
     // Those who only wait make room at once, the oldest first.
     let Exchange { request, caller: waiting } = gate.next();
-    assert_eq!((request.counts.accept_pauses, request.counts.evicted), (0, 1));
+    // By the time that the first is admitted the second may have been accepted too.
+    assert!(request.counts.accept_pauses == 0 && (1..=2).contains(&request.counts.evicted), "{:?}", request.counts);
     assert_eq!(oldest.read(&mut [0]).unwrap(), 0);
     let Exchange { request, caller: waiting_too } = gate.next();
     assert_eq!((request.counts.accept_pauses, request.counts.evicted, request.counts.open), (0, 2, 0));

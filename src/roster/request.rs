@@ -109,6 +109,13 @@ pub enum Request {
     External(Vec<ExternalEvent>),
 }
 
+impl Request {
+    /// Whether it only looks: it may as well be answered after a batch as within it.
+    pub fn only_looks(&self) -> bool {
+        matches!(self, Self::ListSessions | Self::ListRooms | Self::History(_))
+    }
+}
+
 /// What a hook tells about its session.
 #[derive(Clone, Debug, Default)]
 pub struct HookReport {

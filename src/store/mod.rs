@@ -80,6 +80,12 @@ enum Held {
         reply_to: ReplyTo,
         reply: Result<Reply, RequestError>,
     },
+    /// Something to look at once it is known what has become of the batch: reading must not fail because a write that
+    /// came with it did.
+    Look {
+        request: Request,
+        reply_to: ReplyTo,
+    },
     Push(Push),
     Query {
         client: ClientId,
@@ -214,6 +220,12 @@ impl<D: Disk> Store<D> {
         if let Request::PublishSession { client, .. } = &request {
             held.push(Held::Publisher(client.clone()));
         }
+        let reply_to = match reply_to {
+            Some(reply_to) if request.only_looks() && !self.roster.journal().is_empty() => {
+                return held.push(Held::Look { request, reply_to });
+            }
+            other => other,
+        };
         let outcome = self.roster.apply(request, now, &mut *self.ids);
         held.extend(outcome.pushes.into_iter().map(Held::Push));
         match (reply_to, outcome.reply) {
@@ -277,9 +289,6 @@ impl<D: Disk> Store<D> {
             Ok(()) => {
                 if !self.lines.is_empty() {
                     self.stats.note_commit(begun.elapsed(), self.roster.journal().len());
-                    if self.refused.take().is_some() {
-                        log::info!("the log can be written again");
-                    }
                 }
                 self.tail.restated();
                 let changes = self.roster.commit();
@@ -317,11 +326,10 @@ impl<D: Disk> Store<D> {
         self.refused = Some(reason.to_owned());
     }
 
-    /// Tries whether the log can be written again. An empty line means nothing to any reader.
+    /// Tries whether the log has room again. That a small batch finds some does not show it: a full disk has the rest of
+    /// its last block to give.
     fn probe(&mut self) -> Result<(), Fatal> {
-        self.lines.clear();
-        self.lines.push(b'\n');
-        match self.write() {
+        match self.tail.probe(&mut self.log) {
             Ok(()) => {
                 self.refused = None;
                 log::info!("the log can be written again");
@@ -354,6 +362,7 @@ impl<D: Disk> Store<D> {
                     }
                 }
                 Held::Push(_) => {}
+                Held::Look { request, reply_to } => reply_to(self.roster.apply(request, now, &mut *self.ids).reply),
                 Held::Answer { reply_to, mut reply } => {
                     if !committed {
                         self.take_back(&reply, now);

@@ -295,6 +295,17 @@ impl Tail {
         Ok(())
     }
 
+    /// Tries whether the log can be written.
+    pub(super) fn probe(&mut self, log: &mut Log<impl Disk>) -> Result<(), AppendError> {
+        self.look(log).map_err(AppendError::Refused)?;
+        // What did not fit was written in part and taken back, which is a change too.
+        self.changed_ns = None;
+        log.probe()?;
+        let look = log.look().map_err(AppendError::Broken)?;
+        self.changed_ns = (look.length == self.known).then_some(look.changed_ns);
+        Ok(())
+    }
+
     /// Adds lines for rows that a reloaded file lacks, up to `bytes_max` bytes.
     pub(super) fn restate(&mut self, roster: &Roster, stamp: &Stamp, bytes_max: usize, lines: &mut Vec<u8>) {
         self.restating = 0;

@@ -296,7 +296,21 @@ fn a_refused_append_tells_every_caller_changes_nothing_and_pushes_nothing_and_re
 }
 
 #[test]
-fn health_is_green_again_after_the_next_success() {
+fn reading_goes_on_in_the_very_batch_that_cannot_be_written() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    bench.space(Some(0));
+    bench.send("hook", "shim");
+    bench.start("another");
+    let (sender, receiver) = bounded(1);
+    let reply_to: ReplyTo = Box::new(move |result| sender.send(result).unwrap());
+    bench.batch.push(Command::Request { request: Request::ListSessions, reply_to: Some(reply_to) });
+    bench.turn();
+    let Ok(Reply::Sessions(sessions)) = receiver.try_recv().unwrap() else { panic!("not the sessions") };
+    assert_eq!(sessions.len(), 2, "and what could not be written is not shown");
+}
+
+#[test]
+fn health_is_red_until_there_is_room_for_more_than_a_line() {
     let (mut bench, _outbox) = Bench::with_sessions();
     bench.space(Some(0));
     bench.send("hook", "shim");
@@ -304,11 +318,20 @@ fn health_is_green_again_after_the_next_success() {
     let report = bench.report();
     assert!(report.refused.is_some());
     assert_eq!(report.stats.failed_commits, 1);
-    bench.space(None);
+    bench.space(Some(1_000));
     bench.send("hook", "shim");
+    bench.batch.push(Command::Tick);
+    bench.turn();
+    assert!(bench.happened().contains(&Did::Answer("send", "ok")), "what fits is stored");
+    assert!(bench.report().refused.is_some());
+    bench.space(None);
+    bench.batch.push(Command::Tick);
     bench.turn();
     assert_eq!(bench.report().refused, None);
     assert_eq!(bench.rows(), bench.rows_in_log());
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    assert!(bench.jobs.is_empty(), "nobody else has written");
 }
 
 #[test]

@@ -1,0 +1,190 @@
+//! A small real file system (ext4 on a loop device) fills up under traffic and has space again: nothing that was
+//! answered is lost, nothing that was refused is stored, no line is torn, and service comes back by itself. Mounting
+//! takes root; without it the test says so and does nothing.
+
+#![allow(clippy::unwrap_used)] // a test fails by panicking, in its helpers too
+
+mod support;
+
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+use support::{Answer, DEADLINE, Place, hook_body, post};
+
+const CALLERS: usize = 4;
+/// Answers of one kind that each caller waits for in each phase.
+const EACH: usize = 20;
+
+/// A file system of its own at a place's state directory.
+struct SmallDisk {
+    state: PathBuf,
+    filler: PathBuf,
+}
+
+impl SmallDisk {
+    fn mount(place: &Place) -> Option<Self> {
+        let (image, state) = (place.dir.path().join("image"), place.state());
+        std::fs::create_dir(&state).unwrap();
+        std::fs::File::create(&image).unwrap().set_len(16 * 1024 * 1024).unwrap();
+        let done = |command: &mut Command| {
+            let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            status.is_ok_and(|status| status.success())
+        };
+        let made = done(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))
+            && done(Command::new("mount").args(["-o", "loop"]).args([&image, &state]));
+        if !made {
+            eprintln!("SKIPPED: no file system can be made and mounted here (it takes root and mkfs.ext4)");
+            return None;
+        }
+        std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o700)).unwrap();
+        std::fs::remove_dir(state.join("lost+found")).unwrap();
+        Some(Self { filler: state.join("filler"), state })
+    }
+
+    /// Takes all the space that is left.
+    fn fill(&self) {
+        let mut file = std::fs::File::create(&self.filler).unwrap();
+        let (bytes, mut size) = (vec![0; 1 << 20], 1 << 20);
+        while size > 0 {
+            match file.write(&bytes[..size]) {
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => size /= 2,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        file.sync_all().unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.state).status();
+    }
+}
+
+/// What one caller was told.
+#[derive(Default)]
+struct Told {
+    started: BTreeSet<String>,
+    refused: BTreeSet<String>,
+    sent: BTreeSet<String>,
+    refused_bodies: BTreeSet<String>,
+}
+
+/// A caller that starts sessions and sends messages, and reports each outcome: whether something was stored.
+fn call(to: SocketAddr, caller: usize, outcomes: &Sender<(usize, bool)>, stop: &Receiver<()>) -> Told {
+    let mut told = Told::default();
+    for number in 0.. {
+        if stop.try_recv() == Err(std::sync::mpsc::TryRecvError::Disconnected) {
+            return told;
+        }
+        let id = format!("s-{caller}-{number}");
+        let stored = if number % 2 == 0 {
+            let answer = post(to, "/hook/session-start", &[], hook_body(&id, "/w").as_bytes());
+            let stored = is_stored(&answer, 200);
+            assert!(stored || answer.body.is_empty(), "curl prints bodies into an agent's context: {answer:?}");
+            if stored {
+                told.started.insert(id)
+            } else {
+                told.refused.insert(id)
+            };
+            stored
+        } else {
+            let body = json!({"human": "ana", "to": "hub", "body": id}).to_string();
+            let answer = post(to, "/v1/messages", &[("Content-Type", "application/json")], body.as_bytes());
+            let stored = is_stored(&answer, 201);
+            assert!(stored || answer.json()["error"]["code"] == "storage_full", "{answer:?}");
+            if stored {
+                told.sent.insert(id)
+            } else {
+                told.refused_bodies.insert(id)
+            };
+            stored
+        };
+        outcomes.send((caller, stored)).unwrap();
+    }
+    told
+}
+
+fn is_stored(answer: &Answer, success: u16) -> bool {
+    assert!([success, 507].contains(&answer.status), "{answer:?}");
+    answer.status == success
+}
+
+/// Waits until every caller has been told so often that something was stored, or that nothing was.
+fn wait_for(outcomes: &Receiver<(usize, bool)>, wanted: bool) {
+    let mut left = [EACH; CALLERS];
+    while left.iter().any(|left| *left > 0) {
+        let (caller, stored) = outcomes.recv_timeout(DEADLINE).unwrap();
+        left[caller] = left[caller].saturating_sub(usize::from(stored == wanted));
+    }
+}
+
+#[test]
+fn a_full_disk_loses_no_answer_tears_no_line_and_is_served_from_again_by_itself() {
+    let place = Place::new();
+    let Some(disk) = SmallDisk::mount(&place) else { return };
+    let mut daemon = place.start();
+    daemon.start_session("hub", "/w/hub");
+    let (outcome, outcomes) = channel();
+    let (stops, callers): (Vec<Sender<()>>, Vec<_>) = (0..CALLERS)
+        .map(|caller| {
+            let (stop, stopped) = channel();
+            let (outcome, to) = (outcome.clone(), daemon.hooks);
+            (stop, std::thread::Builder::new().spawn(move || call(to, caller, &outcome, &stopped)).unwrap())
+        })
+        .unzip();
+    for _ in 0..3 {
+        wait_for(&outcomes, true);
+        disk.fill();
+        wait_for(&outcomes, false);
+        let health = daemon.get("/healthz");
+        assert_eq!(health.status, 503, "{health:?}");
+        assert!(daemon.sessions().contains_key("hub"), "reading goes on");
+        std::fs::remove_file(&disk.filler).unwrap();
+        let freed = Instant::now();
+        wait_for(&outcomes, true);
+        eprintln!("served again {} ms after space came back", freed.elapsed().as_millis());
+        daemon.wait_for_line("the log can be written again");
+        assert_eq!(daemon.get("/healthz").status, 200);
+    }
+    drop(stops);
+    let told: Vec<Told> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
+    assert_eq!(daemon.stop(), Some(0));
+    check(&place, &told);
+    let daemon = place.start();
+    let sessions = daemon.sessions();
+    for told in &told {
+        assert!(told.started.iter().all(|id| sessions.contains_key(id)));
+        assert!(told.refused.iter().all(|id| !sessions.contains_key(id)));
+    }
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// The log holds what was answered and nothing that was refused, each line whole.
+fn check(place: &Place, told: &[Told]) {
+    let bytes = std::fs::read(place.log_path()).unwrap();
+    assert!(bytes.ends_with(b"\n"));
+    let (mut sessions, mut bodies) = (BTreeSet::new(), BTreeSet::new());
+    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let event: serde_json::Value =
+            serde_json::from_slice(line).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(line)));
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        match event["itemType"].as_str().unwrap() {
+            "Session" => drop(sessions.insert(text(&event["item"]["id"]))),
+            "Message" => assert!(bodies.insert(text(&event["item"]["body"])), "stored twice: {event}"),
+            _ => {}
+        }
+    }
+    for told in told {
+        assert!(told.started.is_subset(&sessions) && told.refused.is_disjoint(&sessions));
+        assert!(told.sent.is_subset(&bodies) && told.refused_bodies.is_disjoint(&bodies));
+        assert!(told.refused.len() + told.refused_bodies.len() >= 3 * EACH);
+    }
+}
