@@ -282,12 +282,100 @@ pub fn row_text(row: &Row) -> Arc<str> {
 /// # Errors
 /// What is wrong with the text, for a log line or a person.
 pub fn parse_row(item_type: ItemType, json: &str) -> Result<Row, String> {
-    match item_type {
-        ItemType::Session => parse_session(json).map(Row::from),
-        ItemType::Room => parse_room(json).map(Row::from),
-        ItemType::RoomMember => parse_member(json).map(Row::from),
-        ItemType::Message => parse_message(json).map(Row::from),
-        ItemType::MessageRead => parse_read(json).map(Row::from),
+    RowJson::read(item_type, json).map(|row| row.build(&mut Copies))
+}
+
+/// Where the text of new rows comes from.
+pub trait Texts {
+    /// Text that is likely to be the same in other rows: ids of parents, names, paths.
+    fn common(&mut self, text: &str) -> Arc<str>;
+
+    /// The id of a message that has a row of its own.
+    fn message_id(&mut self, id: &str) -> Arc<str>;
+}
+
+/// Every text is a new copy.
+pub struct Copies;
+
+impl Texts for Copies {
+    fn common(&mut self, text: &str) -> Arc<str> {
+        Arc::from(text)
+    }
+
+    fn message_id(&mut self, id: &str) -> Arc<str> {
+        Arc::from(id)
+    }
+}
+
+/// Text that was read and found to be a row. Building the row, which costs more than reading, can still be spared.
+pub struct RowJson<'a>(Shape<'a>);
+
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack, one at a time")]
+enum Shape<'a> {
+    Session(SessionJson<'a>),
+    Room(RoomJson<'a>, RoomKind),
+    RoomMember(MemberJson<'a>),
+    Message(MessageJson<'a>),
+    MessageRead(ReadJson<'a>),
+}
+
+impl<'a> RowJson<'a> {
+    /// Reads a row of the given type and checks all that makes it one.
+    ///
+    /// # Errors
+    /// What is wrong with the text, for a log line or a person.
+    pub fn read(item_type: ItemType, json: &'a str) -> Result<Self, String> {
+        Ok(Self(match item_type {
+            ItemType::Session => Shape::Session(read(json)?),
+            ItemType::Room => {
+                let item: RoomJson<'_> = read(json)?;
+                // Rooms are few: their kind is made at once.
+                let kind = parse_kind(&item.kind)?;
+                Shape::Room(item, kind)
+            }
+            ItemType::RoomMember => Shape::RoomMember(read(json)?),
+            ItemType::Message => {
+                let item: MessageJson<'_> = read(json)?;
+                if item.to_session_id.is_some() == item.to_room_id.is_some() {
+                    return Err("a message needs exactly one of toSessionId and toRoomId".to_owned());
+                }
+                Shape::Message(item)
+            }
+            ItemType::MessageRead => Shape::MessageRead(read(json)?),
+        }))
+    }
+
+    /// The row's type.
+    pub fn item_type(&self) -> ItemType {
+        match self.0 {
+            Shape::Session(_) => ItemType::Session,
+            Shape::Room(..) => ItemType::Room,
+            Shape::RoomMember(_) => ItemType::RoomMember,
+            Shape::Message(_) => ItemType::Message,
+            Shape::MessageRead(_) => ItemType::MessageRead,
+        }
+    }
+
+    /// The row's id.
+    pub fn id(&self) -> &str {
+        match &self.0 {
+            Shape::Session(item) => &item.id.0,
+            Shape::Room(item, _) => &item.id.0,
+            Shape::RoomMember(item) => &item.id.0,
+            Shape::Message(item) => &item.id.0,
+            Shape::MessageRead(item) => &item.id.0,
+        }
+    }
+
+    /// Builds the row.
+    pub fn build(self, texts: &mut impl Texts) -> Row {
+        match self.0 {
+            Shape::Session(item) => build_session(&item, texts).into(),
+            Shape::Room(item, kind) => build_room(&item, kind, texts).into(),
+            Shape::RoomMember(item) => build_member(&item, texts).into(),
+            Shape::Message(item) => build_message(&item, texts).into(),
+            Shape::MessageRead(item) => build_read(&item, texts).into(),
+        }
     }
 }
 
@@ -300,43 +388,46 @@ fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String> {
 /// # Errors
 /// What is wrong with the text.
 pub fn parse_session(json: &str) -> Result<Session, String> {
-    let item: SessionJson<'_> = read(json)?;
-    Ok(Session {
-        id: SessionId::from(&*item.id.0),
+    read(json).map(|item| build_session(&item, &mut Copies))
+}
+
+fn build_session(item: &SessionJson<'_>, texts: &mut impl Texts) -> Session {
+    let mut common = |text: &Option<Text<'_>>| text.as_ref().map(|text| texts.common(&text.0));
+    Session {
         client_id: item.client_id.as_ref().map(|id| ClientId::from(&*id.0)),
-        nickname: item.nickname.as_ref().map(Text::shared).unwrap_or_default(),
+        nickname: common(&item.nickname).unwrap_or_default(),
         pid: item.pid.unwrap_or(0),
-        cwd: item.cwd.as_ref().map(Text::shared).unwrap_or_default(),
-        git_branch: shared(&item.git_branch),
+        cwd: common(&item.cwd).unwrap_or_default(),
+        git_branch: common(&item.git_branch),
         current_task: shared(&item.current_task),
         connected_at: item.connected_at.unwrap_or(0),
         last_activity_at: item.last_activity_at,
-        last_tool: shared(&item.last_tool),
+        last_tool: common(&item.last_tool),
         last_tool_at: item.last_tool_at,
-        operator: shared(&item.operator),
-        host: item.host.as_ref().map(|host| Host {
-            name: host.name.shared(),
-            os: host.os.shared(),
-            arch: host.arch.shared(),
-        }),
-        project: shared(&item.project),
+        operator: common(&item.operator),
+        project: common(&item.project),
         hooks: item.hooks.unwrap_or(false),
         channels_enabled: item.channels_enabled,
         session_name: shared(&item.session_name),
-        activity: shared(&item.activity),
-        kind: shared(&item.kind),
-    })
+        activity: common(&item.activity),
+        kind: common(&item.kind),
+        host: item.host.as_ref().map(|host| Host {
+            name: texts.common(&host.name.0),
+            os: texts.common(&host.os.0),
+            arch: texts.common(&host.arch.0),
+        }),
+        id: SessionId::from(texts.common(&item.id.0)),
+    }
 }
 
-fn parse_room(json: &str) -> Result<Room, String> {
-    let item: RoomJson<'_> = read(json)?;
-    Ok(Room {
-        id: RoomId::from(&*item.id.0),
-        name: item.name.shared(),
+fn build_room(item: &RoomJson<'_>, kind: RoomKind, texts: &mut impl Texts) -> Room {
+    Room {
+        id: RoomId::from(texts.common(&item.id.0)),
+        name: texts.common(&item.name.0),
         description: shared(&item.description),
-        kind: parse_kind(&item.kind)?,
+        kind,
         created_at: item.created_at,
-    })
+    }
 }
 
 fn parse_kind(item: &KindJson<'_>) -> Result<RoomKind, String> {
@@ -356,43 +447,40 @@ fn parse_kind(item: &KindJson<'_>) -> Result<RoomKind, String> {
     }
 }
 
-fn parse_member(json: &str) -> Result<RoomMember, String> {
-    let item: MemberJson<'_> = read(json)?;
-    Ok(RoomMember {
+fn build_member(item: &MemberJson<'_>, texts: &mut impl Texts) -> RoomMember {
+    RoomMember {
         id: MemberId::from(&*item.id.0),
-        room_id: RoomId::from(&*item.room_id.0),
-        session_id: SessionId::from(&*item.session_id.0),
+        room_id: RoomId::from(texts.common(&item.room_id.0)),
+        session_id: SessionId::from(texts.common(&item.session_id.0)),
         joined_at: item.joined_at,
-    })
+    }
 }
 
-fn parse_message(json: &str) -> Result<Message, String> {
-    let item: MessageJson<'_> = read(json)?;
-    let to = match (&item.to_session_id, &item.to_room_id) {
-        (Some(session), None) => Recipient::Session(SessionId::from(&*session.0)),
-        (None, Some(room)) => Recipient::Room(RoomId::from(&*room.0)),
-        _ => return Err("a message needs exactly one of toSessionId and toRoomId".to_owned()),
-    };
-    Ok(Message {
-        id: MessageId::from(&*item.id.0),
-        from_session_id: SessionId::from(&*item.from_session_id.0),
-        from_nick: item.from_nick.as_ref().map(Text::shared).unwrap_or_default(),
-        to,
-        to_nick: item.to_nick.as_ref().map(Text::shared).unwrap_or_default(),
+/// Exactly one of the two recipients is there.
+fn build_message(item: &MessageJson<'_>, texts: &mut impl Texts) -> Message {
+    let mut common = |text: &Option<Text<'_>>| text.as_ref().map(|text| texts.common(&text.0)).unwrap_or_default();
+    Message {
+        from_nick: common(&item.from_nick),
+        to: match &item.to_room_id {
+            None => Recipient::Session(SessionId::from(common(&item.to_session_id))),
+            room => Recipient::Room(RoomId::from(common(room))),
+        },
+        to_nick: common(&item.to_nick),
+        id: MessageId::from(texts.message_id(&item.id.0)),
+        from_session_id: SessionId::from(texts.common(&item.from_session_id.0)),
         body: item.body.shared(),
         sent_at: item.sent_at,
         read_at: item.read_at,
-    })
+    }
 }
 
-fn parse_read(json: &str) -> Result<MessageRead, String> {
-    let item: ReadJson<'_> = read(json)?;
-    Ok(MessageRead {
+fn build_read(item: &ReadJson<'_>, texts: &mut impl Texts) -> MessageRead {
+    MessageRead {
         id: ReadId::from(&*item.id.0),
-        message_id: MessageId::from(&*item.message_id.0),
-        session_id: SessionId::from(&*item.session_id.0),
+        message_id: MessageId::from(texts.message_id(&item.message_id.0)),
+        session_id: SessionId::from(texts.common(&item.session_id.0)),
         read_at: item.read_at,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -442,7 +530,8 @@ mod tests {
     fn a_message_has_exactly_one_recipient() {
         let both = r#"{"body":"b","fromSessionId":"e","id":"m","sentAt":3,"toRoomId":"r","toSessionId":"s"}"#;
         let none = r#"{"body":"b","fromSessionId":"e","id":"m","sentAt":3}"#;
-        assert!(parse_message(both).is_err() && parse_message(none).is_err());
+        let message = |json| parse_row(ItemType::Message, json);
+        assert!(message(both).is_err() && message(none).is_err());
     }
 
     proptest! {
@@ -452,7 +541,8 @@ mod tests {
                 id: MessageId::from("m"), from_session_id: SessionId::from("s"), from_nick: nick.as_str().into(),
                 to: Recipient::Room(RoomId::from("r")), to_nick: "r".into(), body: body.as_str().into(), sent_at, read_at: None,
             };
-            prop_assert_eq!(parse_message(&message_text(&row)).unwrap(), row);
+            let Row::Message(read) = parse_row(ItemType::Message, &message_text(&row)).unwrap() else { panic!() };
+            prop_assert_eq!(&read.row, &row);
         }
     }
 }

@@ -5,6 +5,7 @@
 pub mod file;
 pub mod line;
 pub mod lock;
+mod pool;
 pub mod replay;
 pub mod state_dir;
 

@@ -1,11 +1,14 @@
 //! Reading a log: its lines one by one, however long, and the rows that they come to. It reads in bounded pieces and
 //! keeps only what is alive. It must not change the log.
 
-use super::line::{Line, parse};
+use super::line::{self, Event};
+use super::pool::Pool;
 use crate::limits::{LOG_CHUNK_BYTES, LOG_LINE_BYTES_MAX, MALFORMED_LINES_NAMED_MAX};
 use crate::model::{ItemType, Row};
+use crate::row_json::{RowJson, Texts};
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 /// Splits a stream into lines without ever holding more than one of them and one chunk.
 pub struct Lines<R> {
@@ -126,7 +129,9 @@ impl Damage {
 /// What a log comes to: for each item type and id, the row of its last event, if that is a SET.
 #[derive(Debug, Default)]
 pub struct Fold {
-    rows: HashMap<(ItemType, Box<str>), (u64, Option<Row>)>,
+    /// For each item type, in the order of [`ItemType::ALL`].
+    slots: [HashMap<Arc<str>, Slot>; ItemType::ALL.len()],
+    pool: Pool,
     keep_deleted: bool,
     /// Lines that could not be read.
     pub damage: Damage,
@@ -136,8 +141,30 @@ pub struct Fold {
     pub lines: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// Bytes of the lines that still count, newlines included: the last event of each living row, and all events of
+    /// item types that this version does not know.
+    pub live_bytes: u64,
     /// Whether the last line ends with a newline (or there is none).
     pub ends_with_newline: bool,
+}
+
+/// What is known of one id.
+#[derive(Debug)]
+struct Slot {
+    /// The line at which it began, or was deleted.
+    place: u64,
+    /// Bytes of its last line, if it lives.
+    bytes: u64,
+    state: State,
+}
+
+/// Most rows are set once, or again and again; building a row costs more than reading it. So it is built when it is new,
+/// and of one that changes the text is kept and read a second time at the end.
+#[derive(Debug)]
+enum State {
+    Deleted,
+    Built(Row),
+    Text(String),
 }
 
 impl Fold {
@@ -163,12 +190,12 @@ impl Fold {
         while let Some(raw) = lines.next_line()? {
             fold.lines += 1;
             match raw {
-                RawLine::Whole(line) => fold.add(line),
+                RawLine::Whole(line) => fold.add(line, line.len() as u64 + 1),
                 // A whole event that only lacks its newline is an editor's habit, or a crash between the event and its
                 // newline: counting an event that nobody was told of is right, dropping one is not.
                 RawLine::Unfinished(line) => {
                     fold.ends_with_newline = false;
-                    fold.add(line);
+                    fold.add(line, line.len() as u64);
                 }
                 RawLine::TooLong(length) => {
                     fold.damage.add(fold.lines, format!("the line is {length} bytes long"));
@@ -179,36 +206,112 @@ impl Fold {
         Ok(fold)
     }
 
-    fn add(&mut self, line: &[u8]) {
-        let place = self.lines;
-        match parse(line) {
-            Ok(Line::Blank) => {}
-            Ok(Line::Foreign(_)) => self.foreign += 1,
-            Ok(Line::Set(row)) => {
-                let entry = self.rows.entry((row.item_type(), row.id().into())).or_insert((place, None));
-                // A row that was deleted in between begins anew.
-                let first = if entry.1.is_some() { entry.0 } else { place };
-                *entry = (first, Some(row));
+    /// Takes in a line, which takes up `bytes` bytes of the log.
+    fn add(&mut self, line: &[u8], bytes: u64) {
+        match line::read(line) {
+            Ok(Event::Blank) => {}
+            Ok(Event::Foreign(_)) => {
+                self.foreign += 1;
+                self.live_bytes += bytes;
             }
-            Ok(Line::Delete(item_type, id)) if self.keep_deleted => {
-                self.rows.insert((item_type, id.into()), (place, None));
-            }
-            Ok(Line::Delete(item_type, id)) => drop(self.rows.remove(&(item_type, id.into()))),
-            Err(reason) => self.damage.add(place, reason),
+            Ok(Event::Set(row, text)) => self.set(row, text, bytes),
+            Ok(Event::Delete(item_type, id)) => self.delete(item_type, &id.0),
+            Err(reason) => self.damage.add(self.lines, reason),
         }
     }
 
-    /// The living rows, in the order in which they first appeared, and the ids of the deleted ones.
-    pub fn into_rows(self) -> (Vec<Row>, Vec<(ItemType, String)>) {
-        let (mut rows, mut deleted) = (Vec::with_capacity(self.rows.len()), Vec::new());
-        for ((item_type, id), (place, row)) in self.rows {
-            match row {
-                Some(row) => rows.push((place, row)),
-                None => deleted.push((item_type, id.into())),
+    fn set(&mut self, row: RowJson<'_>, text: &str, bytes: u64) {
+        let (place, item_type) = (self.lines, row.item_type());
+        self.live_bytes += bytes;
+        if let Some(slot) = self.slots[item_type as usize].get_mut(row.id()) {
+            self.live_bytes -= slot.bytes;
+            slot.bytes = bytes;
+            match &mut slot.state {
+                // A row that was deleted in between begins anew.
+                State::Deleted => slot.place = place,
+                State::Built(_) => {}
+                // A row that was long once does not hold on to that much memory.
+                State::Text(kept) if kept.capacity() / 2 <= text.len().max(KEPT_TEXT_BYTES_MIN) => {
+                    kept.clear();
+                    kept.push_str(text);
+                    return;
+                }
+                State::Text(_) => {}
             }
+            slot.state = State::Text(text.to_owned());
+            return;
         }
+        let row = row.build(&mut RowTexts { pool: &mut self.pool, messages: &self.slots[ItemType::Message as usize] });
+        let slot = Slot { place, bytes, state: State::Built(row.clone()) };
+        self.slots[item_type as usize].insert(row.shared_id(), slot);
+    }
+
+    fn delete(&mut self, item_type: ItemType, id: &str) {
+        let slots = &mut self.slots[item_type as usize];
+        let deleted = Slot { place: self.lines, bytes: 0, state: State::Deleted };
+        let before = if !self.keep_deleted {
+            slots.remove(id)
+        } else if let Some(slot) = slots.get_mut(id) {
+            Some(std::mem::replace(slot, deleted))
+        } else {
+            slots.insert(Arc::from(id), deleted)
+        };
+        self.live_bytes -= before.map_or(0, |slot| slot.bytes);
+    }
+
+    /// The living rows, in the order in which they first appeared, and the ids of the deleted ones.
+    pub fn into_rows(mut self) -> (Vec<Row>, Vec<(ItemType, String)>) {
+        let count = self.slots.iter().map(HashMap::len).sum();
+        let (mut rows, mut deleted) = (Vec::with_capacity(count), Vec::new());
+        // Messages last, so that their receipts find them.
+        for item_type in ItemType::ALL.into_iter().filter(|item_type| *item_type != ItemType::Message) {
+            let slots = std::mem::take(&mut self.slots[item_type as usize]);
+            let mut texts = RowTexts { pool: &mut self.pool, messages: &self.slots[ItemType::Message as usize] };
+            finish(item_type, slots, &mut texts, &mut rows, &mut deleted);
+        }
+        let messages = std::mem::take(&mut self.slots[ItemType::Message as usize]);
+        let mut texts = RowTexts { pool: &mut self.pool, messages: &HashMap::new() };
+        finish(ItemType::Message, messages, &mut texts, &mut rows, &mut deleted);
         rows.sort_unstable_by_key(|(place, _)| *place);
         (rows.into_iter().map(|(_, row)| row).collect(), deleted)
+    }
+}
+
+fn finish(
+    item_type: ItemType,
+    slots: HashMap<Arc<str>, Slot>,
+    texts: &mut RowTexts<'_>,
+    rows: &mut Vec<(u64, Row)>,
+    deleted: &mut Vec<(ItemType, String)>,
+) {
+    for (id, Slot { place, state, .. }) in slots {
+        match state {
+            State::Deleted => deleted.push((item_type, id.as_ref().to_owned())),
+            State::Built(row) => rows.push((place, row)),
+            // It was read once, so that it can be read again.
+            State::Text(text) => {
+                rows.extend(RowJson::read(item_type, &text).ok().map(|row| (place, row.build(texts))));
+            }
+        }
+    }
+}
+
+/// Below this size a row's text may keep whatever memory it has.
+const KEPT_TEXT_BYTES_MIN: usize = 512;
+
+/// Text of rows that other rows have already.
+struct RowTexts<'a> {
+    pool: &'a mut Pool,
+    messages: &'a HashMap<Arc<str>, Slot>,
+}
+
+impl Texts for RowTexts<'_> {
+    fn common(&mut self, text: &str) -> Arc<str> {
+        self.pool.get(text)
+    }
+
+    fn message_id(&mut self, id: &str) -> Arc<str> {
+        self.messages.get_key_value(id).map_or_else(|| Arc::from(id), |(id, _)| id.clone())
     }
 }
 
