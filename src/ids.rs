@@ -16,11 +16,6 @@ macro_rules! text_id {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
-
-            /// The same text, shared and not copied.
-            pub fn shared(&self) -> Arc<str> {
-                self.0.clone()
-            }
         }
 
         impl From<&str> for $name {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// Text that is borrowed from the input unless it holds escapes. (Serde borrows a bare `Cow`, but not one inside an
 /// `Option`; the wrapper does.)
-#[derive(Serialize, Deserialize, Clone)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
@@ -282,16 +282,16 @@ pub fn row_text(row: &Row) -> Arc<str> {
 /// # Errors
 /// What is wrong with the text, for a log line or a person.
 pub fn parse_row(item_type: ItemType, json: &str) -> Result<Row, String> {
-    RowJson::read(item_type, json).map(|row| row.build(&mut Copies))
+    parse_row_with(item_type, json, &mut Copies)
 }
 
 /// Where the text of new rows comes from.
 pub trait Texts {
-    /// Text that is likely to be the same in other rows: ids of parents, names, paths.
+    /// Text that is likely to be the same in other rows: names, paths, ids of sessions and rooms.
     fn common(&mut self, text: &str) -> Arc<str>;
 
-    /// The id of a message that has a row of its own.
-    fn message_id(&mut self, id: &str) -> Arc<str>;
+    /// The id of a row of the given type, in that row or in one that hangs on it.
+    fn id(&mut self, item_type: ItemType, id: &str) -> Arc<str>;
 }
 
 /// Every text is a new copy.
@@ -302,80 +302,43 @@ impl Texts for Copies {
         Arc::from(text)
     }
 
-    fn message_id(&mut self, id: &str) -> Arc<str> {
+    fn id(&mut self, _: ItemType, id: &str) -> Arc<str> {
         Arc::from(id)
     }
 }
 
-/// Text that was read and found to be a row. Building the row, which costs more than reading, can still be spared.
-pub struct RowJson<'a>(Shape<'a>);
-
-#[expect(clippy::large_enum_variant, reason = "it lives on the stack, one at a time")]
-enum Shape<'a> {
-    Session(SessionJson<'a>),
-    Room(RoomJson<'a>, RoomKind),
-    RoomMember(MemberJson<'a>),
-    Message(MessageJson<'a>),
-    MessageRead(ReadJson<'a>),
+/// As [`parse_row`], with the row's text from `texts`.
+///
+/// # Errors
+/// As for [`parse_row`].
+pub fn parse_row_with(item_type: ItemType, json: &str, texts: &mut impl Texts) -> Result<Row, String> {
+    Ok(match item_type {
+        ItemType::Session => build_session(&read(json)?, texts).into(),
+        ItemType::Room => build_room(&read(json)?, texts)?.into(),
+        ItemType::RoomMember => build_member(&read(json)?, texts).into(),
+        ItemType::Message => {
+            let item = read_message(json)?;
+            build_message(&item, texts).into()
+        }
+        ItemType::MessageRead => build_read(&read(json)?, texts).into(),
+    })
 }
 
-impl<'a> RowJson<'a> {
-    /// Reads a row of the given type and checks all that makes it one.
-    ///
-    /// # Errors
-    /// What is wrong with the text, for a log line or a person.
-    pub fn read(item_type: ItemType, json: &'a str) -> Result<Self, String> {
-        Ok(Self(match item_type {
-            ItemType::Session => Shape::Session(read(json)?),
-            ItemType::Room => {
-                let item: RoomJson<'_> = read(json)?;
-                // Rooms are few: their kind is made at once.
-                let kind = parse_kind(&item.kind)?;
-                Shape::Room(item, kind)
-            }
-            ItemType::RoomMember => Shape::RoomMember(read(json)?),
-            ItemType::Message => {
-                let item: MessageJson<'_> = read(json)?;
-                if item.to_session_id.is_some() == item.to_room_id.is_some() {
-                    return Err("a message needs exactly one of toSessionId and toRoomId".to_owned());
-                }
-                Shape::Message(item)
-            }
-            ItemType::MessageRead => Shape::MessageRead(read(json)?),
-        }))
-    }
-
-    /// The row's type.
-    pub fn item_type(&self) -> ItemType {
-        match self.0 {
-            Shape::Session(_) => ItemType::Session,
-            Shape::Room(..) => ItemType::Room,
-            Shape::RoomMember(_) => ItemType::RoomMember,
-            Shape::Message(_) => ItemType::Message,
-            Shape::MessageRead(_) => ItemType::MessageRead,
+/// Finds what [`parse_row`] would find wrong, without building a row. Says the row's id.
+///
+/// # Errors
+/// As for [`parse_row`].
+pub fn check_row(item_type: ItemType, json: &str) -> Result<Text<'_>, String> {
+    match item_type {
+        ItemType::Session => read(json).map(|item: SessionJson<'_>| item.id),
+        ItemType::Room => {
+            let item: RoomJson<'_> = read(json)?;
+            parse_kind(&item.kind)?;
+            Ok(item.id)
         }
-    }
-
-    /// The row's id.
-    pub fn id(&self) -> &str {
-        match &self.0 {
-            Shape::Session(item) => &item.id.0,
-            Shape::Room(item, _) => &item.id.0,
-            Shape::RoomMember(item) => &item.id.0,
-            Shape::Message(item) => &item.id.0,
-            Shape::MessageRead(item) => &item.id.0,
-        }
-    }
-
-    /// Builds the row.
-    pub fn build(self, texts: &mut impl Texts) -> Row {
-        match self.0 {
-            Shape::Session(item) => build_session(&item, texts).into(),
-            Shape::Room(item, kind) => build_room(&item, kind, texts).into(),
-            Shape::RoomMember(item) => build_member(&item, texts).into(),
-            Shape::Message(item) => build_message(&item, texts).into(),
-            Shape::MessageRead(item) => build_read(&item, texts).into(),
-        }
+        ItemType::RoomMember => read(json).map(|item: MemberJson<'_>| item.id),
+        ItemType::Message => read_message(json).map(|item| item.id),
+        ItemType::MessageRead => read(json).map(|item: ReadJson<'_>| item.id),
     }
 }
 
@@ -420,14 +383,14 @@ fn build_session(item: &SessionJson<'_>, texts: &mut impl Texts) -> Session {
     }
 }
 
-fn build_room(item: &RoomJson<'_>, kind: RoomKind, texts: &mut impl Texts) -> Room {
-    Room {
+fn build_room(item: &RoomJson<'_>, texts: &mut impl Texts) -> Result<Room, String> {
+    Ok(Room {
         id: RoomId::from(texts.common(&item.id.0)),
         name: texts.common(&item.name.0),
         description: shared(&item.description),
-        kind,
+        kind: parse_kind(&item.kind)?,
         created_at: item.created_at,
-    }
+    })
 }
 
 fn parse_kind(item: &KindJson<'_>) -> Result<RoomKind, String> {
@@ -449,14 +412,21 @@ fn parse_kind(item: &KindJson<'_>) -> Result<RoomKind, String> {
 
 fn build_member(item: &MemberJson<'_>, texts: &mut impl Texts) -> RoomMember {
     RoomMember {
-        id: MemberId::from(&*item.id.0),
+        id: MemberId::from(texts.id(ItemType::RoomMember, &item.id.0)),
         room_id: RoomId::from(texts.common(&item.room_id.0)),
         session_id: SessionId::from(texts.common(&item.session_id.0)),
         joined_at: item.joined_at,
     }
 }
 
-/// Exactly one of the two recipients is there.
+fn read_message(json: &str) -> Result<MessageJson<'_>, String> {
+    let item: MessageJson<'_> = read(json)?;
+    if item.to_session_id.is_some() == item.to_room_id.is_some() {
+        return Err("a message needs exactly one of toSessionId and toRoomId".to_owned());
+    }
+    Ok(item)
+}
+
 fn build_message(item: &MessageJson<'_>, texts: &mut impl Texts) -> Message {
     let mut common = |text: &Option<Text<'_>>| text.as_ref().map(|text| texts.common(&text.0)).unwrap_or_default();
     Message {
@@ -466,7 +436,7 @@ fn build_message(item: &MessageJson<'_>, texts: &mut impl Texts) -> Message {
             room => Recipient::Room(RoomId::from(common(room))),
         },
         to_nick: common(&item.to_nick),
-        id: MessageId::from(texts.message_id(&item.id.0)),
+        id: MessageId::from(texts.id(ItemType::Message, &item.id.0)),
         from_session_id: SessionId::from(texts.common(&item.from_session_id.0)),
         body: item.body.shared(),
         sent_at: item.sent_at,
@@ -476,8 +446,8 @@ fn build_message(item: &MessageJson<'_>, texts: &mut impl Texts) -> Message {
 
 fn build_read(item: &ReadJson<'_>, texts: &mut impl Texts) -> MessageRead {
     MessageRead {
-        id: ReadId::from(&*item.id.0),
-        message_id: MessageId::from(texts.message_id(&item.message_id.0)),
+        id: ReadId::from(texts.id(ItemType::MessageRead, &item.id.0)),
+        message_id: MessageId::from(texts.id(ItemType::Message, &item.message_id.0)),
         session_id: SessionId::from(texts.common(&item.session_id.0)),
         read_at: item.read_at,
     }

@@ -1,9 +1,10 @@
 //! One line of the log: written from a change, read into an event. It must not lose what it does not understand: an
 //! item type of a future version is told apart from damage.
 
+use super::usual;
 use crate::model::{ItemType, Row};
 use crate::roster::Change;
-use crate::row_json::{Copies, RowJson, Text, row_text};
+use crate::row_json::{Text, check_row, parse_row, row_text};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::io::Write;
@@ -80,11 +81,12 @@ struct IdOnly<'a> {
 }
 
 /// What stands on a line, before a row is built of it.
+#[derive(Debug, PartialEq)]
 pub(super) enum Event<'a> {
     /// White space only.
     Blank,
-    /// A row is there, or changed; and the text that says so.
-    Set(RowJson<'a>, &'a str),
+    /// A row is there, or changed: its type, its id, and the text of which it can be built.
+    Set(ItemType, Text<'a>, &'a str),
     /// A row is gone.
     Delete(ItemType, Text<'a>),
     /// An event of an item type that this version does not know.
@@ -98,87 +100,39 @@ pub(super) enum Event<'a> {
 pub fn parse(line: &[u8]) -> Result<Line, String> {
     Ok(match read(line)? {
         Event::Blank => Line::Blank,
-        Event::Set(row, _) => Line::Set(row.build(&mut Copies)),
+        Event::Set(item_type, _, item) => Line::Set(parse_row(item_type, item)?),
         Event::Delete(item_type, id) => Line::Delete(item_type, id.0.into_owned()),
         Event::Foreign(item_type) => Line::Foreign(item_type.0.into_owned()),
     })
 }
 
-/// As [`parse`], with everything that costs an allocation left to the caller.
+/// As [`parse`], but builds no row.
 pub(super) fn read(line: &[u8]) -> Result<Event<'_>, String> {
     let text = std::str::from_utf8(line).map_err(|error| error.to_string())?.trim();
-    if text.is_empty() {
-        return Ok(Event::Blank);
-    }
-    match read_usual(text) {
+    match usual::read(text) {
         Some(event) => Ok(event),
         None => read_any(text),
     }
 }
 
-/// Reads a line of any form that JSON allows: the item is looked over to find its end, and then read.
+/// Reads a line of any form that JSON allows.
 fn read_any(text: &str) -> Result<Event<'_>, String> {
+    if text.is_empty() {
+        return Ok(Event::Blank);
+    }
     let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let Some(item_type) = ItemType::parse(&envelope.item_type.0) else {
         return Ok(Event::Foreign(envelope.item_type));
     };
     let item = envelope.item.get();
     match &*envelope.change_type.0 {
-        "SET" => RowJson::read(item_type, item).map(|row| Event::Set(row, item)),
+        "SET" => check_row(item_type, item).map(|id| Event::Set(item_type, id, item)),
         "DEL" => {
             let id_only: IdOnly<'_> = serde_json::from_str(item).map_err(|error| error.to_string())?;
             Ok(Event::Delete(item_type, id_only.id))
         }
         other => Err(format!("unknown changeType {other:?}")),
     }
-}
-
-/// Reads a line of the form in which we and marshal 0.9 write it, in half the time: the item's end is found from the
-/// line's end, and the item read at once. Nothing for a line that is anything else, or in which anything is wrong.
-///
-/// That the brace is the item's end need not be proved beforehand: where a JSON object begins, only one end makes it
-/// whole, and the item is read only if it ends there.
-fn read_usual(text: &str) -> Option<Event<'_>> {
-    let line = text.as_bytes().strip_suffix(b"}")?;
-    let end = memchr::memrchr(b'}', line)? + 1;
-    let item = text.get(ITEM_OPENS.len() - 1..end).filter(|_| text.starts_with(ITEM_OPENS))?;
-    let (is_set, rest) = match text[end..].strip_prefix(CHANGE_TYPE_OPENS)?.split_at_checked(3)? {
-        ("SET", rest) => (true, rest),
-        ("DEL", rest) => (false, rest),
-        _ => return None,
-    };
-    let (name, rest) = plain_text(rest.strip_prefix(ITEM_TYPE_OPENS)?)?;
-    let item_type = ItemType::parse(name)?;
-    is_usual_end(rest).then_some(())?;
-    if is_set {
-        RowJson::read(item_type, item).ok().map(|row| Event::Set(row, item))
-    } else {
-        let item: IdOnly<'_> = serde_json::from_str(item).ok()?;
-        Some(Event::Delete(item_type, item.id))
-    }
-}
-
-const ITEM_OPENS: &str = r#"{"item":{"#;
-const CHANGE_TYPE_OPENS: &str = r#","changeType":""#;
-const ITEM_TYPE_OPENS: &str = r#"","itemType":""#;
-const ENDING_KEYS: [&str; 3] = [r#","createdAt":""#, r#","tx":""#, r#","sourceId":""#];
-
-/// Whether the members behind the item's type are those that we write, or the first of them.
-fn is_usual_end(mut rest: &str) -> bool {
-    for key in ENDING_KEYS {
-        let Some(value) = rest.strip_prefix(key) else { break };
-        let Some((_, behind)) = plain_text(value) else { return false };
-        rest = behind;
-    }
-    rest == "}"
-}
-
-/// A JSON string without escapes, its opening quote left off, and what is behind it.
-fn plain_text(text: &str) -> Option<(&str, &str)> {
-    let end = memchr::memchr(b'"', text.as_bytes())?;
-    let (value, rest) = (&text[..end], &text[end + 1..]);
-    let is_plain = value.bytes().all(|byte| byte != b'\\' && byte >= b' ');
-    is_plain.then_some((value, rest))
 }
 
 #[cfg(test)]

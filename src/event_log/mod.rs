@@ -8,6 +8,7 @@ pub mod lock;
 mod pool;
 pub mod replay;
 pub mod state_dir;
+mod usual;
 
 /// The log's name in the state directory.
 pub const LOG_NAME: &str = "events.jsonl";

@@ -5,7 +5,7 @@ use super::line::{self, Event};
 use super::pool::Pool;
 use crate::limits::{LOG_CHUNK_BYTES, LOG_LINE_BYTES_MAX, MALFORMED_LINES_NAMED_MAX};
 use crate::model::{ItemType, Row};
-use crate::row_json::{RowJson, Texts};
+use crate::row_json::{Texts, parse_row_with};
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -131,7 +131,6 @@ impl Damage {
 pub struct Fold {
     /// For each item type, in the order of [`ItemType::ALL`].
     slots: [HashMap<Arc<str>, Slot>; ItemType::ALL.len()],
-    pool: Pool,
     keep_deleted: bool,
     /// Lines that could not be read.
     pub damage: Damage,
@@ -158,13 +157,11 @@ struct Slot {
     state: State,
 }
 
-/// Most rows are set once, or again and again; building a row costs more than reading it. So it is built when it is new,
-/// and of one that changes the text is kept and read a second time at the end.
+/// Most events are not the last of their row, so that rows are built at the end, of the last text of each.
 #[derive(Debug)]
 enum State {
     Deleted,
-    Built(Row),
-    Text(String),
+    Lives(String),
 }
 
 impl Fold {
@@ -214,36 +211,32 @@ impl Fold {
                 self.foreign += 1;
                 self.live_bytes += bytes;
             }
-            Ok(Event::Set(row, text)) => self.set(row, text, bytes),
+            Ok(Event::Set(item_type, id, item)) => self.set(item_type, &id.0, item, bytes),
             Ok(Event::Delete(item_type, id)) => self.delete(item_type, &id.0),
             Err(reason) => self.damage.add(self.lines, reason),
         }
     }
 
-    fn set(&mut self, row: RowJson<'_>, text: &str, bytes: u64) {
-        let (place, item_type) = (self.lines, row.item_type());
+    fn set(&mut self, item_type: ItemType, id: &str, item: &str, bytes: u64) {
+        let place = self.lines;
         self.live_bytes += bytes;
-        if let Some(slot) = self.slots[item_type as usize].get_mut(row.id()) {
-            self.live_bytes -= slot.bytes;
-            slot.bytes = bytes;
-            match &mut slot.state {
-                // A row that was deleted in between begins anew.
-                State::Deleted => slot.place = place,
-                State::Built(_) => {}
-                // A row that was long once does not hold on to that much memory.
-                State::Text(kept) if kept.capacity() / 2 <= text.len().max(KEPT_TEXT_BYTES_MIN) => {
-                    kept.clear();
-                    kept.push_str(text);
-                    return;
-                }
-                State::Text(_) => {}
-            }
-            slot.state = State::Text(text.to_owned());
+        let slots = &mut self.slots[item_type as usize];
+        let Some(slot) = slots.get_mut(id) else {
+            slots.insert(Arc::from(id), Slot { place, bytes, state: State::Lives(item.to_owned()) });
             return;
+        };
+        self.live_bytes -= slot.bytes;
+        slot.bytes = bytes;
+        match &mut slot.state {
+            // A row that was long once does not hold on to that much memory.
+            State::Lives(text) if text.capacity() / 2 <= item.len().max(KEPT_TEXT_BYTES_MIN) => {
+                text.clear();
+                text.push_str(item);
+            }
+            State::Lives(text) => *text = item.to_owned(),
+            // A row that was deleted in between begins anew.
+            State::Deleted => *slot = Slot { place, bytes, state: State::Lives(item.to_owned()) },
         }
-        let row = row.build(&mut RowTexts { pool: &mut self.pool, messages: &self.slots[ItemType::Message as usize] });
-        let slot = Slot { place, bytes, state: State::Built(row.clone()) };
-        self.slots[item_type as usize].insert(row.shared_id(), slot);
     }
 
     fn delete(&mut self, item_type: ItemType, id: &str) {
@@ -261,48 +254,30 @@ impl Fold {
 
     /// The living rows, in the order in which they first appeared, and the ids of the deleted ones.
     pub fn into_rows(mut self) -> (Vec<Row>, Vec<(ItemType, String)>) {
-        let count = self.slots.iter().map(HashMap::len).sum();
-        let (mut rows, mut deleted) = (Vec::with_capacity(count), Vec::new());
-        // Messages last, so that their receipts find them.
-        for item_type in ItemType::ALL.into_iter().filter(|item_type| *item_type != ItemType::Message) {
-            let slots = std::mem::take(&mut self.slots[item_type as usize]);
-            let mut texts = RowTexts { pool: &mut self.pool, messages: &self.slots[ItemType::Message as usize] };
-            finish(item_type, slots, &mut texts, &mut rows, &mut deleted);
-        }
-        let messages = std::mem::take(&mut self.slots[ItemType::Message as usize]);
-        let mut texts = RowTexts { pool: &mut self.pool, messages: &HashMap::new() };
-        finish(ItemType::Message, messages, &mut texts, &mut rows, &mut deleted);
-        rows.sort_unstable_by_key(|(place, _)| *place);
-        (rows.into_iter().map(|(_, row)| row).collect(), deleted)
-    }
-}
-
-fn finish(
-    item_type: ItemType,
-    slots: HashMap<Arc<str>, Slot>,
-    texts: &mut RowTexts<'_>,
-    rows: &mut Vec<(u64, Row)>,
-    deleted: &mut Vec<(ItemType, String)>,
-) {
-    for (id, Slot { place, state, .. }) in slots {
-        match state {
-            State::Deleted => deleted.push((item_type, id.as_ref().to_owned())),
-            State::Built(row) => rows.push((place, row)),
-            // It was read once, so that it can be read again.
-            State::Text(text) => {
-                rows.extend(RowJson::read(item_type, &text).ok().map(|row| (place, row.build(texts))));
+        let (mut living, mut deleted) = (Vec::new(), Vec::new());
+        for item_type in ItemType::ALL {
+            for (id, slot) in &mut self.slots[item_type as usize] {
+                match &mut slot.state {
+                    State::Lives(text) => living.push((slot.place, item_type, std::mem::take(text))),
+                    State::Deleted => deleted.push((item_type, id.as_ref().to_owned())),
+                }
             }
         }
+        living.sort_unstable_by_key(|(place, ..)| *place);
+        let mut texts = RowTexts { pool: Pool::default(), ids: &self.slots };
+        // Each was read once, and can be read again.
+        let build = |(_, item_type, text): (u64, _, String)| parse_row_with(item_type, &text, &mut texts).ok();
+        (living.into_iter().filter_map(build).collect(), deleted)
     }
 }
 
 /// Below this size a row's text may keep whatever memory it has.
 const KEPT_TEXT_BYTES_MIN: usize = 512;
 
-/// Text of rows that other rows have already.
+/// Text of rows that other rows, or the fold itself, have already.
 struct RowTexts<'a> {
-    pool: &'a mut Pool,
-    messages: &'a HashMap<Arc<str>, Slot>,
+    pool: Pool,
+    ids: &'a [HashMap<Arc<str>, Slot>],
 }
 
 impl Texts for RowTexts<'_> {
@@ -310,8 +285,8 @@ impl Texts for RowTexts<'_> {
         self.pool.get(text)
     }
 
-    fn message_id(&mut self, id: &str) -> Arc<str> {
-        self.messages.get_key_value(id).map_or_else(|| Arc::from(id), |(id, _)| id.clone())
+    fn id(&mut self, item_type: ItemType, id: &str) -> Arc<str> {
+        self.ids[item_type as usize].get_key_value(id).map_or_else(|| Arc::from(id), |(id, _)| id.clone())
     }
 }
 
