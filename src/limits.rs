@@ -153,6 +153,10 @@ pub const LOG_END_BYTES: usize = 64;
 pub const LOG_CHUNK_BYTES: usize = 256 * 1024;
 /// Events that the watcher hands to the store in one command.
 pub const LOG_CHUNK_EVENTS_MAX: usize = 512;
+/// Bytes that the text of a row may keep in reserve while a log is read; larger texts keep as much again as they need.
+pub const ROW_TEXT_SPARE_BYTES: usize = 512;
+/// Texts kept for sharing while a log is read, below which it is not worth a look which of them are still in use.
+pub const SHARED_TEXTS_MIN: usize = 4096;
 /// Quiet time after a change of the log's directory before it is looked at.
 pub const WATCH_DEBOUNCE: Duration = Duration::from_millis(75);
 /// Malformed lines that are named one by one in the daemon's own log; the rest is counted.

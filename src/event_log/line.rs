@@ -136,6 +136,10 @@ fn read_any(text: &str) -> Result<Event<'_>, String> {
 }
 
 #[cfg(test)]
+#[path = "line_tests.rs"]
+mod usual_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

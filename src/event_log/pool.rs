@@ -1,6 +1,7 @@
 //! Texts that many rows have in common, kept once while a log is read: of a million messages most are from and to the
 //! same few sessions. It must not keep texts that no row holds any longer.
 
+use crate::limits::SHARED_TEXTS_MIN;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -12,12 +13,9 @@ pub(super) struct Pool {
     clean_at: usize,
 }
 
-/// Below this number of texts, letting them go is not worth a look.
-const CLEAN_AT_LEAST: usize = 4096;
-
 impl Default for Pool {
     fn default() -> Self {
-        Self { texts: HashSet::new(), clean_at: CLEAN_AT_LEAST }
+        Self { texts: HashSet::new(), clean_at: SHARED_TEXTS_MIN }
     }
 }
 
@@ -30,7 +28,7 @@ impl Pool {
         if self.texts.len() >= self.clean_at {
             self.texts.retain(|text| Arc::strong_count(text) > 1);
             // Only when as many have come again, so that a text pays for one look on average.
-            self.clean_at = (self.texts.len() * 2).max(CLEAN_AT_LEAST);
+            self.clean_at = (self.texts.len() * 2).max(SHARED_TEXTS_MIN);
         }
         let new: Arc<str> = Arc::from(text);
         self.texts.insert(new.clone());
@@ -46,10 +44,10 @@ mod tests {
     fn a_text_is_there_once_and_goes_when_nobody_holds_it() {
         let mut pool = Pool::default();
         let kept = pool.get("kept");
-        for number in 0..CLEAN_AT_LEAST * 10 {
+        for number in 0..SHARED_TEXTS_MIN * 10 {
             pool.get(&number.to_string());
         }
-        assert!(pool.texts.len() <= CLEAN_AT_LEAST);
+        assert!(pool.texts.len() <= SHARED_TEXTS_MIN);
         assert!(Arc::ptr_eq(&kept, &pool.get("kept")));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::line::{self, Event};
 use super::pool::Pool;
-use crate::limits::{LOG_CHUNK_BYTES, LOG_LINE_BYTES_MAX, MALFORMED_LINES_NAMED_MAX};
+use crate::limits::{LOG_CHUNK_BYTES, LOG_LINE_BYTES_MAX, MALFORMED_LINES_NAMED_MAX, ROW_TEXT_SPARE_BYTES};
 use crate::model::{ItemType, Row};
 use crate::row_json::{Texts, parse_row_with};
 use std::collections::HashMap;
@@ -229,7 +229,7 @@ impl Fold {
         slot.bytes = bytes;
         match &mut slot.state {
             // A row that was long once does not hold on to that much memory.
-            State::Lives(text) if text.capacity() / 2 <= item.len().max(KEPT_TEXT_BYTES_MIN) => {
+            State::Lives(text) if text.capacity() / 2 <= item.len().max(ROW_TEXT_SPARE_BYTES) => {
                 text.clear();
                 text.push_str(item);
             }
@@ -270,9 +270,6 @@ impl Fold {
         (living.into_iter().filter_map(build).collect(), deleted)
     }
 }
-
-/// Below this size a row's text may keep whatever memory it has.
-const KEPT_TEXT_BYTES_MIN: usize = 512;
 
 /// Text of rows that other rows, or the fold itself, have already.
 struct RowTexts<'a> {

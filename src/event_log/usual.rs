@@ -4,7 +4,7 @@
 
 use super::line::Event;
 use crate::model::ItemType;
-use crate::row_json::{Text, check_row};
+use crate::row_json::check_row;
 
 const ITEM_OPENS: &str = r#"{"item":"#;
 const CHANGE_TYPE_OPENS: &str = r#","changeType":""#;
@@ -19,7 +19,7 @@ pub(super) fn read(line: &str) -> Option<Event<'_>> {
     let end = memchr::memrchr(b'}', line.as_bytes().strip_suffix(b"}")?)? + 1;
     let item = line.strip_prefix(ITEM_OPENS)?.get(..end.checked_sub(ITEM_OPENS.len())?)?;
     let rest = &line[end..];
-    if !is_plain(rest) {
+    if !item.starts_with('{') || !is_plain(rest) {
         return None;
     }
     let (is_set, rest) = match rest.strip_prefix(CHANGE_TYPE_OPENS)?.split_at_checked(3)? {
@@ -32,13 +32,21 @@ pub(super) fn read(line: &str) -> Option<Event<'_>> {
     if !is_usual_end(rest) {
         return None;
     }
-    let id = match usual_id(item_type, item) {
-        Some(id) => id.into(),
-        // An item of another form: with escapes, most often. Of a delete nothing but the id is looked at.
-        None if is_set => check_row(item_type, item).ok()?,
-        None => return None,
-    };
-    Some(if is_set { Event::Set(item_type, id, item) } else { Event::Delete(item_type, id) })
+    if is_set {
+        // An item of another form is one with escapes, most often.
+        let id = usual_id(item_type, item).map_or_else(|| check_row(item_type, item).ok(), |id| Some(id.into()))?;
+        Some(Event::Set(item_type, id, item))
+    } else {
+        // marshal 0.9 repeats the row, we do not.
+        let id = only_id(item).or_else(|| usual_id(item_type, item))?;
+        Some(Event::Delete(item_type, id.into()))
+    }
+}
+
+/// The id of an item that has no other member.
+fn only_id(item: &str) -> Option<&str> {
+    let (id, rest) = text(item.strip_prefix(r#"{"id":""#)?)?;
+    (rest == "}" && is_plain(id)).then_some(id)
 }
 
 /// Whether the members behind the item's type are those that we write, or the first of them.
