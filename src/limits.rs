@@ -185,6 +185,10 @@ pub const COMPACT_WAITING_MAX: usize = 16;
 pub const OLD_LOG_WATCH_MS: i64 = 60_000;
 /// Bytes for which there must be room before a log that was full counts as healthy again.
 pub const LOG_PROBE_BYTES: usize = 64 * 1024;
+/// Bytes that the text of a row may keep in reserve while a log is read; larger texts keep as much again as they need.
+pub const ROW_TEXT_SPARE_BYTES: usize = 512;
+/// Texts kept for sharing while a log is read, below which it is not worth a look which of them are still in use.
+pub const SHARED_TEXTS_MIN: usize = 4096;
 /// Quiet time after a change of the log's directory before it is looked at.
 pub const WATCH_DEBOUNCE: Duration = Duration::from_millis(75);
 /// Malformed lines that are named one by one in the daemon's own log; the rest is counted.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// Text that is borrowed from the input unless it holds escapes. (Serde borrows a bare `Cow`, but not one inside an
 /// `Option`; the wrapper does.)
-#[derive(Serialize, Deserialize, Clone)]
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(transparent)]
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
@@ -282,12 +282,63 @@ pub fn row_text(row: &Row) -> Arc<str> {
 /// # Errors
 /// What is wrong with the text, for a log line or a person.
 pub fn parse_row(item_type: ItemType, json: &str) -> Result<Row, String> {
+    parse_row_with(item_type, json, &mut Copies)
+}
+
+/// Where the text of new rows comes from.
+pub trait Texts {
+    /// Text that is likely to be the same in other rows: names, paths, ids of sessions and rooms.
+    fn common(&mut self, text: &str) -> Arc<str>;
+
+    /// The id of a row of the given type, in that row or in one that hangs on it.
+    fn id(&mut self, item_type: ItemType, id: &str) -> Arc<str>;
+}
+
+/// Every text is a new copy.
+pub struct Copies;
+
+impl Texts for Copies {
+    fn common(&mut self, text: &str) -> Arc<str> {
+        Arc::from(text)
+    }
+
+    fn id(&mut self, _: ItemType, id: &str) -> Arc<str> {
+        Arc::from(id)
+    }
+}
+
+/// As [`parse_row`], with the row's text from `texts`.
+///
+/// # Errors
+/// As for [`parse_row`].
+pub fn parse_row_with(item_type: ItemType, json: &str, texts: &mut impl Texts) -> Result<Row, String> {
+    Ok(match item_type {
+        ItemType::Session => build_session(&read(json)?, texts).into(),
+        ItemType::Room => build_room(&read(json)?, texts)?.into(),
+        ItemType::RoomMember => build_member(&read(json)?, texts).into(),
+        ItemType::Message => {
+            let item = read_message(json)?;
+            build_message(&item, texts).into()
+        }
+        ItemType::MessageRead => build_read(&read(json)?, texts).into(),
+    })
+}
+
+/// Finds what [`parse_row`] would find wrong, without building a row. Says the row's id.
+///
+/// # Errors
+/// As for [`parse_row`].
+pub fn check_row(item_type: ItemType, json: &str) -> Result<Text<'_>, String> {
     match item_type {
-        ItemType::Session => parse_session(json).map(Row::from),
-        ItemType::Room => parse_room(json).map(Row::from),
-        ItemType::RoomMember => parse_member(json).map(Row::from),
-        ItemType::Message => parse_message(json).map(Row::from),
-        ItemType::MessageRead => parse_read(json).map(Row::from),
+        ItemType::Session => read(json).map(|item: SessionJson<'_>| item.id),
+        ItemType::Room => {
+            let item: RoomJson<'_> = read(json)?;
+            parse_kind(&item.kind)?;
+            Ok(item.id)
+        }
+        ItemType::RoomMember => read(json).map(|item: MemberJson<'_>| item.id),
+        ItemType::Message => read_message(json).map(|item| item.id),
+        ItemType::MessageRead => read(json).map(|item: ReadJson<'_>| item.id),
     }
 }
 
@@ -300,39 +351,42 @@ fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String> {
 /// # Errors
 /// What is wrong with the text.
 pub fn parse_session(json: &str) -> Result<Session, String> {
-    let item: SessionJson<'_> = read(json)?;
-    Ok(Session {
-        id: SessionId::from(&*item.id.0),
+    read(json).map(|item| build_session(&item, &mut Copies))
+}
+
+fn build_session(item: &SessionJson<'_>, texts: &mut impl Texts) -> Session {
+    let mut common = |text: &Option<Text<'_>>| text.as_ref().map(|text| texts.common(&text.0));
+    Session {
         client_id: item.client_id.as_ref().map(|id| ClientId::from(&*id.0)),
-        nickname: item.nickname.as_ref().map(Text::shared).unwrap_or_default(),
+        nickname: common(&item.nickname).unwrap_or_default(),
         pid: item.pid.unwrap_or(0),
-        cwd: item.cwd.as_ref().map(Text::shared).unwrap_or_default(),
-        git_branch: shared(&item.git_branch),
+        cwd: common(&item.cwd).unwrap_or_default(),
+        git_branch: common(&item.git_branch),
         current_task: shared(&item.current_task),
         connected_at: item.connected_at.unwrap_or(0),
         last_activity_at: item.last_activity_at,
-        last_tool: shared(&item.last_tool),
+        last_tool: common(&item.last_tool),
         last_tool_at: item.last_tool_at,
-        operator: shared(&item.operator),
-        host: item.host.as_ref().map(|host| Host {
-            name: host.name.shared(),
-            os: host.os.shared(),
-            arch: host.arch.shared(),
-        }),
-        project: shared(&item.project),
+        operator: common(&item.operator),
+        project: common(&item.project),
         hooks: item.hooks.unwrap_or(false),
         channels_enabled: item.channels_enabled,
         session_name: shared(&item.session_name),
-        activity: shared(&item.activity),
-        kind: shared(&item.kind),
-    })
+        activity: common(&item.activity),
+        kind: common(&item.kind),
+        host: item.host.as_ref().map(|host| Host {
+            name: texts.common(&host.name.0),
+            os: texts.common(&host.os.0),
+            arch: texts.common(&host.arch.0),
+        }),
+        id: SessionId::from(texts.common(&item.id.0)),
+    }
 }
 
-fn parse_room(json: &str) -> Result<Room, String> {
-    let item: RoomJson<'_> = read(json)?;
+fn build_room(item: &RoomJson<'_>, texts: &mut impl Texts) -> Result<Room, String> {
     Ok(Room {
-        id: RoomId::from(&*item.id.0),
-        name: item.name.shared(),
+        id: RoomId::from(texts.common(&item.id.0)),
+        name: texts.common(&item.name.0),
         description: shared(&item.description),
         kind: parse_kind(&item.kind)?,
         created_at: item.created_at,
@@ -356,43 +410,47 @@ fn parse_kind(item: &KindJson<'_>) -> Result<RoomKind, String> {
     }
 }
 
-fn parse_member(json: &str) -> Result<RoomMember, String> {
-    let item: MemberJson<'_> = read(json)?;
-    Ok(RoomMember {
-        id: MemberId::from(&*item.id.0),
-        room_id: RoomId::from(&*item.room_id.0),
-        session_id: SessionId::from(&*item.session_id.0),
+fn build_member(item: &MemberJson<'_>, texts: &mut impl Texts) -> RoomMember {
+    RoomMember {
+        id: MemberId::from(texts.id(ItemType::RoomMember, &item.id.0)),
+        room_id: RoomId::from(texts.common(&item.room_id.0)),
+        session_id: SessionId::from(texts.common(&item.session_id.0)),
         joined_at: item.joined_at,
-    })
+    }
 }
 
-fn parse_message(json: &str) -> Result<Message, String> {
+fn read_message(json: &str) -> Result<MessageJson<'_>, String> {
     let item: MessageJson<'_> = read(json)?;
-    let to = match (&item.to_session_id, &item.to_room_id) {
-        (Some(session), None) => Recipient::Session(SessionId::from(&*session.0)),
-        (None, Some(room)) => Recipient::Room(RoomId::from(&*room.0)),
-        _ => return Err("a message needs exactly one of toSessionId and toRoomId".to_owned()),
-    };
-    Ok(Message {
-        id: MessageId::from(&*item.id.0),
-        from_session_id: SessionId::from(&*item.from_session_id.0),
-        from_nick: item.from_nick.as_ref().map(Text::shared).unwrap_or_default(),
-        to,
-        to_nick: item.to_nick.as_ref().map(Text::shared).unwrap_or_default(),
+    if item.to_session_id.is_some() == item.to_room_id.is_some() {
+        return Err("a message needs exactly one of toSessionId and toRoomId".to_owned());
+    }
+    Ok(item)
+}
+
+fn build_message(item: &MessageJson<'_>, texts: &mut impl Texts) -> Message {
+    let mut common = |text: &Option<Text<'_>>| text.as_ref().map(|text| texts.common(&text.0)).unwrap_or_default();
+    Message {
+        from_nick: common(&item.from_nick),
+        to: match &item.to_room_id {
+            None => Recipient::Session(SessionId::from(common(&item.to_session_id))),
+            room => Recipient::Room(RoomId::from(common(room))),
+        },
+        to_nick: common(&item.to_nick),
+        id: MessageId::from(texts.id(ItemType::Message, &item.id.0)),
+        from_session_id: SessionId::from(texts.common(&item.from_session_id.0)),
         body: item.body.shared(),
         sent_at: item.sent_at,
         read_at: item.read_at,
-    })
+    }
 }
 
-fn parse_read(json: &str) -> Result<MessageRead, String> {
-    let item: ReadJson<'_> = read(json)?;
-    Ok(MessageRead {
-        id: ReadId::from(&*item.id.0),
-        message_id: MessageId::from(&*item.message_id.0),
-        session_id: SessionId::from(&*item.session_id.0),
+fn build_read(item: &ReadJson<'_>, texts: &mut impl Texts) -> MessageRead {
+    MessageRead {
+        id: ReadId::from(texts.id(ItemType::MessageRead, &item.id.0)),
+        message_id: MessageId::from(texts.id(ItemType::Message, &item.message_id.0)),
+        session_id: SessionId::from(texts.common(&item.session_id.0)),
         read_at: item.read_at,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -442,7 +500,8 @@ mod tests {
     fn a_message_has_exactly_one_recipient() {
         let both = r#"{"body":"b","fromSessionId":"e","id":"m","sentAt":3,"toRoomId":"r","toSessionId":"s"}"#;
         let none = r#"{"body":"b","fromSessionId":"e","id":"m","sentAt":3}"#;
-        assert!(parse_message(both).is_err() && parse_message(none).is_err());
+        let message = |json| parse_row(ItemType::Message, json);
+        assert!(message(both).is_err() && message(none).is_err());
     }
 
     proptest! {
@@ -452,7 +511,8 @@ mod tests {
                 id: MessageId::from("m"), from_session_id: SessionId::from("s"), from_nick: nick.as_str().into(),
                 to: Recipient::Room(RoomId::from("r")), to_nick: "r".into(), body: body.as_str().into(), sent_at, read_at: None,
             };
-            prop_assert_eq!(parse_message(&message_text(&row)).unwrap(), row);
+            let Row::Message(read) = parse_row(ItemType::Message, &message_text(&row)).unwrap() else { panic!() };
+            prop_assert_eq!(&read.row, &row);
         }
     }
 }

@@ -7,9 +7,11 @@ mod hook_client;
 mod hooks;
 mod idle;
 mod load;
+mod log_maker;
 mod memory;
 mod probe;
 mod process;
+mod replay;
 mod report;
 mod size;
 mod ws;
@@ -19,11 +21,12 @@ use report::Report;
 use std::path::{Path, PathBuf};
 
 const HELP: &str = "\
-Usage: scripts/bench [--quick] [--json] [--dir DIRECTORY] [--binary FILE] [SECTION...]
+Usage: scripts/bench [--quick] [--large] [--json] [--dir DIRECTORY] [--binary FILE] [SECTION...]
 
-Sections: probes hooks load ws memory idle size (all of them if none is named)
+Sections: probes hooks load ws memory idle size replay (all of them if none is named)
 
   --quick   small numbers, to see that everything works; the figures mean little
+  --large   replay: a log of 1 GiB, and one of 100,000 sessions and 1,000,000 messages (2 GiB of disk, minutes)
   --json    one JSON object per figure instead of the table
   --dir     where the state directories are made, by default target/bench; name a real disk, not a tmpfs
   --binary  the daemon to measure, by default target/release/marshal; for a comparison with another build
@@ -31,7 +34,7 @@ Sections: probes hooks load ws memory idle size (all of them if none is named)
 
 type Section = (&'static str, fn(&Bench, &mut Report));
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     ("probes", probe::section),
     ("hooks", hooks::section),
     ("load", load::section),
@@ -39,11 +42,14 @@ const SECTIONS: [Section; 7] = [
     ("memory", memory::section),
     ("idle", idle::section),
     ("size", size::section),
+    ("replay", replay::section),
 ];
 
 /// What every section needs to know.
 struct Bench {
     quick: bool,
+    /// The sizes that the replay section is judged by.
+    large: bool,
     /// Where state directories are made.
     dir: PathBuf,
     /// The binary that is measured.
@@ -61,11 +67,12 @@ fn main() {
     // A panic in one thread must not leave the bench waiting for the others.
     std::panic::set_hook(Box::new(|info| die(&info.to_string())));
     let mut sections: Vec<String> = Vec::new();
-    let (mut quick, mut json, mut dir, mut binary) = (false, false, None, None);
+    let (mut quick, mut large, mut json, mut dir, mut binary) = (false, false, false, None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => quick = true,
+            "--large" => large = true,
             "--json" => json = true,
             "--dir" => dir = Some(PathBuf::from(arguments.next().unwrap_or_else(|| die("--dir needs a directory")))),
             "--binary" => {
@@ -80,6 +87,7 @@ fn main() {
     let target = target_directory();
     let bench = Bench {
         quick,
+        large,
         dir: dir.unwrap_or_else(|| target.join("bench")),
         binary: binary.unwrap_or_else(|| target.join("release/marshal")),
     };

@@ -154,7 +154,7 @@ fn open_store(
         log::warn!("skipped line {line} of the log, which cannot be read: {reason}");
     }
     let (damaged, foreign, bytes) = (fold.damage.lines, fold.foreign, fold.bytes);
-    let (ends_with_newline, lines) = (fold.ends_with_newline, fold.lines);
+    let (ends_with_newline, lines, live_bytes) = (fold.ends_with_newline, fold.lines, fold.live_bytes);
     let (rows, _) = fold.into_rows();
     log::info!(
         "read {lines} lines ({bytes} bytes) of the log in {} ms: {} rows, {damaged} malformed lines, {foreign} events of unknown types",
@@ -172,7 +172,7 @@ fn open_store(
         ends_with_newline,
         malformed_lines: damaged,
         watcher: ask,
-        live_bytes: bytes,
+        live_bytes,
         compact_over_bytes: COMPACT_OVER_BYTES,
         compactor,
         ids: Box::new(ids),

@@ -1,9 +1,10 @@
 //! One line of the log: written from a change, read into an event. It must not lose what it does not understand: an
 //! item type of a future version is told apart from damage.
 
+use super::usual;
 use crate::model::{ItemType, Row};
 use crate::roster::Change;
-use crate::row_json::{Text, parse_row, row_text};
+use crate::row_json::{Text, check_row, parse_row, row_text};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::io::Write;
@@ -87,28 +88,64 @@ struct IdOnly<'a> {
     id: Text<'a>,
 }
 
+/// What stands on a line, before a row is built of it.
+#[derive(Debug, PartialEq)]
+pub(super) enum Event<'a> {
+    /// White space only.
+    Blank,
+    /// A row is there, or changed: its type, its id, and the text of which it can be built.
+    Set(ItemType, Text<'a>, &'a str),
+    /// A row is gone.
+    Delete(ItemType, Text<'a>),
+    /// An event of an item type that this version does not know.
+    Foreign(Text<'a>),
+}
+
 /// Reads a line, with or without its newline.
 ///
 /// # Errors
 /// What is wrong with it, for a person. Such a line counts as malformed: it is skipped and left where it is.
 pub fn parse(line: &[u8]) -> Result<Line, String> {
+    Ok(match read(line)? {
+        Event::Blank => Line::Blank,
+        Event::Set(item_type, _, item) => Line::Set(parse_row(item_type, item)?),
+        Event::Delete(item_type, id) => Line::Delete(item_type, id.0.into_owned()),
+        Event::Foreign(item_type) => Line::Foreign(item_type.0.into_owned()),
+    })
+}
+
+/// As [`parse`], but builds no row.
+pub(super) fn read(line: &[u8]) -> Result<Event<'_>, String> {
     let text = std::str::from_utf8(line).map_err(|error| error.to_string())?.trim();
+    match usual::read(text) {
+        Some(event) => Ok(event),
+        None => read_any(text),
+    }
+}
+
+/// Reads a line of any form that JSON allows.
+fn read_any(text: &str) -> Result<Event<'_>, String> {
     if text.is_empty() {
-        return Ok(Line::Blank);
+        return Ok(Event::Blank);
     }
     let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let Some(item_type) = ItemType::parse(&envelope.item_type.0) else {
-        return Ok(Line::Foreign(envelope.item_type.0.into_owned()));
+        return Ok(Event::Foreign(envelope.item_type));
     };
+    let item = envelope.item.get();
     match &*envelope.change_type.0 {
-        "SET" => parse_row(item_type, envelope.item.get()).map(Line::Set),
+        "SET" => check_row(item_type, item).map(|id| Event::Set(item_type, id, item)),
         "DEL" => {
-            let item: IdOnly<'_> = serde_json::from_str(envelope.item.get()).map_err(|error| error.to_string())?;
-            Ok(Line::Delete(item_type, item.id.0.into_owned()))
+            let id_only: IdOnly<'_> = serde_json::from_str(item).map_err(|error| error.to_string())?;
+            Ok(Event::Delete(item_type, id_only.id))
         }
         other => Err(format!("unknown changeType {other:?}")),
     }
 }
+
+#[cfg(test)]
+#[path = "line_tests.rs"]
+mod usual_tests;
 
 #[cfg(test)]
 mod tests {

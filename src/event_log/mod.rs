@@ -8,12 +8,14 @@ pub mod file;
 pub mod fuzz;
 pub mod line;
 pub mod lock;
+mod pool;
 pub mod real_disk;
 pub mod recover;
 pub mod replay;
 pub mod rewrite;
 pub mod state_dir;
 pub mod survey;
+mod usual;
 
 /// The log's name in the state directory.
 pub const LOG_NAME: &str = "events.jsonl";

@@ -1,11 +1,14 @@
 //! Reading a log: its lines one by one, however long, and the rows that they come to. It reads in bounded pieces and
 //! keeps only what is alive. It must not change the log.
 
-use super::line::{Line, parse};
-use crate::limits::{LOG_CHUNK_BYTES, LOG_LINE_BYTES_MAX, MALFORMED_LINES_NAMED_MAX};
+use super::line::{self, Event};
+use super::pool::Pool;
+use crate::limits::{LOG_CHUNK_BYTES, LOG_LINE_BYTES_MAX, MALFORMED_LINES_NAMED_MAX, ROW_TEXT_SPARE_BYTES};
 use crate::model::{ItemType, Row};
+use crate::row_json::{Texts, parse_row_with};
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 /// Splits a stream into lines without ever holding more than one of them and one chunk.
 pub struct Lines<R> {
@@ -126,7 +129,8 @@ impl Damage {
 /// What a log comes to: for each item type and id, the row of its last event, if that is a SET.
 #[derive(Debug, Default)]
 pub struct Fold {
-    rows: HashMap<(ItemType, Box<str>), (u64, Option<Row>)>,
+    /// For each item type, in the order of [`ItemType::ALL`].
+    slots: [HashMap<Arc<str>, Slot>; ItemType::ALL.len()],
     keep_deleted: bool,
     /// Lines that could not be read.
     pub damage: Damage,
@@ -136,8 +140,28 @@ pub struct Fold {
     pub lines: u64,
     /// Bytes read.
     pub bytes: u64,
+    /// Bytes of the lines that still count, newlines included: the last event of each living row, and all events of
+    /// item types that this version does not know.
+    pub live_bytes: u64,
     /// Whether the last line ends with a newline (or there is none).
     pub ends_with_newline: bool,
+}
+
+/// What is known of one id.
+#[derive(Debug)]
+struct Slot {
+    /// The line at which it began, or was deleted.
+    place: u64,
+    /// Bytes of its last line, if it lives.
+    bytes: u64,
+    state: State,
+}
+
+/// Most events are not the last of their row, so that rows are built at the end, of the last text of each.
+#[derive(Debug)]
+enum State {
+    Deleted,
+    Lives(String),
 }
 
 impl Fold {
@@ -163,12 +187,12 @@ impl Fold {
         while let Some(raw) = lines.next_line()? {
             fold.lines += 1;
             match raw {
-                RawLine::Whole(line) => fold.add(line),
+                RawLine::Whole(line) => fold.add(line, line.len() as u64 + 1),
                 // A whole event that only lacks its newline is an editor's habit, or a crash between the event and its
                 // newline: counting an event that nobody was told of is right, dropping one is not.
                 RawLine::Unfinished(line) => {
                     fold.ends_with_newline = false;
-                    fold.add(line);
+                    fold.add(line, line.len() as u64);
                 }
                 RawLine::TooLong(length) => {
                     fold.damage.add(fold.lines, format!("the line is {length} bytes long"));
@@ -179,36 +203,87 @@ impl Fold {
         Ok(fold)
     }
 
-    fn add(&mut self, line: &[u8]) {
-        let place = self.lines;
-        match parse(line) {
-            Ok(Line::Blank) => {}
-            Ok(Line::Foreign(_)) => self.foreign += 1,
-            Ok(Line::Set(row)) => {
-                let entry = self.rows.entry((row.item_type(), row.id().into())).or_insert((place, None));
-                // A row that was deleted in between begins anew.
-                let first = if entry.1.is_some() { entry.0 } else { place };
-                *entry = (first, Some(row));
+    /// Takes in a line, which takes up `bytes` bytes of the log.
+    fn add(&mut self, line: &[u8], bytes: u64) {
+        match line::read(line) {
+            Ok(Event::Blank) => {}
+            Ok(Event::Foreign(_)) => {
+                self.foreign += 1;
+                self.live_bytes += bytes;
             }
-            Ok(Line::Delete(item_type, id)) if self.keep_deleted => {
-                self.rows.insert((item_type, id.into()), (place, None));
-            }
-            Ok(Line::Delete(item_type, id)) => drop(self.rows.remove(&(item_type, id.into()))),
-            Err(reason) => self.damage.add(place, reason),
+            Ok(Event::Set(item_type, id, item)) => self.set(item_type, &id.0, item, bytes),
+            Ok(Event::Delete(item_type, id)) => self.delete(item_type, &id.0),
+            Err(reason) => self.damage.add(self.lines, reason),
         }
     }
 
+    fn set(&mut self, item_type: ItemType, id: &str, item: &str, bytes: u64) {
+        let place = self.lines;
+        self.live_bytes += bytes;
+        let slots = &mut self.slots[item_type as usize];
+        let Some(slot) = slots.get_mut(id) else {
+            slots.insert(Arc::from(id), Slot { place, bytes, state: State::Lives(item.to_owned()) });
+            return;
+        };
+        self.live_bytes -= slot.bytes;
+        slot.bytes = bytes;
+        match &mut slot.state {
+            // A row that was long once does not hold on to that much memory.
+            State::Lives(text) if text.capacity() / 2 <= item.len().max(ROW_TEXT_SPARE_BYTES) => {
+                text.clear();
+                text.push_str(item);
+            }
+            State::Lives(text) => *text = item.to_owned(),
+            // A row that was deleted in between begins anew.
+            State::Deleted => *slot = Slot { place, bytes, state: State::Lives(item.to_owned()) },
+        }
+    }
+
+    fn delete(&mut self, item_type: ItemType, id: &str) {
+        let slots = &mut self.slots[item_type as usize];
+        let deleted = Slot { place: self.lines, bytes: 0, state: State::Deleted };
+        let before = if !self.keep_deleted {
+            slots.remove(id)
+        } else if let Some(slot) = slots.get_mut(id) {
+            Some(std::mem::replace(slot, deleted))
+        } else {
+            slots.insert(Arc::from(id), deleted)
+        };
+        self.live_bytes -= before.map_or(0, |slot| slot.bytes);
+    }
+
     /// The living rows, in the order in which they first appeared, and the ids of the deleted ones.
-    pub fn into_rows(self) -> (Vec<Row>, Vec<(ItemType, String)>) {
-        let (mut rows, mut deleted) = (Vec::with_capacity(self.rows.len()), Vec::new());
-        for ((item_type, id), (place, row)) in self.rows {
-            match row {
-                Some(row) => rows.push((place, row)),
-                None => deleted.push((item_type, id.into())),
+    pub fn into_rows(mut self) -> (Vec<Row>, Vec<(ItemType, String)>) {
+        let (mut living, mut deleted) = (Vec::new(), Vec::new());
+        for item_type in ItemType::ALL {
+            for (id, slot) in &mut self.slots[item_type as usize] {
+                match &mut slot.state {
+                    State::Lives(text) => living.push((slot.place, item_type, std::mem::take(text))),
+                    State::Deleted => deleted.push((item_type, id.as_ref().to_owned())),
+                }
             }
         }
-        rows.sort_unstable_by_key(|(place, _)| *place);
-        (rows.into_iter().map(|(_, row)| row).collect(), deleted)
+        living.sort_unstable_by_key(|(place, ..)| *place);
+        let mut texts = RowTexts { pool: Pool::default(), ids: &self.slots };
+        // Each was read once, and can be read again.
+        let build = |(_, item_type, text): (u64, _, String)| parse_row_with(item_type, &text, &mut texts).ok();
+        (living.into_iter().filter_map(build).collect(), deleted)
+    }
+}
+
+/// Text of rows that other rows, or the fold itself, have already.
+struct RowTexts<'a> {
+    pool: Pool,
+    ids: &'a [HashMap<Arc<str>, Slot>],
+}
+
+impl Texts for RowTexts<'_> {
+    fn common(&mut self, text: &str) -> Arc<str> {
+        self.pool.get(text)
+    }
+
+    fn id(&mut self, item_type: ItemType, id: &str) -> Arc<str> {
+        self.ids[item_type as usize].get_key_value(id).map_or_else(|| Arc::from(id), |(id, _)| id.clone())
     }
 }
 

@@ -106,6 +106,17 @@ impl Row {
             Self::MessageRead(stored) => stored.row.id.as_str(),
         }
     }
+
+    /// The row's id, shared and not copied.
+    pub fn shared_id(&self) -> Arc<str> {
+        match self {
+            Self::Session(stored) => stored.row.id.shared(),
+            Self::Room(stored) => stored.row.id.shared(),
+            Self::RoomMember(stored) => stored.row.id.shared(),
+            Self::Message(stored) => stored.row.id.shared(),
+            Self::MessageRead(stored) => stored.row.id.shared(),
+        }
+    }
 }
 
 impl From<Session> for Row {

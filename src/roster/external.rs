@@ -71,7 +71,7 @@ impl Roster {
         match row {
             Row::Room(stored) => self.without_room(&stored.row.id),
             Row::RoomMember(stored) => {
-                self.suspects.insert((ItemType::Room, stored.row.room_id.to_string()));
+                self.suspects.insert((ItemType::Room, stored.row.room_id.shared()));
                 self.follow_identity_of(&stored.row.session_id);
             }
             Row::Message(_) => self.remove_receipts(&MessageId::from(id)),

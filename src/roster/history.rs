@@ -53,7 +53,7 @@ impl Roster {
         let limit = filter.limit.unwrap_or(PAGE_MESSAGES_DEFAULT).min(PAGE_MESSAGES_MAX);
         let unread_only: Vec<(u64, MessageId)>;
         let candidates: Newest<'_> = if filter.unread && !filter.sent {
-            unread_only = self.tables.mail.unread_ids(&me).into_iter().map(|id| (0, id)).collect();
+            unread_only = self.tables.mail.unread_of(&me);
             let ids = unread_only.iter().map(|(place, id)| (*place, id));
             if filter.oldest_first { Box::new(ids) } else { Box::new(ids.rev()) }
         } else {
@@ -64,7 +64,7 @@ impl Roster {
             let Some(placed) = self.tables.messages.get(id) else {
                 continue;
             };
-            let unread = self.tables.mail.is_unread(id, &me);
+            let unread = self.tables.mail.is_unread(placed.place, &me);
             if !fits(&placed.stored.row, &me, filter, room.as_ref(), unread) {
                 continue;
             }
@@ -126,7 +126,7 @@ impl Roster {
         HistoryEntry {
             message: placed.stored.clone(),
             read_by: receipts + usize::from(row.read_at.is_some()),
-            waiting_for: self.tables.mail.waiting_for(&row.id),
+            waiting_for: self.tables.mail.waiting_for(placed.place),
         }
     }
 

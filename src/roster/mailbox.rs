@@ -7,39 +7,41 @@ use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
 pub(crate) struct Mailboxes {
-    /// All messages in the order of the log.
-    order: BTreeMap<u64, MessageId>,
+    /// All messages in the order of the log. A message's place is its name here: numbers are cheaper to compare and to
+    /// keep than ids.
+    order: BTreeMap<u64, Facts>,
     /// Messages that a session or human sent, or got directly.
     concerning: BTreeMap<SessionId, BTreeSet<u64>>,
     /// Messages sent to a room.
     in_room: BTreeMap<RoomId, BTreeSet<u64>>,
     /// What each session has not read, and the monotonic millisecond until which it is in a hook answer on its way.
     unread: BTreeMap<SessionId, BTreeMap<u64, i64>>,
-    /// Place, sending time and number of those who have not read it.
-    facts: BTreeMap<MessageId, Facts>,
-    read_by_age: BTreeSet<(i64, MessageId)>,
-    unread_by_age: BTreeSet<(i64, MessageId)>,
+    /// Sending time and place.
+    read_by_age: BTreeSet<(i64, u64)>,
+    unread_by_age: BTreeSet<(i64, u64)>,
 }
 
 #[derive(Debug)]
 struct Facts {
-    place: u64,
+    id: MessageId,
     sent_at: i64,
+    /// The number of those who have not read it.
     waiting_for: usize,
 }
 
 impl Mailboxes {
     pub(crate) fn insert(&mut self, message: &Message, place: u64, readers: Vec<SessionId>) {
-        self.order.insert(place, message.id.clone());
-        self.concerning.entry(message.from_session_id.clone()).or_default().insert(place);
+        let facts = Facts { id: message.id.clone(), sent_at: message.sent_at, waiting_for: readers.len() };
+        self.order.insert(place, facts);
+        add_place(&mut self.concerning, &message.from_session_id, place);
         match &message.to {
-            Recipient::Session(session) => self.concerning.entry(session.clone()).or_default().insert(place),
-            Recipient::Room(room) => self.in_room.entry(room.clone()).or_default().insert(place),
+            Recipient::Session(session) => add_place(&mut self.concerning, session, place),
+            Recipient::Room(room) => add_place(&mut self.in_room, room, place),
         };
-        self.facts.insert(message.id.clone(), Facts { place, sent_at: message.sent_at, waiting_for: 0 });
-        self.read_by_age.insert((message.sent_at, message.id.clone()));
+        let by_age = if readers.is_empty() { &mut self.read_by_age } else { &mut self.unread_by_age };
+        by_age.insert((message.sent_at, place));
         for reader in readers {
-            self.mark_unread(&message.id, &reader);
+            self.unread.entry(reader).or_default().insert(place, i64::MIN);
         }
     }
 
@@ -49,44 +51,42 @@ impl Mailboxes {
         match &message.to {
             Recipient::Session(session) => {
                 remove_place(&mut self.concerning, session, place);
-                self.mark_read(&message.id, session);
+                self.mark_read(place, session);
             }
             Recipient::Room(room) => {
                 remove_place(&mut self.in_room, room, place);
                 for member in members {
-                    self.mark_read(&message.id, member);
+                    self.mark_read(place, member);
                 }
             }
         }
         self.order.remove(&place);
-        self.facts.remove(&message.id);
-        self.read_by_age.remove(&(message.sent_at, message.id.clone()));
-        self.unread_by_age.remove(&(message.sent_at, message.id.clone()));
+        self.read_by_age.remove(&(message.sent_at, place));
+        self.unread_by_age.remove(&(message.sent_at, place));
     }
 
-    pub(crate) fn mark_unread(&mut self, message: &MessageId, session: &SessionId) {
-        let Some(facts) = self.facts.get_mut(message) else {
+    pub(crate) fn mark_unread(&mut self, place: u64, session: &SessionId) {
+        let Some(facts) = self.order.get_mut(&place) else {
             return;
         };
-        if self.unread.entry(session.clone()).or_default().insert(facts.place, i64::MIN).is_some() {
+        if self.unread.entry(session.clone()).or_default().insert(place, i64::MIN).is_some() {
             return;
         }
         facts.waiting_for += 1;
         if facts.waiting_for == 1 {
-            let key = (facts.sent_at, message.clone());
-            self.read_by_age.remove(&key);
-            self.unread_by_age.insert(key);
+            self.read_by_age.remove(&(facts.sent_at, place));
+            self.unread_by_age.insert((facts.sent_at, place));
         }
     }
 
-    pub(crate) fn mark_read(&mut self, message: &MessageId, session: &SessionId) {
-        let Some(facts) = self.facts.get_mut(message) else {
+    pub(crate) fn mark_read(&mut self, place: u64, session: &SessionId) {
+        let Some(facts) = self.order.get_mut(&place) else {
             return;
         };
         let Some(unread) = self.unread.get_mut(session) else {
             return;
         };
-        if unread.remove(&facts.place).is_none() {
+        if unread.remove(&place).is_none() {
             return;
         }
         if unread.is_empty() {
@@ -94,15 +94,14 @@ impl Mailboxes {
         }
         facts.waiting_for -= 1;
         if facts.waiting_for == 0 {
-            let key = (facts.sent_at, message.clone());
-            self.unread_by_age.remove(&key);
-            self.read_by_age.insert(key);
+            self.unread_by_age.remove(&(facts.sent_at, place));
+            self.read_by_age.insert((facts.sent_at, place));
         }
     }
 
     /// For how many a message is waiting.
-    pub(crate) fn waiting_for(&self, message: &MessageId) -> usize {
-        self.facts.get(message).map_or(0, |facts| facts.waiting_for)
+    pub(crate) fn waiting_for(&self, place: u64) -> usize {
+        self.order.get(&place).map_or(0, |facts| facts.waiting_for)
     }
 
     /// How many messages wait for a session.
@@ -110,15 +109,17 @@ impl Mailboxes {
         self.unread.get(session).map_or(0, BTreeMap::len)
     }
 
-    pub(crate) fn is_unread(&self, message: &MessageId, session: &SessionId) -> bool {
-        let unread = self.unread.get(session);
-        self.facts.get(message).is_some_and(|facts| unread.is_some_and(|unread| unread.contains_key(&facts.place)))
+    pub(crate) fn is_unread(&self, place: u64, session: &SessionId) -> bool {
+        self.unread.get(session).is_some_and(|unread| unread.contains_key(&place))
     }
 
     /// All that a session has not read, oldest first.
-    pub(crate) fn unread_ids(&self, session: &SessionId) -> Vec<MessageId> {
-        let places = self.unread.get(session).into_iter().flatten().map(|(place, _)| place);
-        places.filter_map(|place| self.order.get(place)).cloned().collect()
+    pub(crate) fn unread_of(&self, session: &SessionId) -> Vec<(u64, MessageId)> {
+        self.named(self.unread.get(session).into_iter().flatten().map(|(place, _)| *place))
+    }
+
+    fn named(&self, places: impl Iterator<Item = u64>) -> Vec<(u64, MessageId)> {
+        places.filter_map(|place| self.order.get(&place).map(|facts| (place, facts.id.clone()))).collect()
     }
 
     /// The oldest that a session has not read and that are not in an answer on its way, at most `count`. They are
@@ -141,33 +142,25 @@ impl Mailboxes {
                 continue;
             }
             *leased_until = until;
-            leased.extend(self.order.get(place).cloned());
+            leased.extend(self.order.get(place).map(|facts| facts.id.clone()));
         }
         (leased, on_their_way)
     }
 
-    /// The answer that held these messages did not arrive: they may go into the next one at once.
-    pub(crate) fn release(&mut self, session: &SessionId, messages: &[MessageId]) {
-        let Some(unread) = self.unread.get_mut(session) else {
-            return;
-        };
-        for message in messages {
-            if let Some(facts) = self.facts.get(message)
-                && let Some(leased_until) = unread.get_mut(&facts.place)
-            {
-                *leased_until = i64::MIN;
-            }
+    /// The answer that held this message did not arrive: it may go into the next one at once.
+    pub(crate) fn release(&mut self, session: &SessionId, place: u64) {
+        if let Some(leased_until) = self.unread.get_mut(session).and_then(|unread| unread.get_mut(&place)) {
+            *leased_until = i64::MIN;
         }
     }
 
-    pub(crate) fn sent_to_room_after(&self, room: &RoomId, place: u64) -> Vec<MessageId> {
-        let places = self.in_room.get(room).into_iter().flat_map(|places| places.range(place + 1..));
-        places.filter_map(|place| self.order.get(place)).cloned().collect()
+    pub(crate) fn sent_to_room_after(&self, room: &RoomId, place: u64) -> Vec<(u64, MessageId)> {
+        self.named(self.in_room.get(room).into_iter().flat_map(|places| places.range(place + 1..)).copied())
     }
 
     /// Messages before `place` (all when it is `u64::MAX`), newest first.
     pub(crate) fn newest_first(&self, place: u64) -> impl Iterator<Item = (u64, &MessageId)> {
-        self.order.range(..place).rev().map(|(place, id)| (*place, id))
+        self.order.range(..place).rev().map(|(place, facts)| (*place, &facts.id))
     }
 
     /// Messages that `session` sent or got directly, before `place`, newest first.
@@ -186,7 +179,7 @@ impl Mailboxes {
         before: u64,
     ) -> impl Iterator<Item = (u64, &'a MessageId)> {
         let places = places.into_iter().flat_map(move |places| places.range(..before).rev());
-        places.filter_map(|place| self.order.get(place).map(|id| (*place, id)))
+        places.filter_map(|place| self.order.get(place).map(|facts| (*place, &facts.id)))
     }
 
     /// Messages sent before the given times: everybody has read those before `read_before`, and nobody need wait for
@@ -194,11 +187,19 @@ impl Mailboxes {
     pub(crate) fn over(&self, read_before: i64, unread_before: i64, at_most: usize) -> Vec<MessageId> {
         let read = self.read_by_age.iter().take_while(|(sent_at, _)| *sent_at < read_before);
         let unread = self.unread_by_age.iter().take_while(|(sent_at, _)| *sent_at < unread_before);
-        read.chain(unread).take(at_most).map(|(_, id)| id.clone()).collect()
+        let old = read.chain(unread).take(at_most).filter_map(|(_, place)| self.order.get(place));
+        old.map(|facts| facts.id.clone()).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
         self.order.len()
+    }
+}
+
+fn add_place<K: Ord + Clone>(map: &mut BTreeMap<K, BTreeSet<u64>>, key: &K, place: u64) {
+    match map.get_mut(key) {
+        Some(places) => drop(places.insert(place)),
+        None => drop(map.insert(key.clone(), BTreeSet::from([place]))),
     }
 }
 
@@ -215,13 +216,13 @@ fn remove_place<K: Ord>(map: &mut BTreeMap<K, BTreeSet<u64>>, key: &K, place: u6
 #[cfg(test)]
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Inspection {
-    pub(super) order: BTreeMap<u64, MessageId>,
+    /// Id, sending time, and number of those who have not read it.
+    pub(super) order: BTreeMap<u64, (MessageId, i64, usize)>,
     pub(super) concerning: BTreeMap<SessionId, BTreeSet<u64>>,
     pub(super) in_room: BTreeMap<RoomId, BTreeSet<u64>>,
     pub(super) unread: BTreeMap<SessionId, BTreeSet<u64>>,
-    pub(super) facts: BTreeMap<MessageId, (u64, i64, usize)>,
-    pub(super) read_by_age: BTreeSet<(i64, MessageId)>,
-    pub(super) unread_by_age: BTreeSet<(i64, MessageId)>,
+    pub(super) read_by_age: BTreeSet<(i64, u64)>,
+    pub(super) unread_by_age: BTreeSet<(i64, u64)>,
 }
 
 #[cfg(test)]
@@ -229,11 +230,10 @@ impl Mailboxes {
     pub(super) fn inspect(&self) -> Inspection {
         let places = |unread: &BTreeMap<u64, i64>| unread.keys().copied().collect();
         Inspection {
-            order: self.order.clone(),
+            order: self.order.iter().map(|(at, f)| (*at, (f.id.clone(), f.sent_at, f.waiting_for))).collect(),
             concerning: self.concerning.clone(),
             in_room: self.in_room.clone(),
             unread: self.unread.iter().map(|(session, unread)| (session.clone(), places(unread))).collect(),
-            facts: self.facts.iter().map(|(id, f)| (id.clone(), (f.place, f.sent_at, f.waiting_for))).collect(),
             read_by_age: self.read_by_age.clone(),
             unread_by_age: self.unread_by_age.clone(),
         }

@@ -103,7 +103,7 @@ impl Roster {
     /// Notes that `session` has read `message`. Says whether it had not before; none if the message is not for it.
     pub(super) fn mark_read(&mut self, session: &SessionId, message: &MessageId) -> Option<bool> {
         let placed = self.tables.messages.get(message)?;
-        if !self.tables.mail.is_unread(message, session) {
+        if !self.tables.mail.is_unread(placed.place, session) {
             let direct = placed.stored.row.to == Recipient::Session(session.clone());
             let read = self.tables.reads.contains_key(&ReadId::of(message, session));
             return (read || (direct && placed.stored.row.read_at.is_some())).then_some(false);

@@ -24,6 +24,7 @@ use crate::ids::{IdSource, SessionId};
 use crate::model::{ItemType, Row};
 use crate::time::Now;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use tables::Tables;
 
 /// The live roster.
@@ -34,13 +35,13 @@ pub struct Roster {
     dirty: BTreeSet<SessionId>,
     /// Rows that came from outside and may lack what they hang on (their session, their message, their last member) or
     /// what hangs on them (a session's name and rooms): looked at, and put right, by the next sweeps.
-    suspects: BTreeSet<(ItemType, String)>,
+    suspects: BTreeSet<(ItemType, Arc<str>)>,
     /// The moment of the last sweep, and the monotonic millisecond from which on the wall clock is believed when it says
     /// that a message is old.
     last_sweep: Option<Now>,
     believe_clock_from: i64,
     /// Suspects that the current batch has dealt with: if it cannot be written, they are suspects again.
-    checked: Vec<(ItemType, String)>,
+    checked: Vec<(ItemType, Arc<str>)>,
 }
 
 /// On what an answer depends.
@@ -108,13 +109,12 @@ impl Roster {
     /// what did follow is in the log too.
     pub fn load(&mut self, rows: impl IntoIterator<Item = Row>, now: Now) {
         self.tables.now = now;
-        self.tables.persist = false;
-        for row in rows.into_iter().filter(validate::is_sound) {
-            self.suspect(&row);
-            self.tables.set(row);
-        }
-        self.tables.persist = true;
-        self.commit();
+        let rows: Vec<Row> = rows.into_iter().filter(validate::is_sound).collect();
+        // Gathered at once, and not one by one, since that builds the set in one go.
+        let suspects = rows.iter().filter(|row| sweep::can_be_suspect(row));
+        let mut suspects: BTreeSet<_> = suspects.map(|row| (row.item_type(), row.shared_id())).collect();
+        self.suspects.append(&mut suspects);
+        self.tables.load(rows);
     }
 
     /// The doors are open: from now on, sessions that lost their client are granted time to reconnect.

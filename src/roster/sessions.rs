@@ -173,7 +173,11 @@ impl Roster {
                 self.mark_read(session, message);
             }
         } else {
-            self.tables.mail.release(session, messages);
+            for message in messages {
+                if let Some(placed) = self.tables.messages.get(message) {
+                    self.tables.mail.release(session, placed.place);
+                }
+            }
         }
         Ok(Answer::new(Reply::Done, Wait::No))
     }

@@ -9,6 +9,11 @@ use crate::limits::{
 use crate::model::{ItemType, Row};
 use crate::time::Now;
 
+/// Whether a row from outside may lack something: a message may outlive its sender.
+pub(super) fn can_be_suspect(row: &Row) -> bool {
+    !matches!(row, Row::Message(_))
+}
+
 impl Roster {
     pub(super) fn sweep(&mut self) -> Answer {
         let now = self.tables.now;
@@ -65,8 +70,8 @@ impl Roster {
 
     /// Notes a row from outside that may lack something.
     pub(super) fn suspect(&mut self, row: &Row) {
-        if !matches!(row, Row::Message(_)) {
-            self.suspects.insert((row.item_type(), row.id().to_owned()));
+        if can_be_suspect(row) {
+            self.suspects.insert((row.item_type(), row.shared_id()));
         }
     }
 

@@ -98,16 +98,15 @@ fn check_mail(roster: &Roster) {
     let mut expected = crate::roster::mailbox::Inspection { unread, ..Default::default() };
     for message in tables.messages.values() {
         let (place, row) = (message.place, &message.stored.row);
-        expected.order.insert(place, row.id.clone());
         expected.concerning.entry(row.from_session_id.clone()).or_default().insert(place);
         match &row.to {
             Recipient::Session(session) => expected.concerning.entry(session.clone()).or_default().insert(place),
             Recipient::Room(room) => expected.in_room.entry(room.clone()).or_default().insert(place),
         };
         let waiting_for = expected.unread.values().filter(|places| places.contains(&place)).count();
-        expected.facts.insert(row.id.clone(), (place, row.sent_at, waiting_for));
+        expected.order.insert(place, (row.id.clone(), row.sent_at, waiting_for));
         let by_age = if waiting_for == 0 { &mut expected.read_by_age } else { &mut expected.unread_by_age };
-        by_age.insert((row.sent_at, row.id.clone()));
+        by_age.insert((row.sent_at, place));
     }
     assert_eq!(found, expected);
     assert_eq!(roster.counts().messages, tables.messages.len());
@@ -153,7 +152,7 @@ fn check_presence(roster: &Roster) {
 /// What must hold between requests: unique nicknames, no ghosts, no empty rooms, but for what a sweep will look at.
 pub(super) fn check_rules(roster: &Roster) {
     let tables = &roster.tables;
-    let suspected = |item_type: ItemType, id: &str| roster.suspects.contains(&(item_type, id.to_owned()));
+    let suspected = |item_type: ItemType, id: &str| roster.suspects.contains(&(item_type, Arc::from(id)));
     let mut names = BTreeMap::new();
     for session in tables.sessions.values() {
         let row = &session.stored.row;

@@ -222,3 +222,43 @@ fn a_restart_changes_nothing() {
     assert!(again.roster.journal().is_empty());
     assert_eq!((again.inbox("b"), again.inbox("c").len()), (vec!["1".to_owned()], 0));
 }
+
+#[test]
+fn rows_that_are_loaded_at_once_come_to_what_they_come_to_one_by_one() {
+    let mut world = World::new();
+    world.start("a", "/w/x");
+    world.publish("k", "b", "b");
+    world.start("c", "/w/x");
+    world.join("a", "r");
+    world.join("c", "r");
+    world.broadcast("a", "r", "too early");
+    world.join("b", "r");
+    world.broadcast("a", "r", "1");
+    world.send("a", "b", "2");
+    let read = world.send("a", "b", "3").message.row.id.clone();
+    world.ack("b", &[&read]);
+    let in_order = world.roster.rows_in_order();
+    let reversed: Vec<Row> = in_order.iter().rev().cloned().collect();
+    let renamed = Row::from(session("a", "renamed"));
+    let twice: Vec<Row> = in_order.iter().cloned().chain([renamed]).collect();
+    for rows in [in_order, reversed, twice] {
+        let (mut at_once, mut one_by_one) = (Roster::new(), Roster::new());
+        at_once.load(rows.clone(), world.now);
+        rows.into_iter().for_each(|row| one_by_one.load([row], world.now));
+        assert_eq!(model::contents(&at_once), model::contents(&one_by_one));
+        assert_eq!(at_once.suspects, one_by_one.suspects);
+        for roster in [&at_once, &one_by_one] {
+            model::check(roster);
+            assert!(roster.journal().is_empty());
+        }
+    }
+}
+
+#[test]
+fn activity_that_the_log_holds_is_not_written_again_after_a_restart() {
+    let mut world = World::new();
+    world.start("a", "/w/x");
+    let mut again = world.restarted(SECOND);
+    again.apply(Request::PromptSubmit(report("a", "")));
+    assert!(again.roster.journal().iter().all(|change| !change.persist), "{:?}", again.roster.journal());
+}

@@ -169,7 +169,7 @@ impl Run {
         let names = |roster: &Roster| {
             let unread = roster.tables.mail.inspect().unread.into_iter();
             let order = roster.tables.mail.inspect().order;
-            unread.map(|(s, places)| (s, places.iter().map(|p| order[p].clone()).collect())).collect()
+            unread.map(|(s, places)| (s, places.iter().map(|p| order[p].0.clone()).collect())).collect()
         };
         let (here, there): (BTreeMap<SessionId, Vec<MessageId>>, BTreeMap<_, _>) =
             (names(&self.world.roster), names(&again.roster));
