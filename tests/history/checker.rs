@@ -74,7 +74,10 @@ impl Counts {
 /// How a call ended.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum End<'a> {
-    Ok { message: Option<&'a str>, recipients: &'a [String] },
+    Ok {
+        message: Option<&'a str>,
+        recipients: &'a [String],
+    },
     Refused,
     /// The daemon died over it, or the history ends before it does.
     Unknown,
@@ -251,7 +254,9 @@ impl<'a> Check<'a> {
                 found.push((Broken::Phantom, format!("message {id} is not what was sent: {row}, {:?}", op.call)));
             }
             match op.end {
-                End::Refused => found.push((Broken::Phantom, format!("message {id} {body:?} was refused and is there"))),
+                End::Refused => {
+                    found.push((Broken::Phantom, format!("message {id} {body:?} was refused and is there")))
+                }
                 End::Unknown => self.counts.unknown_stored += 1,
                 End::Ok { message, .. } if message != Some(id) => {
                     found.push((Broken::Duplicate, format!("{body:?} was acknowledged as {message:?} and is {id}")));
@@ -260,15 +265,21 @@ impl<'a> Check<'a> {
             }
         }
         for op in &self.ops {
-            if let (Call::Send { body, .. } | Call::Broadcast { body, .. }, End::Ok { message, .. }) = (op.call, &op.end) {
+            if let (Call::Send { body, .. } | Call::Broadcast { body, .. }, End::Ok { message, .. }) =
+                (op.call, &op.end)
+            {
                 self.counts.stored += 1;
                 let there = message.and_then(|id| self.log.row("Message", id));
                 if there.is_none_or(|row| row["body"] != body.as_str()) {
-                    found.push((Broken::Lost, format!("message {message:?} {body:?} was acknowledged to {}", op.client)));
+                    found.push((
+                        Broken::Lost,
+                        format!("message {message:?} {body:?} was acknowledged to {}", op.client),
+                    ));
                 }
             }
         }
-        let lost = |row: &&&str| row.split_once('/').is_none_or(|(item_type, id)| self.log.row(item_type, id).is_none());
+        let lost =
+            |row: &&&str| row.split_once('/').is_none_or(|(item_type, id)| self.log.row(item_type, id).is_none());
         found.extend(
             self.outside.iter().filter(lost).map(|row| (Broken::Lost, format!("{row}, which somebody else wrote"))),
         );

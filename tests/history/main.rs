@@ -65,6 +65,8 @@ fn every_promise_is_kept_whatever_happens() {
     }
     eprintln!("rounds: {done:?}, in {} s", begun.elapsed().as_secs());
     eprintln!("in all: {counts:?}");
-    eprintln!("ended at most {slowest_end_ms} ms after a failed sync, wrote again at most {slowest_return_ms} ms after space");
+    eprintln!(
+        "ended at most {slowest_end_ms} ms after a failed sync, wrote again at most {slowest_return_ms} ms after space"
+    );
     assert!(counts.stored > 0 && counts.delivered > 0, "the checker had nothing to check");
 }

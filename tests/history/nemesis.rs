@@ -302,9 +302,9 @@ pub fn without_some_rows(log: &[u8], random: &mut Random) -> (Vec<u8>, Vec<Strin
     let mut lines: Vec<(&[u8], Option<(String, String)>)> = Vec::new();
     let mut times: HashMap<(String, String), usize> = HashMap::new();
     for line in log.split_inclusive(|byte| *byte == b'\n') {
-        let key = serde_json::from_slice::<Value>(line).ok().and_then(|event| {
-            Some((event["itemType"].as_str()?.to_owned(), event["item"]["id"].as_str()?.to_owned()))
-        });
+        let key = serde_json::from_slice::<Value>(line)
+            .ok()
+            .and_then(|event| Some((event["itemType"].as_str()?.to_owned(), event["item"]["id"].as_str()?.to_owned())));
         if let Some(key) = &key {
             *times.entry(key.clone()).or_default() += 1;
         }
@@ -314,8 +314,7 @@ pub fn without_some_rows(log: &[u8], random: &mut Random) -> (Vec<u8>, Vec<Strin
     let droppable = |key: &(String, String)| {
         matches!(key.0.as_str(), "Message" | "MessageRead" | "Session") && times.get(key) == Some(&1)
     };
-    let candidates: Vec<usize> =
-        (0..lines.len()).filter(|at| lines[*at].1.as_ref().is_some_and(droppable)).collect();
+    let candidates: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].1.as_ref().is_some_and(droppable)).collect();
     let mut messages = Vec::new();
     for _ in 0..5.min(candidates.len()) {
         let at = *random.pick(&candidates);

@@ -219,9 +219,9 @@ impl Actor for ShimClient {
                 continue;
             }
             let pushed = std::mem::take(&mut self.unacked);
-            let read = pushed.chunks(1000).all(|ids| {
-                matches!(acknowledge(&self.scribe, doors.hooks, &self.session, ids), Ok(true))
-            });
+            let read = pushed
+                .chunks(1000)
+                .all(|ids| matches!(acknowledge(&self.scribe, doors.hooks, &self.session, ids), Ok(true)));
             if read && matches!(take_inbox(&self.scribe, doors.hooks, &self.session, usize::MAX), Ok(true)) {
                 self.scribe.note(Event::Drained { session: self.session.clone() });
                 return Ok(());
