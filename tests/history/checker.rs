@@ -493,14 +493,14 @@ impl<'a> Check<'a> {
                 streams.entry(stream).or_default().push((*sequence, messages));
             }
         }
-        let mut orders: Vec<(&str, HashMap<&str, u64>, &Vec<(u64, &Vec<String>)>)> = Vec::new();
+        let mut orders = Vec::new();
         let mut found = Vec::new();
         for (stream, diffs) in &streams {
             if let Some(at) = (0..diffs.len()).find(|at| diffs[*at].0 != *at as u64) {
                 found.push(format!("diff {at} of {stream} has the number {}", diffs[at].0));
             }
             // Only the first news of a message is of its arrival.
-            let mut first = HashMap::new();
+            let mut first: HashMap<&str, u64> = HashMap::new();
             for (sequence, messages) in diffs {
                 for id in *messages {
                     first.entry(id.as_str()).or_insert(*sequence);
@@ -582,11 +582,11 @@ impl<'a> Check<'a> {
     fn endings(&mut self, judge_time: bool) {
         for record in self.records {
             match &record.event {
-                Event::Ended { code, wanted, after_ms } => {
-                    if *code != Some(*wanted) || (judge_time && *after_ms > 1000) {
-                        let what = format!("ended with {code:?} after {after_ms} ms, not with {wanted} in time");
-                        self.broken(Broken::Ending, what);
-                    }
+                Event::Ended { code, wanted, after_ms }
+                    if *code != Some(*wanted) || (judge_time && *after_ms > 1000) =>
+                {
+                    let what = format!("ended with {code:?} after {after_ms} ms, not with {wanted} in time");
+                    self.broken(Broken::Ending, what);
                 }
                 Event::Unsynced { rows } => {
                     // The next daemon may well acknowledge what is there after all.

@@ -166,7 +166,6 @@ impl Run {
 
     /// Takes records until one fits, for as long as there are any.
     fn until(&mut self, what: &str, mut fits: impl FnMut(&Record) -> bool) {
-        // The driver's own records do not keep it waiting for those of others.
         let end = Instant::now() + DEADLINE * 3;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -204,8 +203,8 @@ impl Run {
         });
     }
 
-    /// Lets something pass for so long, or as long as something happens.
-    fn while_quiet(&mut self, at_most: Duration) {
+    /// Takes records for so long: while the daemon is stopped there is no event that could be awaited.
+    fn pass(&mut self, at_most: Duration) {
         let end = Instant::now() + at_most;
         loop {
             match self.records.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -253,7 +252,7 @@ impl Run {
             Kind::Pause => {
                 nemesis::signal(self.daemon().pid(), Signal::STOP);
                 let milliseconds = 20 + self.random.below(300);
-                self.while_quiet(Duration::from_millis(milliseconds as u64));
+                self.pass(Duration::from_millis(milliseconds as u64));
                 if self.random.below(3) == 0 {
                     self.kill_and_start();
                 } else {
@@ -376,8 +375,8 @@ impl Run {
         nemesis::outside_rows(self.outside, &to)
     }
 
-    /// Somebody edits the log while nobody works: an editor does not see what is written while it is open.
-    fn edit(&mut self, kind: Kind) {
+    /// Waits until nobody asks for anything any more. Says how many there are.
+    fn hold(&mut self) -> usize {
         let clients = self.orders.len() - WATCHERS;
         self.tell(clients, Order::Hold);
         let mut held = 0;
@@ -385,6 +384,12 @@ impl Run {
             held += usize::from(record.event == Event::Held);
             held == clients
         });
+        clients
+    }
+
+    /// Somebody edits the log while nobody works: an editor does not see what is written while it is open.
+    fn edit(&mut self, kind: Kind) {
+        let clients = self.hold();
         let (text, rows) = self.rows_of_somebody_else();
         let log = self.log();
         let (mut edited, disordered) = match kind {
@@ -409,8 +414,7 @@ impl Run {
 
     /// Everybody comes back and takes its mail; then the daemon is held against its log, and started once more.
     fn finish(mut self, plan: &Plan) -> Report {
-        let clients = self.orders.len() - WATCHERS;
-        self.tell(clients, Order::Hold);
+        let clients = self.hold();
         self.tell(clients, Order::Drain);
         let mut drained = 0;
         self.until("the clients do not get their mail", |record| {

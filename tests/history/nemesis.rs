@@ -299,8 +299,9 @@ pub fn garbage(random: &mut Random) -> Vec<u8> {
 
 /// The log without a few rows that it states once. Gives the ids of the messages among them as well.
 pub fn without_some_rows(log: &[u8], random: &mut Random) -> (Vec<u8>, Vec<String>) {
-    let mut lines: Vec<(&[u8], Option<(String, String)>)> = Vec::new();
-    let mut times: HashMap<(String, String), usize> = HashMap::new();
+    type Key = (String, String);
+    let mut lines: Vec<(&[u8], Option<Key>)> = Vec::new();
+    let mut times: HashMap<Key, usize> = HashMap::new();
     for line in log.split_inclusive(|byte| *byte == b'\n') {
         let key = serde_json::from_slice::<Value>(line)
             .ok()
@@ -311,9 +312,8 @@ pub fn without_some_rows(log: &[u8], random: &mut Random) -> (Vec<u8>, Vec<Strin
         lines.push((line, key));
     }
     // The place of a membership decides who gets a message: that one is not dropped.
-    let droppable = |key: &(String, String)| {
-        matches!(key.0.as_str(), "Message" | "MessageRead" | "Session") && times.get(key) == Some(&1)
-    };
+    let droppable =
+        |key: &Key| matches!(key.0.as_str(), "Message" | "MessageRead" | "Session") && times.get(key) == Some(&1);
     let candidates: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].1.as_ref().is_some_and(droppable)).collect();
     let mut messages = Vec::new();
     for _ in 0..5.min(candidates.len()) {
