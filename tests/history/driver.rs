@@ -337,13 +337,14 @@ impl Run {
             nemesis::limit_file_size(pid, Some(std::fs::metadata(self.place.log_path()).unwrap().len() + room));
         }
         let (status, said) = self.daemon.take().unwrap().wait();
-        let after_ms = strace.milliseconds_to_end();
+        let (after_ms, unsynced) = strace.wait();
         self.report.slowest_end_ms = self.report.slowest_end_ms.max(after_ms);
         self.scribe.note(Event::Ended { code: status.code(), wanted: 74, after_ms });
         assert!(said.iter().any(|line| line.contains("cannot be trusted")), "{said:#?}");
         let log = self.log();
-        let (rows, from) = nemesis::last_batch(&log);
-        self.scribe.note(Event::Unsynced { rows });
+        // A tracer that came between the write and the sync did not see the write.
+        let from = if unsynced > 0 { log.len() - unsynced } else { nemesis::last_batch(&log) };
+        self.scribe.note(Event::Unsynced { rows: nemesis::new_rows(&log[from..]) });
         if self.random.below(2) == 0 {
             // The disk keeps as much of it as it likes.
             let length = from + self.random.below(log.len() - from + 1);

@@ -39,7 +39,7 @@ fn every_promise_is_kept_whatever_happens() {
     let kills = number("MARSHAL_HISTORY_KILLS").unwrap_or(9);
     let faults = number("MARSHAL_HISTORY_FAULTS").unwrap_or(17);
     let long = number("MARSHAL_HISTORY_KILLS").is_some();
-    let answers = number("MARSHAL_HISTORY_ANSWERS").unwrap_or(if long { 1500 } else { 250 });
+    let answers = number("MARSHAL_HISTORY_ANSWERS").unwrap_or(if long { 1700 } else { 250 });
     let strace = Strace::is_there();
     let mut rounds: Vec<Kind> = fairly(&KILLS, kills).chain(fairly(&FAULTS, faults)).collect();
     // Kinds come in any order, and any of them may come upon what another one left.

@@ -163,15 +163,24 @@ impl Strace {
         self.child.wait().unwrap();
     }
 
-    /// Waits for the end of the process. Gives the milliseconds from the first injected error to that end.
-    pub fn milliseconds_to_end(mut self) -> u64 {
+    /// Waits for the end of the process. Gives the milliseconds from the first injected error to that end, and the bytes
+    /// that had been written to the log by then and not synced, as far as that was seen.
+    pub fn wait(mut self) -> (u64, usize) {
         self.child.wait().unwrap();
         let trace = std::fs::read_to_string(&self.trace).unwrap();
         let time = |line: &str| line.split_whitespace().nth(1).and_then(|word| word.parse::<f64>().ok());
         let begun = trace.lines().find(|line| line.contains("(INJECTED)")).and_then(time);
         let ended = trace.lines().rfind(|line| line.contains("+++ ")).and_then(time);
         let milliseconds = (ended.unwrap() - begun.unwrap()) * 1000.0;
-        format!("{milliseconds:.0}").parse().unwrap()
+        let mut unsynced = 0;
+        for line in trace.lines().take_while(|line| !line.contains("(INJECTED)")) {
+            match line.rsplit_once("= ").and_then(|(call, result)| Some((call, result.parse::<usize>().ok()?))) {
+                Some((call, written)) if call.contains("write") => unsynced += written,
+                Some((call, _)) if call.contains("fdatasync") => unsynced = 0,
+                _ => {}
+            }
+        }
+        (format!("{milliseconds:.0}").parse().unwrap(), unsynced)
     }
 }
 
@@ -224,9 +233,9 @@ impl Drop for SmallDisk {
     }
 }
 
-/// The messages and receipts of the last batch in the log, and where its first line begins.
-pub fn last_batch(log: &[u8]) -> (Vec<String>, usize) {
-    let (mut rows, mut from, mut end, mut batch) = (Vec::new(), log.len(), log.len(), None);
+/// Where the last batch in the log begins, by the number that its lines share.
+pub fn last_batch(log: &[u8]) -> usize {
+    let (mut from, mut end, mut batch) = (log.len(), log.len(), None);
     while end > 0 {
         let start = log[..end - 1].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         if let Ok(event) = serde_json::from_slice::<Value>(&log[start..end]) {
@@ -235,17 +244,23 @@ pub fn last_batch(log: &[u8]) -> (Vec<String>, usize) {
                 break;
             }
             from = start;
-            // A message that was read by somebody who is gone is written again: it is not of this batch.
-            if matches!(event["itemType"].as_str(), Some("Message" | "MessageRead"))
-                && (event["itemType"] != "Message" || event["item"].get("readAt").is_none())
-                && event["changeType"] == "SET"
-            {
-                rows.push(format!("{}/{}", event["itemType"].as_str().unwrap(), event["item"]["id"].as_str().unwrap()));
-            }
         }
         end = start;
     }
-    (rows, from)
+    from
+}
+
+/// The messages and receipts that these lines bring.
+pub fn new_rows(lines: &[u8]) -> Vec<String> {
+    let events = lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    let new = events.filter(|event| {
+        // A message that was read by somebody who is gone is written again: it is not new.
+        let is_new = matches!(event["itemType"].as_str(), Some("Message" | "MessageRead"));
+        is_new && (event["item"].get("messageId").is_some() || event["item"].get("readAt").is_none())
+    });
+    let new = new.filter(|event| event["changeType"] == "SET");
+    new.map(|event| format!("{}/{}", event["itemType"].as_str().unwrap(), event["item"]["id"].as_str().unwrap()))
+        .collect()
 }
 
 /// A session and a message that somebody else writes: their lines and the names of the rows.
