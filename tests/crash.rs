@@ -8,10 +8,10 @@ mod support;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use support::rude::post_bytes;
+use support::mortal::{self, Heard, messages_in};
 use support::seeded::Random;
 use support::{Answer, DEADLINE, Daemon, Place, Shim, hook_body};
 use tungstenite::Message;
@@ -136,24 +136,12 @@ fn rows(snapshot: &Value) -> BTreeMap<String, Value> {
 
 /// The ids of the messages in a hook's answer.
 fn message_ids(text: &str) -> Vec<String> {
-    let entries = text.lines().filter(|line| line.starts_with("- from "));
-    entries.map(|line| line.split_once("(message ").unwrap().1.split_once(',').unwrap().0.to_owned()).collect()
+    messages_in(text).into_iter().map(|(id, _)| id).collect()
 }
 
 /// One request; none if the daemon was gone before the whole answer was there.
 fn try_post(to: SocketAddr, path: &str, body: &str) -> Option<Answer> {
-    let mut stream = TcpStream::connect(to).ok()?;
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let kind = if path.starts_with("/v1/") { "\r\nContent-Type: application/json\r\n\r\n" } else { "\r\n\r\n" };
-    let request = String::from_utf8(post_bytes(path, body.as_bytes())).unwrap().replacen("\r\n\r\n", kind, 1);
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).ok()?;
-    bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
-    let answer = Answer::parse(&bytes);
-    if answer.header("content-length") != Some(answer.body.len().to_string().as_str()) {
-        return None;
-    }
+    let Heard::Answer(answer) = mortal::post(to, path, body) else { return None };
     assert!(answer.status < 300, "{path} {body}: {answer:?}");
     Some(answer)
 }

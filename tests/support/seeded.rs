@@ -13,6 +13,10 @@ impl Random {
             u64::try_from(now.as_nanos() % u128::from(u64::MAX)).unwrap()
         });
         eprintln!("MARSHAL_TEST_SEED={seed}");
+        Self::seeded(seed)
+    }
+
+    pub fn seeded(seed: u64) -> Self {
         Self(seed | 1)
     }
 
