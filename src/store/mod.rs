@@ -21,7 +21,7 @@ use crate::event_log::disk::Disk;
 use crate::event_log::file::{AppendError, Log};
 use crate::event_log::line::{Stamp, encode_change};
 use crate::ids::{ClientId, IdSource};
-use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, PUBLISH_EVERY_MS, SLOW_TURN};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMIT_TRIES_MAX, PUBLISH_EVERY_MS, SLOW_TURN};
 use crate::roster::{ExternalEvent, HookReply, Push, Reply, Request, Roster};
 use crate::time::{Now, SystemClock};
 use compaction::Compaction;
@@ -312,10 +312,23 @@ impl<D: Disk> Store<D> {
         if changed { self.ids.new_id() } else { String::new() }
     }
 
+    /// Writes and syncs the lines of a batch. If an outsider has put another file or content in the log's place
+    /// meanwhile, they are written to that too: what is acknowledged must be in the file that the next start reads.
     fn write(&mut self) -> Result<(), AppendError> {
-        self.tail.look(&mut self.log).map_err(AppendError::Refused)?;
-        self.tail.append(&mut self.log, &mut self.lines)?;
-        self.log.sync().map_err(AppendError::Broken)
+        for turn in 0..COMMIT_TRIES_MAX {
+            let appended = self.tail.look(&mut self.log).map_err(AppendError::Refused);
+            let appended = appended.and_then(|()| self.tail.append(&mut self.log, &mut self.lines));
+            match appended {
+                // The lines of the try before may be in the log, and nobody is to be told that nothing was stored.
+                Err(AppendError::Refused(error)) if turn > 0 => return Err(AppendError::Broken(error)),
+                other => other?,
+            }
+            self.log.sync().map_err(AppendError::Broken)?;
+            if self.tail.holds(&mut self.log).map_err(AppendError::Broken)? {
+                return Ok(());
+            }
+        }
+        Err(AppendError::Broken(std::io::Error::other("somebody else keeps changing it while it is written")))
     }
 
     fn refuse(&mut self, reason: &str) {

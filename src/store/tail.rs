@@ -41,6 +41,8 @@ pub(super) struct Tail {
     restating: usize,
     /// The batch holds events from the file.
     applying: bool,
+    /// What was appended last did not land where it should: somebody has cut the file meanwhile.
+    cut: bool,
     malformed_lines: u64,
 }
 
@@ -71,6 +73,7 @@ impl Tail {
             missing: VecDeque::new(),
             restating: 0,
             applying: false,
+            cut: false,
             malformed_lines,
         }
     }
@@ -287,12 +290,28 @@ impl Tail {
                 range = log.append(lines).map_err(broken)?;
             }
         }
+        self.cut = range.start < self.known;
         self.known = range.end;
         self.needs_newline = false;
         self.end = Some(lines[lines.len().saturating_sub(LOG_END_BYTES)..].to_vec());
-        let look = log.look().map_err(AppendError::Broken)?;
-        self.changed_ns = (look.length == self.known).then_some(look.changed_ns);
+        self.changed_ns = None;
         Ok(())
+    }
+
+    /// Whether what was appended stands in the file that the log's path leads to. If somebody has replaced, cut or
+    /// rewritten the file since we looked at it, it must be written again before anybody is told of it.
+    pub(super) fn holds(&mut self, log: &mut Log<impl Disk>) -> io::Result<bool> {
+        let look = log.look()?;
+        if std::mem::take(&mut self.cut) && !look.replaced {
+            log::warn!("somebody cut the log while it was written; reading it again");
+            self.begin_anew(log, look.length)?;
+            return Ok(false);
+        }
+        if look.replaced || look.length < self.known || self.is_rewritten(log, look)? {
+            return Ok(false);
+        }
+        self.changed_ns = (look.length == self.known).then_some(look.changed_ns);
+        Ok(true)
     }
 
     /// Tries whether the log can be written.

@@ -104,7 +104,11 @@ pub type Listener = Box<dyn FnMut(&State, &Op) + Send>;
 pub struct SimDisk {
     state: Arc<Mutex<State>>,
     listener: Arc<Mutex<Option<Listener>>>,
+    meanwhile: Arc<Mutex<Option<Meanwhile>>>,
 }
+
+/// What somebody else does while the next sync is waited for.
+pub type Meanwhile = Box<dyn FnOnce(&SimDisk) + Send>;
 
 impl fmt::Debug for SimDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -196,12 +200,21 @@ impl SimDisk {
 
     /// A directory in a given state.
     pub fn of(state: State) -> Self {
-        Self { state: Arc::new(Mutex::new(state)), listener: Arc::new(Mutex::new(None)) }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            listener: Arc::new(Mutex::new(None)),
+            meanwhile: Arc::new(Mutex::new(None)),
+        }
     }
 
     /// Everything that is done from now on is told to `listener`.
     pub fn listen(&self, listener: Listener) {
         *self.listener.lock().unwrap() = Some(listener);
+    }
+
+    /// While the next sync of a file is waited for, somebody else does this.
+    pub fn during_next_sync(&self, meanwhile: Meanwhile) {
+        *self.meanwhile.lock().unwrap() = Some(meanwhile);
     }
 
     /// Looks at the directory, or changes it behind everybody's back.
@@ -340,6 +353,10 @@ impl DiskFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let meanwhile = self.disk.meanwhile.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile(&self.disk);
+        }
         let mut state = self.disk.state();
         let fails = state.faults.fail_sync.take();
         let file = &mut state.inodes[self.inode];

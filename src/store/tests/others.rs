@@ -55,6 +55,39 @@ fn what_somebody_else_wrote_is_synced_before_it_is_shown_although_we_have_nothin
 }
 
 #[test]
+fn what_is_acknowledged_while_somebody_replaces_cuts_or_rewrites_the_log_is_in_the_log_that_is_there() {
+    let replace: fn(&SimDisk, &[u8]) = |disk, before| disk.replace_from_outside(LOG_NAME, before);
+    let rewrite: fn(&SimDisk, &[u8]) = |disk, before| disk.rewrite_from_outside(LOG_NAME, before);
+    let longer: fn(&SimDisk, &[u8]) = |disk, before| disk.rewrite_from_outside(LOG_NAME, &[before, before].concat());
+    for (name, change) in [("replaced", replace), ("rewritten shorter", rewrite), ("rewritten longer", longer)] {
+        let (mut bench, _outbox) = Bench::with_sessions();
+        let before = bench.log_bytes();
+        bench.disk.during_next_sync(Box::new(move |disk| change(disk, &before)));
+        bench.start("acknowledged");
+        bench.turn();
+        assert!(bench.happened().contains(&Did::Answer("start", "ok")), "{name}");
+        // As if it were killed now.
+        assert!(bench.rows_in_log().iter().any(|row| row.contains(r#""id":"acknowledged""#)), "{name}");
+        bench.look();
+        bench.settle();
+        assert_eq!(bench.rows(), bench.rows_in_log(), "{name}");
+    }
+}
+
+#[test]
+fn a_log_that_somebody_replaces_at_every_sync_is_given_up() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    fn again(disk: &SimDisk) {
+        disk.replace_from_outside(LOG_NAME, b"");
+        disk.during_next_sync(Box::new(again));
+    }
+    bench.disk.during_next_sync(Box::new(again));
+    bench.start("never");
+    assert_eq!(bench.try_turn().unwrap_err().code, exit_code::IO);
+    assert!(!bench.happened().iter().any(|did| matches!(did, Did::Answer(..))));
+}
+
+#[test]
 fn half_a_line_that_our_event_follows_costs_neither_the_event_nor_the_count_of_damage() {
     // marshal 0.9 fault 16: the next event was glued to the torn line, and both were lost.
     let (mut bench, _outbox) = Bench::with_sessions();
