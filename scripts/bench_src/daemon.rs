@@ -5,7 +5,7 @@ use crate::{Bench, die};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -24,7 +24,8 @@ pub(crate) fn kill_all() {
     }
 }
 
-fn note(from: u32, to: u32) {
+/// Notes a process that is to be killed if this bench dies; with `to` 0, one that need not be any more.
+pub(crate) fn note(from: u32, to: u32) {
     let is_done = |slot: &AtomicU32| slot.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok();
     RUNNING.iter().any(is_done);
 }
@@ -37,7 +38,7 @@ pub(crate) struct Daemon {
     pub(crate) websocket: SocketAddr,
     /// From the start of the process to its line "ready".
     pub(crate) ready_after: Duration,
-    _dir: Place,
+    dir: Place,
 }
 
 /// A fresh state directory.
@@ -50,7 +51,11 @@ impl Place {
     }
 
     pub(crate) fn log(&self) -> PathBuf {
-        self.0.path().join("events.jsonl")
+        self.path().join("events.jsonl")
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 
@@ -101,11 +106,15 @@ impl Daemon {
         let (hooks, websocket) = (address("hooks", ""), address("websocket", "/myko"));
         let drain = move || drop(lines.read_to_end(&mut Vec::new()));
         let stderr = Builder::new().name("stderr".to_owned()).spawn(drain).expect("a thread for the daemon's log");
-        Self { child, stderr: Some(stderr), hooks, websocket, ready_after, _dir: dir }
+        Self { child, stderr: Some(stderr), hooks, websocket, ready_after, dir }
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    pub(crate) fn log_bytes(&self) -> u64 {
+        std::fs::metadata(self.dir.log()).map_or(0, |metadata| metadata.len())
     }
 }
 

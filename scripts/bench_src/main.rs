@@ -7,9 +7,11 @@ mod hook_client;
 mod hooks;
 mod idle;
 mod load;
+mod many;
 mod memory;
 mod probe;
 mod process;
+mod redis;
 mod report;
 mod size;
 mod ws;
@@ -19,9 +21,12 @@ use report::Report;
 use std::path::{Path, PathBuf};
 
 const HELP: &str = "\
-Usage: scripts/bench [--quick] [--json] [--dir DIRECTORY] [--binary FILE] [SECTION...]
+Usage: scripts/bench [--quick] [--json] [--dir DIRECTORY] [--binary FILE] [--vs-redis] [SECTION...]
 
-Sections: probes hooks load ws memory idle size (all of them if none is named)
+Sections: probes hooks load ws pairs memory idle size (all of these if none is named)
+          scale upkeep redis (only if named: they take minutes, and the last one needs redis-server)
+
+  --vs-redis  the same as the section redis: our durable sends beside Redis's, both in this run
 
   --quick   small numbers, to see that everything works; the figures mean little
   --json    one JSON object per figure instead of the table
@@ -31,14 +36,19 @@ Sections: probes hooks load ws memory idle size (all of them if none is named)
 
 type Section = (&'static str, fn(&Bench, &mut Report));
 
-const SECTIONS: [Section; 7] = [
+/// How many of the sections run if none is named.
+const USUAL: usize = 8;
+
+const SECTIONS: [Section; 9] = [
     ("probes", probe::section),
     ("hooks", hooks::section),
     ("load", load::section),
     ("ws", ws::section),
+    ("pairs", ws::pairs_section),
     ("memory", memory::section),
     ("idle", idle::section),
     ("size", size::section),
+    ("redis", redis::section),
 ];
 
 /// What every section needs to know.
@@ -72,6 +82,7 @@ fn main() {
                 binary = Some(PathBuf::from(arguments.next().unwrap_or_else(|| die("--binary needs a file"))))
             }
             "--help" | "-h" => return report::print(HELP),
+            "--vs-redis" => sections.push("redis".to_owned()),
             "concurrency" => sections.push("load".to_owned()),
             name if SECTIONS.iter().any(|(known, _)| *known == name) => sections.push(name.to_owned()),
             other => die(&format!("unknown argument {other}\n\n{HELP}")),
@@ -89,8 +100,8 @@ fn main() {
     std::fs::create_dir_all(&bench.dir).unwrap_or_else(|error| die(&format!("{}: {error}", bench.dir.display())));
     process::raise_descriptor_limit();
     let mut report = Report::new(json);
-    for (name, run) in SECTIONS {
-        if sections.is_empty() || sections.iter().any(|wanted| wanted == name) {
+    for (number, (name, run)) in SECTIONS.into_iter().enumerate() {
+        if (sections.is_empty() && number < USUAL) || sections.iter().any(|wanted| wanted == name) {
             report.begin(name);
             run(&bench, &mut report);
         }

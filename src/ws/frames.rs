@@ -223,7 +223,7 @@ impl Frames {
         let client = self.client.clone();
         let reply_to = Box::new(move |result: Result<_, _>| {
             let result = result.map_err(shorten);
-            if client.outbox.try_send(Box::new(Frame::Answer { tx, command_id, result: Box::new(result) })).is_err() {
+            if !client.outbox.send(Frame::Answer { tx, command_id, result: Box::new(result) }) {
                 disconnect(&client.stream);
             }
         });
