@@ -1,7 +1,7 @@
 //! The daemon under measurement: the real binary in a fresh directory, on ports of the system's choice. Dropping it
 //! kills it and removes the directory.
 
-use crate::{Bench, die};
+use crate::{Bench, die, hook_client};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -38,7 +38,8 @@ pub(crate) struct Daemon {
     pub(crate) websocket: SocketAddr,
     /// From the start of the process to its line "ready".
     pub(crate) ready_after: Duration,
-    dir: Place,
+    /// None once it has been taken over by the next daemon.
+    dir: Option<Place>,
 }
 
 /// A fresh state directory.
@@ -106,7 +107,7 @@ impl Daemon {
         let (hooks, websocket) = (address("hooks", ""), address("websocket", "/myko"));
         let drain = move || drop(lines.read_to_end(&mut Vec::new()));
         let stderr = Builder::new().name("stderr".to_owned()).spawn(drain).expect("a thread for the daemon's log");
-        Self { child, stderr: Some(stderr), hooks, websocket, ready_after, dir }
+        Self { child, stderr: Some(stderr), hooks, websocket, ready_after, dir: Some(dir) }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -114,7 +115,28 @@ impl Daemon {
     }
 
     pub(crate) fn log_bytes(&self) -> u64 {
-        std::fs::metadata(self.dir.log()).map_or(0, |metadata| metadata.len())
+        let log = self.dir.as_ref().map(Place::log);
+        log.and_then(|log| std::fs::metadata(log).ok()).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Stops it in order and starts another on what it leaves.
+    pub(crate) fn restart(mut self, bench: &Bench) -> Self {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        pid.map(|pid| kill_process(pid, Signal::TERM));
+        self.child.wait().expect("it is our child");
+        let dir = self.dir.take().unwrap_or_else(|| die("a daemon can be restarted once"));
+        drop(self);
+        Self::start_in(bench, dir)
+    }
+
+    /// The value of a metric, with its labels as they are written.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", self.hooks);
+        let mut answer = Vec::new();
+        let result = hook_client::call(self.hooks, request.as_bytes(), &mut answer);
+        let text = String::from_utf8_lossy(&answer);
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| die(&format!("no metric {name}: {result:?}: {text}")))
     }
 }
 

@@ -13,7 +13,9 @@ mod probe;
 mod process;
 mod redis;
 mod report;
+mod scale;
 mod size;
+mod upkeep;
 mod ws;
 mod ws_client;
 
@@ -39,7 +41,7 @@ type Section = (&'static str, fn(&Bench, &mut Report));
 /// How many of the sections run if none is named.
 const USUAL: usize = 8;
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 11] = [
     ("probes", probe::section),
     ("hooks", hooks::section),
     ("load", load::section),
@@ -48,6 +50,8 @@ const SECTIONS: [Section; 9] = [
     ("memory", memory::section),
     ("idle", idle::section),
     ("size", size::section),
+    ("scale", scale::section),
+    ("upkeep", upkeep::section),
     ("redis", redis::section),
 ];
 

@@ -1,7 +1,8 @@
 //! A WebSocket client that costs next to nothing, since it shares the processors with the daemon: frames are masked
 //! with zeros, nothing is parsed, and what a frame is about is found by searching its text.
 
-use crate::many::{Connection, Kind};
+use crate::many::Connection;
+pub(crate) use crate::many::Kind;
 use memchr::memmem;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -236,7 +236,9 @@ impl<D: Disk> Store<D> {
         if self.refused.is_some() {
             self.probe()?;
         }
+        let begun = Instant::now();
         self.request(Request::Sweep, None, now, held);
+        self.stats.note_sweep(begun.elapsed());
         Ok(())
     }
 
