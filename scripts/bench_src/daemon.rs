@@ -1,11 +1,11 @@
 //! The daemon under measurement: the real binary in a fresh directory, on ports of the system's choice. Dropping it
 //! kills it and removes the directory.
 
-use crate::{Bench, die};
+use crate::{Bench, die, hook_client};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -24,7 +24,8 @@ pub(crate) fn kill_all() {
     }
 }
 
-fn note(from: u32, to: u32) {
+/// Notes a process that is to be killed if this bench dies; with `to` 0, one that need not be any more.
+pub(crate) fn note(from: u32, to: u32) {
     let is_done = |slot: &AtomicU32| slot.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok();
     RUNNING.iter().any(is_done);
 }
@@ -37,7 +38,8 @@ pub(crate) struct Daemon {
     pub(crate) websocket: SocketAddr,
     /// From the start of the process to its line "ready".
     pub(crate) ready_after: Duration,
-    _dir: Place,
+    /// None once it has been taken over by the next daemon.
+    dir: Option<Place>,
 }
 
 /// A fresh state directory.
@@ -50,7 +52,11 @@ impl Place {
     }
 
     pub(crate) fn log(&self) -> PathBuf {
-        self.0.path().join("events.jsonl")
+        self.path().join("events.jsonl")
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
     }
 }
 
@@ -101,11 +107,36 @@ impl Daemon {
         let (hooks, websocket) = (address("hooks", ""), address("websocket", "/myko"));
         let drain = move || drop(lines.read_to_end(&mut Vec::new()));
         let stderr = Builder::new().name("stderr".to_owned()).spawn(drain).expect("a thread for the daemon's log");
-        Self { child, stderr: Some(stderr), hooks, websocket, ready_after, _dir: dir }
+        Self { child, stderr: Some(stderr), hooks, websocket, ready_after, dir: Some(dir) }
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    pub(crate) fn log_bytes(&self) -> u64 {
+        let log = self.dir.as_ref().map(Place::log);
+        log.and_then(|log| std::fs::metadata(log).ok()).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Stops it in order and starts another on what it leaves.
+    pub(crate) fn restart(mut self, bench: &Bench) -> Self {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        pid.map(|pid| kill_process(pid, Signal::TERM));
+        self.child.wait().expect("it is our child");
+        let dir = self.dir.take().unwrap_or_else(|| die("a daemon can be restarted once"));
+        drop(self);
+        Self::start_in(bench, dir)
+    }
+
+    /// The value of a metric, with its labels as they are written.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", self.hooks);
+        let mut answer = Vec::new();
+        let result = hook_client::call(self.hooks, request.as_bytes(), &mut answer);
+        let text = String::from_utf8_lossy(&answer);
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| die(&format!("no metric {name}: {result:?}: {text}")))
     }
 }
 

@@ -8,12 +8,16 @@ mod hooks;
 mod idle;
 mod load;
 mod log_maker;
+mod many;
 mod memory;
 mod probe;
 mod process;
+mod redis;
 mod replay;
 mod report;
+mod scale;
 mod size;
+mod upkeep;
 mod ws;
 mod ws_client;
 
@@ -21,9 +25,12 @@ use report::Report;
 use std::path::{Path, PathBuf};
 
 const HELP: &str = "\
-Usage: scripts/bench [--quick] [--large] [--json] [--dir DIRECTORY] [--binary FILE] [SECTION...]
+Usage: scripts/bench [--quick] [--large] [--json] [--dir DIRECTORY] [--binary FILE] [--vs-redis] [SECTION...]
 
-Sections: probes hooks load ws memory idle size replay (all of them if none is named)
+Sections: probes hooks load ws pairs memory idle size replay (all of these if none is named)
+          scale upkeep redis (only if named: they take minutes, and the last one needs redis-server)
+
+  --vs-redis  the same as the section redis: our durable sends beside Redis's, both in this run
 
   --quick   small numbers, to see that everything works; the figures mean little
   --large   replay: a log of 1 GiB, and one of 100,000 sessions and 1,000,000 messages (2 GiB of disk, minutes)
@@ -34,15 +41,22 @@ Sections: probes hooks load ws memory idle size replay (all of them if none is n
 
 type Section = (&'static str, fn(&Bench, &mut Report));
 
-const SECTIONS: [Section; 8] = [
+/// How many of the sections run if none is named.
+const USUAL: usize = 9;
+
+const SECTIONS: [Section; 12] = [
     ("probes", probe::section),
     ("hooks", hooks::section),
     ("load", load::section),
     ("ws", ws::section),
+    ("pairs", ws::pairs_section),
     ("memory", memory::section),
     ("idle", idle::section),
     ("size", size::section),
     ("replay", replay::section),
+    ("scale", scale::section),
+    ("upkeep", upkeep::section),
+    ("redis", redis::section),
 ];
 
 /// What every section needs to know.
@@ -79,6 +93,7 @@ fn main() {
                 binary = Some(PathBuf::from(arguments.next().unwrap_or_else(|| die("--binary needs a file"))))
             }
             "--help" | "-h" => return report::print(HELP),
+            "--vs-redis" => sections.push("redis".to_owned()),
             "concurrency" => sections.push("load".to_owned()),
             name if SECTIONS.iter().any(|(known, _)| *known == name) => sections.push(name.to_owned()),
             other => die(&format!("unknown argument {other}\n\n{HELP}")),
@@ -97,8 +112,8 @@ fn main() {
     std::fs::create_dir_all(&bench.dir).unwrap_or_else(|error| die(&format!("{}: {error}", bench.dir.display())));
     process::raise_descriptor_limit();
     let mut report = Report::new(json);
-    for (name, run) in SECTIONS {
-        if sections.is_empty() || sections.iter().any(|wanted| wanted == name) {
+    for (number, (name, run)) in SECTIONS.into_iter().enumerate() {
+        if (sections.is_empty() && number < USUAL) || sections.iter().any(|wanted| wanted == name) {
             report.begin(name);
             run(&bench, &mut report);
         }

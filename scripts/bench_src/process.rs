@@ -23,6 +23,13 @@ pub(crate) struct Usage {
     pub(crate) wakeups: u64,
 }
 
+impl Usage {
+    /// What was used since an earlier look.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { cpu: self.cpu.saturating_sub(before.cpu), wakeups: self.wakeups.saturating_sub(before.wakeups) }
+    }
+}
+
 pub(crate) fn is_known() -> bool {
     cfg!(target_os = "linux")
 }

@@ -3,10 +3,11 @@
 
 use crate::daemon::Daemon;
 use crate::hook_client::{hook, session};
+use crate::many::{Kind, Rate, drive};
+use crate::process::{self, Usage};
 use crate::report::{Aim, Figure, Report, Times};
-use crate::ws_client::{Client, Kind};
+use crate::ws_client::{Client, add_send};
 use crate::{Bench, probe};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const IN_FLIGHT: usize = 50;
@@ -14,11 +15,16 @@ const BODY: &str =
     "Please look at the failing test in src/store before you go on; I have changed the format of the log.";
 /// The aim for durable sends of one client with 50 in flight.
 const SENDS_A_SECOND: f64 = 15_000.0;
+/// The aim for durable messages of 64 pairs.
+const PAIRS_A_SECOND: f64 = 40_000.0;
+/// Microseconds that a durable message may take from its sender to its receiver beyond the disk's own time.
+const ONE_WAY_ABOVE_DISK_US: f64 = 250.0;
 
 pub(crate) fn section(bench: &Bench, report: &mut Report) {
     let daemon = Daemon::start(bench);
     let (times, disk) = probe::beside_disk(bench, || latency(bench, &daemon));
-    report.add(Figure::times("send to push, one way", &times).beside("fdatasync", disk));
+    let figure = Figure::times("send to push, one way", &times).beside("fdatasync", disk);
+    report.add(figure.aim(Aim::AboveFloorAtMost(ONE_WAY_ABOVE_DISK_US)));
 
     hook(&daemon, "session-start", 1);
     let (rate, disk) = probe::beside_disk(bench, || in_flight(bench, &daemon, false));
@@ -28,13 +34,27 @@ pub(crate) fn section(bench: &Bench, report: &mut Report) {
     let (rate, disk) = probe::beside_disk(bench, || in_flight(bench, &daemon, true));
     let figure = Figure::new("sends a second, 50 in flight, each pushed and read", "/s", rate);
     report.add(figure.beside("fdatasync/s", 1e6 / disk).aim(Aim::AtLeast(SENDS_A_SECOND)));
+}
 
+/// Many clients at once.
+pub(crate) fn pairs_section(bench: &Bench, report: &mut Report) {
     for pairs in [1, 16, 64] {
         let daemon = Daemon::start(bench);
-        let ((rate, times), disk) = probe::beside_disk(bench, || in_pairs(bench, &daemon, pairs));
+        let ((rate, times, used), disk) = probe::beside_disk(bench, || in_pairs(bench, &daemon, pairs));
         report.add(Figure::times(format!("send to push, {pairs} pairs"), &times).beside("fdatasync", disk));
-        let figure = Figure::new(format!("sends a second, {pairs} pairs"), "/s", rate);
-        report.add(figure.beside("fdatasync/s", 1e6 / disk));
+        let figure = Figure::new(format!("sends a second, {pairs} pairs"), "/s", rate.a_second());
+        let aim = if pairs == 64 { Aim::AtLeast(PAIRS_A_SECOND) } else { Aim::None };
+        report.add(figure.beside("fdatasync/s", 1e6 / disk).aim(aim));
+        if let Some(Usage { cpu, wakeups }) = used {
+            let count = rate.count as f64;
+            let what = format!("processor time of the daemon for a send, {pairs} pairs");
+            report.add(Figure::new(what, "us", cpu.as_secs_f64() * 1e6 / count));
+            report.add(Figure::new(
+                format!("wake-ups of the daemon for a send, {pairs} pairs"),
+                "",
+                wakeups as f64 / count,
+            ));
+        }
     }
 }
 
@@ -91,31 +111,48 @@ fn in_flight(bench: &Bench, daemon: &Daemon, pushed: bool) -> f64 {
     })
 }
 
-/// Pairs, each of which sends its next message when the one before has arrived and is answered.
-fn in_pairs(bench: &Bench, daemon: &Daemon, pairs: usize) -> (f64, Times) {
+/// Pairs, each of which sends its next message when the one before has arrived and is answered. One thread drives them
+/// all.
+fn in_pairs(bench: &Bench, daemon: &Daemon, pairs: usize) -> (Rate, Times, Option<Usage>) {
     let length = Duration::from_millis(bench.count(2000, 300) as u64);
-    let ready: Vec<_> = (0..pairs).map(|number| pair(daemon, number)).collect();
-    let total = AtomicUsize::new(0);
+    let mut names = Vec::new();
+    let mut connections = Vec::new();
+    for number in 0..pairs {
+        let (sender, receiver, from, to) = pair(daemon, number);
+        // Senders have even numbers, each with its receiver behind it.
+        connections.extend([sender, receiver].map(Client::into_one_of_many));
+        names.push((from, to));
+    }
+    let before = process::is_known().then(|| process::usage(daemon.pid()));
     let begun = Instant::now();
-    let run = |(mut sender, mut receiver, from, to): (Client, Client, String, String)| {
-        let total = &total;
-        move || {
-            let mut times = Vec::new();
-            while begun.elapsed() < length {
-                sender.queue_send(&from, &to, BODY, times.len());
-                let sent = Instant::now();
-                sender.flush();
-                receiver.wait_for(Kind::Push);
-                times.push(sent.elapsed());
-                sender.wait_for(Kind::Answer);
-                total.fetch_add(1, Ordering::Relaxed);
-            }
-            times
+    let mut sent_at = vec![begun; pairs];
+    let mut arrived = vec![0; pairs];
+    for (number, (from, to)) in names.iter().enumerate() {
+        add_send(&mut connections[2 * number].out, from, to, BODY, 0);
+    }
+    let (mut times, mut under_way) = (Vec::new(), pairs);
+    drive(&mut connections, |connections, number, kind| {
+        let pair = number / 2;
+        match (number % 2, kind) {
+            (1, Kind::Push) => times.push(sent_at[pair].elapsed()),
+            (0, Kind::Answer) => {}
+            _ => return true,
         }
-    };
-    let times: Vec<Duration> = std::thread::scope(|scope| {
-        let threads: Vec<_> = ready.into_iter().map(|pair| scope.spawn(run(pair))).collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("a pair panicked")).collect()
+        arrived[pair] += 1;
+        if arrived[pair] == 2 {
+            arrived[pair] = 0;
+            let now = Instant::now();
+            if now - begun < length {
+                let (from, to) = &names[pair];
+                add_send(&mut connections[2 * pair].out, from, to, BODY, times.len());
+                sent_at[pair] = now;
+            } else {
+                under_way -= 1;
+            }
+        }
+        under_way > 0
     });
-    (total.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64(), Times::new(times))
+    let rate = Rate { count: times.len(), length: begun.elapsed() };
+    let used = before.map(|before| process::usage(daemon.pid()).since(before));
+    (rate, Times::new(times), used)
 }

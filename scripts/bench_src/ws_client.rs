@@ -1,6 +1,8 @@
 //! A WebSocket client that costs next to nothing, since it shares the processors with the daemon: frames are masked
 //! with zeros, nothing is parsed, and what a frame is about is found by searching its text.
 
+use crate::many::Connection;
+pub(crate) use crate::many::Kind;
 use memchr::memmem;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,14 +20,6 @@ pub(crate) struct Client {
     /// The part of `input` that was not looked at.
     start: usize,
     end: usize,
-}
-
-/// What a frame is about.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Answer,
-    Push,
-    Other,
 }
 
 impl Client {
@@ -69,27 +63,14 @@ impl Client {
 
     /// The next frame that is there in full.
     fn buffered(&mut self) -> Option<Kind> {
-        let bytes = &self.input[self.start..self.end];
-        let (header, length) = match *bytes {
-            [_, length @ 0..126, ..] => (2, usize::from(length)),
-            [_, 126, high, low, ..] => (4, usize::from(u16::from_be_bytes([high, low]))),
-            [_, 127, _, _, _, _, a, b, c, d, ..] => (10, u32::from_be_bytes([a, b, c, d]) as usize),
-            _ => return None,
-        };
-        let payload = bytes.get(header..header + length)?;
-        // The members of a frame are sorted, so that the event is at the end and the command's id near the front.
-        let tail = &payload[payload.len().saturating_sub(40)..];
-        let kind = match bytes[0] {
-            0x88 => crate::die("the daemon said good-bye to a WebSocket"),
-            0x81 if memmem::find(tail, ANSWER).is_some() => Kind::Answer,
-            0x81 if memmem::find(payload, PUSH).is_some() => Kind::Push,
-            0x81 if memmem::find(tail, ERROR).is_some() => {
-                crate::die(&format!("a command failed: {}", String::from_utf8_lossy(payload)))
-            }
-            _ => Kind::Other,
-        };
-        self.start += header + length;
+        let (length, kind) = parse(&self.input[self.start..self.end])?;
+        self.start += length;
         Some(kind)
+    }
+
+    /// The connection as one of many.
+    pub(crate) fn into_one_of_many(self) -> Connection {
+        Connection::new(self.stream, &self.input[self.start..self.end], parse)
     }
 
     /// Waits for a frame of a kind; others are dropped.
@@ -127,23 +108,11 @@ impl Client {
     }
 
     fn queue(&mut self, text: &str) {
-        self.out.push(0x81);
-        let length = text.len();
-        match length {
-            0..126 => self.out.push(0x80 | length as u8),
-            _ => {
-                self.out.push(0x80 | 126);
-                self.out.extend_from_slice(&(length as u16).to_be_bytes());
-            }
-        }
-        self.out.extend_from_slice(&[0; 4]);
-        self.out.extend_from_slice(text.as_bytes());
+        add_frame(&mut self.out, text);
     }
 
     pub(crate) fn queue_send(&mut self, from: &str, to: &str, body: &str, number: usize) {
-        self.queue(&format!(
-            r#"{{"event":"ws:m:command","data":{{"command":{{"tx":"t{number}","asSession":"{from}","toSessionId":"{to}","body":"{body}"}},"commandId":"SendMessage"}}}}"#
-        ));
+        add_send(&mut self.out, from, to, body, number);
     }
 
     /// Queues the session that a shim states, under an id that is its nickname too.
@@ -188,4 +157,51 @@ impl Client {
     pub(crate) fn pong(&mut self) {
         self.stream.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).expect("the daemon takes a pong");
     }
+}
+
+/// The first frame of some bytes, if it is there in full.
+fn parse(bytes: &[u8]) -> Option<(usize, Kind)> {
+    let (header, length) = match *bytes {
+        [_, length @ 0..126, ..] => (2, usize::from(length)),
+        [_, 126, high, low, ..] => (4, usize::from(u16::from_be_bytes([high, low]))),
+        [_, 127, _, _, _, _, a, b, c, d, ..] => (10, u32::from_be_bytes([a, b, c, d]) as usize),
+        _ => return None,
+    };
+    let payload = bytes.get(header..header + length)?;
+    // The members of a frame are sorted, so that the event is at the end and the command's id near the front.
+    let tail = &payload[payload.len().saturating_sub(40)..];
+    let kind = match bytes[0] {
+        0x88 => crate::die("the daemon said good-bye to a WebSocket"),
+        0x81 if memmem::find(tail, ANSWER).is_some() => Kind::Answer,
+        0x81 if memmem::find(payload, PUSH).is_some() => Kind::Push,
+        0x81 if memmem::find(tail, ERROR).is_some() => {
+            crate::die(&format!("a command failed: {}", String::from_utf8_lossy(payload)))
+        }
+        _ => Kind::Other,
+    };
+    Some((header + length, kind))
+}
+
+fn add_frame(out: &mut Vec<u8>, text: &str) {
+    out.push(0x81);
+    let length = text.len();
+    match length {
+        0..126 => out.push(0x80 | length as u8),
+        _ => {
+            out.push(0x80 | 126);
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Adds the frame that sends a message.
+pub(crate) fn add_send(out: &mut Vec<u8>, from: &str, to: &str, body: &str, number: usize) {
+    add_frame(
+        out,
+        &format!(
+            r#"{{"event":"ws:m:command","data":{{"command":{{"tx":"t{number}","asSession":"{from}","toSessionId":"{to}","body":"{body}"}},"commandId":"SendMessage"}}}}"#
+        ),
+    );
 }

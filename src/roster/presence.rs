@@ -112,6 +112,11 @@ impl Presence {
         self.connected.contains(client)
     }
 
+    /// Whether a session's last sign of life was at this very moment.
+    pub(crate) fn was_seen_at(&self, session: &SessionId, now: Now) -> bool {
+        self.seen_at.get(session) == Some(&now.mono_ms)
+    }
+
     pub(crate) fn connected_clients(&self) -> usize {
         self.connected.len()
     }

@@ -287,10 +287,15 @@ impl Roster {
         }
     }
 
-    /// Whoever speaks is alive.
+    /// Whoever speaks is alive. One who says much in one batch is noted once.
     pub(super) fn note_caller(&mut self, session: &SessionId) {
         if let Some(placed) = self.tables.sessions.get(session) {
             let last_activity_at = Some(self.tables.now.wall_ms);
+            if placed.stored.row.last_activity_at == last_activity_at
+                && self.tables.presence.was_seen_at(session, self.tables.now)
+            {
+                return;
+            }
             self.note_activity(Session { last_activity_at, ..placed.stored.row.clone() });
         }
     }

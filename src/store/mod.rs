@@ -13,7 +13,7 @@ pub use command::{
     Command, CompactDone, CompactJob, CompactStep, CompactTo, Compacted, LogRead, ReadDone, ReadJob, ReplyTo, Report,
     ReportTo, View,
 };
-pub use outbox::{Frame, Outbox};
+pub use outbox::{Frame, FrameQueue, Outbox};
 pub use stats::{COMMIT_BUCKETS_US, Stats};
 
 use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
@@ -248,7 +248,9 @@ impl<D: Disk> Store<D> {
         if self.refused.is_some() {
             self.probe()?;
         }
+        let begun = Instant::now();
         self.request(Request::Sweep, None, now, held);
+        self.stats.note_sweep(begun.elapsed());
         Ok(())
     }
 

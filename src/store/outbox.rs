@@ -5,7 +5,8 @@ use crate::error::RequestError;
 use crate::roster::{Push, Reply};
 use crossbeam_channel::Sender;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 
 /// What a WebSocket client is told. Turning it into JSON is the writer thread's work, not the store's.
 #[derive(Debug)]
@@ -56,21 +57,54 @@ pub enum Frame {
     Close(u16),
 }
 
+/// The way into the queue of frames for one client. The channel's own way of waiting spins and yields before it sleeps;
+/// with a writer for each client that was a third of all the daemon's work. So a writer sleeps by itself, and is woken
+/// from here.
+#[derive(Clone)]
+pub struct FrameQueue {
+    frames: Sender<Box<Frame>>,
+    writer: Arc<OnceLock<Thread>>,
+}
+
+impl From<Sender<Box<Frame>>> for FrameQueue {
+    fn from(frames: Sender<Box<Frame>>) -> Self {
+        Self { frames, writer: Arc::default() }
+    }
+}
+
+impl FrameQueue {
+    /// Names the thread that takes the frames out. Before that nobody is woken.
+    pub fn is_written_by(&self, writer: &Thread) {
+        // There is one writer; a second call would name the same.
+        let _ = self.writer.set(writer.clone());
+    }
+
+    /// Puts a frame in, if there is room and somebody takes frames out.
+    pub fn send(&self, frame: Frame) -> bool {
+        let taken = self.frames.try_send(Box::new(frame)).is_ok();
+        if let Some(writer) = self.writer.get() {
+            // After the frame is in: the writer looks into the queue again before it sleeps.
+            writer.unpark();
+        }
+        taken
+    }
+}
+
 /// The store's end of a client's outbox.
 pub struct Outbox {
-    frames: Sender<Box<Frame>>,
+    frames: FrameQueue,
     disconnect: Box<dyn Fn() + Send>,
 }
 
 impl Outbox {
     /// An outbox. `disconnect` closes the client's socket without waiting, which ends its two threads.
-    pub fn new(frames: Sender<Box<Frame>>, disconnect: Box<dyn Fn() + Send>) -> Self {
-        Self { frames, disconnect }
+    pub fn new(frames: impl Into<FrameQueue>, disconnect: Box<dyn Fn() + Send>) -> Self {
+        Self { frames: frames.into(), disconnect }
     }
 
     /// Puts a frame in, if there is room and somebody takes frames out.
     pub fn send(&self, frame: Frame) -> bool {
-        self.frames.try_send(Box::new(frame)).is_ok()
+        self.frames.send(frame)
     }
 
     /// Closes the client's socket.
@@ -81,6 +115,6 @@ impl Outbox {
 
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Outbox({} frames waiting)", self.frames.len())
+        write!(f, "Outbox({} frames waiting)", self.frames.frames.len())
     }
 }

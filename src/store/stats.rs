@@ -24,13 +24,17 @@ pub struct Stats {
     pub commit_us_sum: u64,
     /// Events that somebody else wrote to the log.
     pub external_events: u64,
+    /// Time of the last sweep, in microseconds, without its commit.
+    pub sweep_us_last: u64,
+    /// Time of the longest sweep, in microseconds.
+    pub sweep_us_max: u64,
     /// Commands that were waiting after the last turn.
     pub depth: usize,
 }
 
 impl Stats {
     pub(super) fn note_commit(&mut self, took: Duration, changes: usize) {
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let us = micros(took);
         self.commits += 1;
         self.committed_changes += changes as u64;
         self.largest_batch = self.largest_batch.max(changes);
@@ -38,4 +42,13 @@ impl Stats {
         let bucket = COMMIT_BUCKETS_US.iter().position(|bound| us <= *bound).unwrap_or(COMMIT_BUCKETS_US.len());
         self.commit_buckets[bucket] += 1;
     }
+
+    pub(super) fn note_sweep(&mut self, took: Duration) {
+        self.sweep_us_last = micros(took);
+        self.sweep_us_max = self.sweep_us_max.max(self.sweep_us_last);
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

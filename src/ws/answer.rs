@@ -3,28 +3,38 @@
 
 use crate::error::RequestError;
 use crate::model::{Message, Recipient};
-use crate::roster::{BroadcastSent, MessageView, Push, Reply, Sent};
+use crate::roster::{BroadcastSent, MessageView, Push, Reply};
 use crate::store::Frame;
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
-/// The text of a frame that holds one answer or push. The others have a form of their own ([`snapshot`], [`diff`]) or
-/// none, and are not asked for.
-pub(super) fn text(frame: &Frame) -> String {
+/// Appends the text of a frame that holds one answer or push. The others have a form of their own ([`snapshot`],
+/// [`diff`]) or none, and add nothing.
+pub(super) fn write(frame: &Frame, out: &mut Vec<u8>) {
     match frame {
-        Frame::Text(text) => text.clone(),
-        Frame::Notify { tx, push } => notify(tx, push),
+        Frame::Text(text) => out.extend_from_slice(text.as_bytes()),
+        Frame::Notify { tx, push } => event(out, "ws:m:command", &notify(tx, push)),
         Frame::Answer { tx, command_id, result } => match &**result {
-            Ok(reply) => event("ws:m:command-response", json!({ "response": reply_value(reply), "tx": tx })),
-            Err(error) => command_error(tx, command_id, error),
+            Ok(reply) => event(out, "ws:m:command-response", &Response { response: reply_json(reply), tx }),
+            Err(error) => event(out, "ws:m:command-error", &error_json(tx, command_id, error)),
         },
-        Frame::Snapshot { .. } | Frame::Diff { .. } | Frame::Raw(_) | Frame::End | Frame::Close(_) => String::new(),
+        Frame::Snapshot { .. } | Frame::Diff { .. } | Frame::Raw(_) | Frame::End | Frame::Close(_) => {}
     }
 }
 
-fn event(name: &str, data: Value) -> String {
-    json!({ "event": name, "data": data }).to_string()
+/// The members of all shapes here stand in alphabetical order, as 0.9 had them.
+#[derive(Serialize)]
+struct Event<'a, D> {
+    data: &'a D,
+    event: &'a str,
+}
+
+fn event<D: Serialize>(out: &mut Vec<u8>, event: &str, data: &D) {
+    // Structs with members of text and numbers can be serialized, and a Vec takes everything.
+    let _ = serde_json::to_writer(out, &Event { data, event });
 }
 
 /// The text of a snapshot, in parts: its rows are as many as the roster's.
@@ -48,114 +58,356 @@ pub(super) fn diff<'a>(tx: &str, sequence: u64, total: usize, body: &'a str) -> 
     [Cow::Borrowed(r#"{"event":"ws:m:query-response","data":{"#), Cow::Borrowed(body), Cow::Owned(tail)]
 }
 
-/// The push of a message. Shims drop it without a `tx`, and look for these members of `meta`.
-fn notify(tx: &str, push: &Push) -> String {
-    let message = &push.message.row;
-    let mut meta = Map::new();
-    let mut add = |key: &str, value: Value| drop(meta.insert(key.to_owned(), value));
-    add("body", (&*message.body).into());
-    add("from_nick", (&*message.from_nick).into());
-    add("from_session", message.from_session_id.as_str().into());
-    add("kind", "new_message".into());
-    add("message_id", message.id.as_str().into());
-    add("sent_at", message.sent_at.into());
-    add("source", "marshal".into());
-    add("to_nick", (&*message.to_nick).into());
-    let (from, body) = (&message.from_nick, &message.body);
-    let content = match (&message.to, &push.room_name) {
-        (Recipient::Room(room), name) => {
-            add("to_room", room.as_str().into());
-            let name = name.as_deref().unwrap_or(room.as_str());
-            format!("marshal: new message from '{from}' to room '{name}': {body}")
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Command<'a, C> {
+    command: C,
+    command_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct Notify<'a> {
+    content: Content<'a>,
+    meta: Meta<'a>,
+    tx: &'a str,
+}
+
+/// What shims look for in a push.
+#[derive(Serialize)]
+struct Meta<'a> {
+    body: &'a str,
+    from_nick: &'a str,
+    from_session: &'a str,
+    kind: &'a str,
+    message_id: &'a str,
+    sent_at: i64,
+    source: &'a str,
+    to_nick: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_room: Option<&'a str>,
+}
+
+/// A push as one text for the model.
+struct Content<'a> {
+    from: &'a str,
+    room: Option<&'a str>,
+    body: &'a str,
+}
+
+impl fmt::Display for Content<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, room, body } = self;
+        match room {
+            Some(room) => write!(f, "marshal: new message from '{from}' to room '{room}': {body}"),
+            None => write!(f, "marshal: new message from '{from}': {body}"),
         }
-        (Recipient::Session(_), _) => format!("marshal: new message from '{from}': {body}"),
+    }
+}
+
+impl Serialize for Content<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The push of a message. Shims drop it without a `tx`.
+fn notify<'a>(tx: &'a str, push: &'a Push) -> Command<'a, Notify<'a>> {
+    let message = &push.message.row;
+    let to_room = match &message.to {
+        Recipient::Room(room) => Some(room.as_str()),
+        Recipient::Session(_) => None,
     };
-    let command = json!({ "tx": tx, "content": content, "meta": meta });
-    event("ws:m:command", json!({ "command": command, "commandId": "NotifyChannel" }))
+    let content = Content {
+        from: &message.from_nick,
+        room: to_room.map(|room| push.room_name.as_deref().unwrap_or(room)),
+        body: &message.body,
+    };
+    let meta = Meta {
+        body: &message.body,
+        from_nick: &message.from_nick,
+        from_session: message.from_session_id.as_str(),
+        kind: "new_message",
+        message_id: message.id.as_str(),
+        sent_at: message.sent_at,
+        source: "marshal",
+        to_nick: &message.to_nick,
+        to_room,
+    };
+    Command { command: Notify { content, meta, tx }, command_id: "NotifyChannel" }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CommandError<'a> {
+    code: &'a str,
+    command_id: &'a str,
+    message: String,
+    tx: &'a str,
+}
+
+fn error_json<'a>(tx: &'a str, command_id: &'a str, error: &'a RequestError) -> CommandError<'a> {
+    CommandError { code: error.kind.code(), command_id, message: error.to_string(), tx }
 }
 
 /// An error as answer to a command.
 pub(super) fn command_error(tx: &str, command_id: &str, error: &RequestError) -> String {
-    let data = json!({ "tx": tx, "commandId": command_id, "message": error.to_string(), "code": error.kind.code() });
-    event("ws:m:command-error", data)
+    let event = Event { data: &error_json(tx, command_id, error), event: "ws:m:command-error" };
+    // See `event`.
+    serde_json::to_string(&event).unwrap_or_default()
 }
 
-fn reply_value(reply: &Reply) -> Value {
+#[derive(Serialize)]
+struct Response<'a> {
+    response: ReplyJson<'a>,
+    tx: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+enum ReplyJson<'a> {
+    Sent {
+        delivered_live: bool,
+        message_id: &'a str,
+        sent_at: i64,
+        to_nick: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to_room_id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to_session_id: Option<&'a str>,
+    },
+    Broadcast {
+        delivered: Vec<Delivered<'a>>,
+        failed: [(); 0],
+        message_id: &'a str,
+        sent_at: i64,
+        to_nick: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to_room_id: Option<&'a str>,
+        to_room_name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to_session_id: Option<&'a str>,
+        total: usize,
+    },
+    Joined {
+        created: bool,
+        joined: bool,
+        name: &'a str,
+        room_id: &'a str,
+    },
+    Left {
+        left: bool,
+        room_id: &'a str,
+    },
+    Messages {
+        messages: Vec<MessageJson<'a>>,
+        total_matched: usize,
+    },
+    Acked {
+        already_acked: usize,
+        newly_acked: usize,
+    },
+    /// What no command of this protocol asks for.
+    Nothing,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Delivered<'a> {
+    delivered_live: bool,
+    session_id: &'a str,
+    to_nick: &'a str,
+    to_session_id: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MessageJson<'a> {
+    body: &'a str,
+    from_nick: &'a str,
+    from_session_id: &'a str,
+    message_id: &'a str,
+    read_by_me: bool,
+    sent_at: i64,
+    to_nick: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_room_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_session_id: Option<&'a str>,
+}
+
+fn reply_json(reply: &Reply) -> ReplyJson<'_> {
     match reply {
-        Reply::Sent(sent) => sent_value(sent),
-        Reply::Broadcast(sent) => broadcast_value(sent),
+        Reply::Sent(sent) => {
+            let message = &sent.message.row;
+            let (to_room_id, to_session_id) = recipient(message);
+            ReplyJson::Sent {
+                delivered_live: sent.live.is_some(),
+                message_id: message.id.as_str(),
+                sent_at: message.sent_at,
+                to_nick: &message.to_nick,
+                to_room_id,
+                to_session_id,
+            }
+        }
+        Reply::Broadcast(sent) => broadcast_json(sent),
         Reply::Joined { room, created } => {
-            let room = &room.row;
-            json!({ "created": created, "joined": true, "name": &*room.name, "roomId": room.id.as_str() })
+            ReplyJson::Joined { created: *created, joined: true, name: &room.row.name, room_id: room.row.id.as_str() }
         }
-        Reply::Left { room, left } => json!({ "left": left, "roomId": room.as_str() }),
+        Reply::Left { room, left } => ReplyJson::Left { left: *left, room_id: room.as_str() },
         Reply::Messages { messages, total } => {
-            let messages: Vec<Value> = messages.iter().map(message_value).collect();
-            json!({ "messages": messages, "totalMatched": total })
+            ReplyJson::Messages { messages: messages.iter().map(message_json).collect(), total_matched: *total }
         }
-        Reply::Acked { newly, already, .. } => json!({ "newlyAcked": newly, "alreadyAcked": already }),
-        // What no command of this protocol asks for.
-        Reply::Done | Reply::Hook(_) | Reply::Sessions(_) | Reply::Rooms(_) | Reply::History(_) => Value::Null,
+        Reply::Acked { newly, already, .. } => ReplyJson::Acked { already_acked: *already, newly_acked: *newly },
+        Reply::Done | Reply::Hook(_) | Reply::Sessions(_) | Reply::Rooms(_) | Reply::History(_) => ReplyJson::Nothing,
     }
 }
 
-fn sent_value(sent: &Sent) -> Value {
+fn broadcast_json(sent: &BroadcastSent) -> ReplyJson<'_> {
     let message = &sent.message.row;
-    let mut value = json!({
-        "deliveredLive": sent.live.is_some(),
-        "messageId": message.id.as_str(),
-        "sentAt": message.sent_at,
-        "toNick": &*message.to_nick,
+    let (to_room_id, to_session_id) = recipient(message);
+    let delivered = sent.recipients.iter().map(|(session, nickname, live)| Delivered {
+        delivered_live: live.is_some(),
+        session_id: session.as_str(),
+        to_nick: nickname,
+        to_session_id: session.as_str(),
     });
-    add_recipient(&mut value, message);
-    value
+    ReplyJson::Broadcast {
+        delivered: delivered.collect(),
+        failed: [],
+        message_id: message.id.as_str(),
+        sent_at: message.sent_at,
+        to_nick: &message.to_nick,
+        to_room_id,
+        to_room_name: &sent.room_name,
+        to_session_id,
+        total: sent.recipients.len(),
+    }
 }
 
-fn broadcast_value(sent: &BroadcastSent) -> Value {
-    let message = &sent.message.row;
-    let delivered: Vec<Value> = sent
-        .recipients
-        .iter()
-        .map(|(session, nickname, live)| {
-            json!({
-                "sessionId": session.as_str(),
-                "toSessionId": session.as_str(),
-                "toNick": &**nickname,
-                "deliveredLive": live.is_some(),
-            })
-        })
-        .collect();
-    let mut value = json!({
-        "delivered": delivered,
-        "failed": [],
-        "messageId": message.id.as_str(),
-        "sentAt": message.sent_at,
-        "toNick": &*message.to_nick,
-        "toRoomName": &*sent.room_name,
-        "total": sent.recipients.len(),
-    });
-    add_recipient(&mut value, message);
-    value
-}
-
-fn message_value(view: &MessageView) -> Value {
+fn message_json(view: &MessageView) -> MessageJson<'_> {
     let message = &view.message.row;
-    let mut value = json!({
-        "messageId": message.id.as_str(),
-        "fromSessionId": message.from_session_id.as_str(),
-        "fromNick": &*message.from_nick,
-        "toNick": &*message.to_nick,
-        "body": &*message.body,
-        "sentAt": message.sent_at,
-        "readByMe": view.read_by_me,
-    });
-    add_recipient(&mut value, message);
-    value
+    let (to_room_id, to_session_id) = recipient(message);
+    MessageJson {
+        body: &message.body,
+        from_nick: &message.from_nick,
+        from_session_id: message.from_session_id.as_str(),
+        message_id: message.id.as_str(),
+        read_by_me: view.read_by_me,
+        sent_at: message.sent_at,
+        to_nick: &message.to_nick,
+        to_room_id,
+        to_session_id,
+    }
 }
 
-fn add_recipient(value: &mut Value, message: &Message) {
+/// The room or the session that a message is for.
+fn recipient(message: &Message) -> (Option<&str>, Option<&str>) {
     match &message.to {
-        Recipient::Session(session) => value["toSessionId"] = session.as_str().into(),
-        Recipient::Room(room) => value["toRoomId"] = room.as_str().into(),
+        Recipient::Room(room) => (Some(room.as_str()), None),
+        Recipient::Session(session) => (None, Some(session.as_str())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::RoomId;
+    use crate::model::{Room, RoomKind, Stored};
+    use crate::roster::Sent;
+    use serde_json::json;
+
+    fn text(frame: &Frame) -> String {
+        let mut out = Vec::new();
+        write(frame, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn message(to: Recipient) -> Arc<Stored<Message>> {
+        Stored::new(Message {
+            id: "m".into(),
+            from_session_id: "a".into(),
+            from_nick: "ann \"x\"".into(),
+            to,
+            to_nick: "bob".into(),
+            body: "line\n\u{1}end é".into(),
+            sent_at: 7,
+            read_at: None,
+        })
+    }
+
+    fn answer(reply: Reply) -> String {
+        text(&Frame::Answer { tx: "t\"".to_owned(), command_id: "c".to_owned(), result: Box::new(Ok(reply)) })
+    }
+
+    /// `json!` sorts members, as everything that 0.9 said was sorted.
+    fn check(reply: Reply, response: &Value) {
+        let data = json!({ "response": response, "tx": "t\"" });
+        assert_eq!(answer(reply), json!({ "event": "ws:m:command-response", "data": data }).to_string());
+    }
+
+    #[test]
+    fn answers_are_spelled_as_0_9_did_member_by_member() {
+        let (room, session) = (Recipient::Room("r".into()), Recipient::Session("b".into()));
+        let sent = |to, live| Reply::Sent(Sent { message: message(to), live });
+        let common = json!({"messageId": "m", "sentAt": 7, "toNick": "bob"});
+        let with = |more: Value| {
+            let mut all = common.clone();
+            all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            all
+        };
+        check(sent(session.clone(), Some("c".into())), &with(json!({"deliveredLive": true, "toSessionId": "b"})));
+        check(sent(room.clone(), None), &with(json!({"deliveredLive": false, "toRoomId": "r"})));
+        let recipients = vec![("b".into(), Arc::from("bob"), None)];
+        let broadcast = BroadcastSent { message: message(room), room_name: "the room".into(), recipients };
+        let delivered = json!([{"deliveredLive": false, "sessionId": "b", "toNick": "bob", "toSessionId": "b"}]);
+        let more = json!({"delivered": delivered, "failed": [], "toRoomId": "r", "toRoomName": "the room", "total": 1});
+        check(Reply::Broadcast(broadcast), &with(more));
+        let messages = vec![MessageView { message: message(session), read_by_me: true }];
+        let view = with(json!({
+            "body": "line\n\u{1}end é", "fromNick": "ann \"x\"", "fromSessionId": "a", "readByMe": true, "toSessionId": "b"
+        }));
+        check(Reply::Messages { messages, total: 9 }, &json!({"messages": [view], "totalMatched": 9}));
+        check(Reply::Acked { newly: 1, already: 2, unknown: 3 }, &json!({"newlyAcked": 1, "alreadyAcked": 2}));
+        check(Reply::Left { room: RoomId::from("r"), left: true }, &json!({"left": true, "roomId": "r"}));
+        let room = Room { id: "r".into(), name: "R".into(), kind: RoomKind::AdHoc, created_at: 1, description: None };
+        let joined = Reply::Joined { room: Stored::new(room), created: true };
+        check(joined, &json!({"created": true, "joined": true, "name": "R", "roomId": "r"}));
+        check(Reply::Done, &Value::Null);
+    }
+
+    #[test]
+    fn pushes_and_errors_are_spelled_as_0_9_did() {
+        let push = |to, room_name: Option<&str>| {
+            let push = Push {
+                client: "c".into(),
+                message: message(to),
+                room_name: room_name.map(Arc::from),
+                read_when_written: None,
+            };
+            text(&Frame::Notify { tx: "t".to_owned(), push: Box::new(push) })
+        };
+        let expected = |content: &str, room: Option<&str>| {
+            let mut meta = json!({
+                "body": "line\n\u{1}end é", "from_nick": "ann \"x\"", "from_session": "a", "kind": "new_message",
+                "message_id": "m", "sent_at": 7, "source": "marshal", "to_nick": "bob"
+            });
+            if let Some(room) = room {
+                meta["to_room"] = room.into();
+            }
+            let command = json!({"tx": "t", "content": content, "meta": meta});
+            json!({"event": "ws:m:command", "data": {"command": command, "commandId": "NotifyChannel"}}).to_string()
+        };
+        let content = "marshal: new message from 'ann \"x\"': line\n\u{1}end é";
+        assert_eq!(push(Recipient::Session("b".into()), None), expected(content, None));
+        let content = "marshal: new message from 'ann \"x\"' to room 'The Room': line\n\u{1}end é";
+        assert_eq!(push(Recipient::Room("r".into()), Some("The Room")), expected(content, Some("r")));
+        let content = "marshal: new message from 'ann \"x\"' to room 'r': line\n\u{1}end é";
+        assert_eq!(push(Recipient::Room("r".into()), None), expected(content, Some("r")));
+        let error = RequestError::not_found("no \"such\" thing");
+        let data = json!({"tx": "t", "commandId": "c", "message": error.to_string(), "code": error.kind.code()});
+        let expected = json!({"event": "ws:m:command-error", "data": data}).to_string();
+        assert_eq!(command_error("t", "c", &error), expected);
+        let result = Box::new(Err(error));
+        assert_eq!(text(&Frame::Answer { tx: "t".to_owned(), command_id: "c".to_owned(), result }), expected);
     }
 }

@@ -54,7 +54,10 @@ struct CommandFrame<'a> {
 /// The members of all commands together. Which of them a command needs is checked when it is made.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct CommandBody {
+struct CommandBody<'a> {
+    /// As it stands: a command whose `tx` is no text is obeyed all the same.
+    #[serde(borrow)]
+    tx: Option<&'a RawValue>,
     as_session: Option<String>,
     to_session_id: Option<String>,
     to_room_id: Option<String>,
@@ -200,14 +203,19 @@ impl Frames {
         let Ok(frame) = serde_json::from_str::<CommandFrame<'_>>(data) else {
             return self.ignore("a command without command or commandId");
         };
-        let tx = serde_json::from_str::<MaybeTx>(frame.command.get()).ok().and_then(|body| body.tx).unwrap_or_default();
+        let body = serde_json::from_str::<CommandBody<'_>>(frame.command.get());
+        let tx = match &body {
+            Ok(body) => body.tx.and_then(|tx| serde_json::from_str(tx.get()).ok()),
+            Err(_) => serde_json::from_str::<MaybeTx>(frame.command.get()).ok().and_then(|body| body.tx),
+        };
+        let tx: String = tx.unwrap_or_default();
         // They come back in the answer, which waits until the client takes it: they must be short.
         if tx.len() > ID_BYTES_MAX || frame.command_id.len() > ID_BYTES_MAX {
             let error = RequestError::invalid(format!("tx and commandId have at most {ID_BYTES_MAX} bytes"));
             self.client.send(Frame::Text(answer::command_error("", "", &error)));
             return Ok(());
         }
-        match self.request(&frame.command_id, frame.command.get()).map_err(shorten) {
+        match self.request(&frame.command_id, body).map_err(shorten) {
             Ok(request) => self.submit(request, tx, frame.command_id),
             Err(error) => {
                 self.client.send(Frame::Text(answer::command_error(&tx, &frame.command_id, &error)));
@@ -223,20 +231,23 @@ impl Frames {
         let client = self.client.clone();
         let reply_to = Box::new(move |result: Result<_, _>| {
             let result = result.map_err(shorten);
-            if client.outbox.try_send(Box::new(Frame::Answer { tx, command_id, result: Box::new(result) })).is_err() {
+            if !client.outbox.send(Frame::Answer { tx, command_id, result: Box::new(result) }) {
                 disconnect(&client.stream);
             }
         });
         self.tell(Command::Request { request, reply_to: Some(reply_to) })
     }
 
-    fn request(&self, command_id: &str, body: &str) -> Result<Request, RequestError> {
+    fn request(
+        &self,
+        command_id: &str,
+        body: Result<CommandBody<'_>, serde_json::Error>,
+    ) -> Result<Request, RequestError> {
         let known = is_known(command_id);
         if !known {
             return Err(RequestError::not_found(format!("Command handler not found: {command_id}")));
         }
-        let body: CommandBody =
-            serde_json::from_str(body).map_err(|error| RequestError::invalid(format!("{command_id}: {error}")))?;
+        let body = body.map_err(|error| RequestError::invalid(format!("{command_id}: {error}")))?;
         let caller = Caller {
             as_session: body.as_session.as_deref().map(SessionId::from),
             client: Some(self.client.id.clone()),
@@ -297,7 +308,7 @@ fn is_known(command_id: &str) -> bool {
     COMMANDS.contains(&command_id)
 }
 
-fn filter(body: CommandBody) -> MessageFilter {
+fn filter(body: CommandBody<'_>) -> MessageFilter {
     MessageFilter {
         room: body.room,
         from: body.from.map(SessionId::from),
@@ -312,7 +323,7 @@ fn filter(body: CommandBody) -> MessageFilter {
 }
 
 /// The setters of the shims: absent or null clears the field.
-fn session_change(command_id: &str, body: CommandBody) -> Result<SessionChange, RequestError> {
+fn session_change(command_id: &str, body: CommandBody<'_>) -> Result<SessionChange, RequestError> {
     Ok(match command_id {
         "SetSessionCurrentTask" => SessionChange::CurrentTask(body.current_task),
         "SetSessionLastActivityAt" => {

@@ -16,7 +16,7 @@ use crate::limits::{
     REFUSAL_LOG_EVERY, WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_LARGE_MESSAGE_DEADLINE, WS_LARGE_MESSAGES_MAX,
     WS_OUTBOX_FRAMES_MAX, WS_PING_EVERY, WS_PUSH_PROOFS_MAX, WS_SILENCE_MAX, WS_STACK_BYTES, WS_WRITE_TIMEOUT,
 };
-use crate::store::{Command, Frame, Outbox};
+use crate::store::{Command, Frame, FrameQueue, Outbox};
 use crate::thread::{self, Exit};
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use reader::LargeMessages;
@@ -32,7 +32,7 @@ use std::time::Instant;
 struct Client {
     id: ClientId,
     stream: Arc<Stream>,
-    outbox: Sender<Box<Frame>>,
+    outbox: FrameQueue,
     /// One token for each answer that the client is owed, from when it asks until the answer is written.
     owed: Sender<()>,
 }
@@ -50,7 +50,7 @@ impl Client {
 
     /// Puts the reader's own answer into the outbox. A client that does not drain it is disconnected.
     fn send(&self, frame: Frame) {
-        if self.owe().is_err() || self.outbox.try_send(Box::new(frame)).is_err() {
+        if self.owe().is_err() || !self.outbox.send(frame) {
             disconnect(&self.stream);
         }
     }
@@ -152,7 +152,7 @@ fn prepare(
     stream.set_write_timeout(Some(WS_WRITE_TIMEOUT))?;
     let (outbox, frames) = bounded(WS_OUTBOX_FRAMES_MAX);
     let (owed, written) = bounded(WS_ANSWERS_OWED_MAX);
-    let client = Client { id: id.clone(), stream: Arc::new(stream), outbox, owed };
+    let client = Client { id: id.clone(), stream: Arc::new(stream), outbox: FrameQueue::from(outbox), owed };
     let (proofs, proven) = bounded(WS_PUSH_PROOFS_MAX);
     let queue = writer::Queue { frames, written, ping_every: WS_PING_EVERY, proofs };
     Ok((client, reader::Said { leftover, silence_max: WS_SILENCE_MAX, large_messages, proven }, queue))
@@ -172,6 +172,7 @@ fn serve(
         let stream = stream.clone();
         thread::spawn("ws-writer", Some(WS_STACK_BYTES), exits, move || writer::run(&stream, queue))?
     };
+    outbox.is_written_by(writer.thread());
     let kick = stream.clone();
     let way = Outbox::new(outbox.clone(), Box::new(move || disconnect(&kick)));
     // Waiting for room in the store's queue holds up nobody but this client; a store that is gone needs no client.
@@ -180,7 +181,7 @@ fn serve(
         reader::run(&client, said, store, heard);
         let _ = store.send(Command::Disconnect { client: id });
     }
-    if outbox.try_send(Box::new(Frame::End)).is_err() {
+    if !outbox.send(Frame::End) {
         // The writer is stuck behind a peer that does not read: nothing in its queue will be read either.
         disconnect(&stream);
     }

@@ -116,8 +116,8 @@ impl Write for Half {
     /// The library hands over whole frames.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = self.client.owe().is_ok();
-        match self.client.outbox.try_send(Box::new(Frame::Raw(bytes.to_vec()))) {
-            Ok(()) if room => Ok(bytes.len()),
+        match self.client.outbox.send(Frame::Raw(bytes.to_vec())) {
+            true if room => Ok(bytes.len()),
             _ => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client does not take its frames")),
         }
     }

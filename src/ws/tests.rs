@@ -25,7 +25,7 @@ fn client_over(
 ) -> (JoinHandle<()>, Receiver<Command>) {
     let (outbox, frames) = bounded(8);
     let (owed, written) = bounded(4);
-    let client = Client { id: "c".into(), stream: Arc::new(Stream::Unix(ours)), outbox, owed };
+    let client = Client { id: "c".into(), stream: Arc::new(Stream::Unix(ours)), outbox: outbox.into(), owed };
     let (store, commands) = bounded(8);
     let (exits, _) = bounded(1);
     let threads = exits.clone();

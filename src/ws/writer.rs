@@ -6,7 +6,7 @@ use crate::gate::Stream;
 use crate::limits::WS_WRITE_BYTES_MAX;
 use crate::roster::Request;
 use crate::store::Frame;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,11 +33,7 @@ pub(super) fn run(stream: &Stream, queue: Queue) {
     let mut out = Out { stream, bytes: Vec::new() };
     loop {
         let mut batch = Batch::default();
-        let first = match queue.frames.recv_deadline(next_ping) {
-            Ok(frame) => Some(frame),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return,
-        };
+        let Ok(first) = next_frame(&queue.frames, next_ping) else { return };
         if first.is_none() {
             next_ping = Instant::now() + queue.ping_every;
             write_frame(&mut out.bytes, OpCode::Control(Control::Ping), b"");
@@ -62,6 +58,25 @@ pub(super) fn run(stream: &Stream, queue: Queue) {
         }
         // One busy moment should not cost its size for the rest of the connection's life.
         out.bytes.shrink_to(WS_WRITE_BYTES_MAX / 64);
+    }
+}
+
+/// Nobody is left who could put a frame in.
+struct Abandoned;
+
+/// The next frame, or none if there is none by `deadline`. Whoever puts one in wakes this thread.
+fn next_frame(frames: &Receiver<Box<Frame>>, deadline: Instant) -> Result<Option<Box<Frame>>, Abandoned> {
+    loop {
+        match frames.try_recv() {
+            Ok(frame) => return Ok(Some(frame)),
+            Err(TryRecvError::Disconnected) => return Err(Abandoned),
+            Err(TryRecvError::Empty) => {}
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        std::thread::park_timeout(left);
     }
 }
 
@@ -150,8 +165,14 @@ impl Batch {
     }
 }
 
+/// Made in the buffer itself, where the header that tells its length is then put before it.
 fn write_text(bytes: &mut Vec<u8>, frame: &Frame) {
-    write_frame(bytes, OpCode::Data(Data::Text), answer::text(frame).as_bytes());
+    let start = bytes.len();
+    answer::write(frame, bytes);
+    let end = bytes.len();
+    write_header(bytes, OpCode::Data(Data::Text), end - start);
+    let header_bytes = bytes.len() - end;
+    bytes[start..].rotate_right(header_bytes);
 }
 
 /// One whole frame. A server does not mask.

@@ -162,6 +162,33 @@ fn a_session_from_the_future_counts_as_seen_now() {
 }
 
 #[test]
+fn who_speaks_again_in_the_same_moment_is_noted_once_and_in_the_next_one_again() {
+    let mut world = World::new();
+    world.start("a", "/w/x");
+    world.start("b", "/w/x");
+    let row = |world: &World| match world.roster.row(ItemType::Session, "a") {
+        Some(Row::Session(stored)) => stored,
+        other => panic!("{other:?}"),
+    };
+    world.pass(1);
+    world.send("a", "b", "one");
+    let first = row(&world);
+    assert_eq!(first.row.last_activity_at, Some(BIRTH + 1));
+    world.send("a", "b", "two");
+    assert!(Arc::ptr_eq(&first, &row(&world)), "nothing is new");
+    world.pass(1);
+    world.send("a", "b", "three");
+    assert_eq!(world.session("a").last_activity_at, Some(BIRTH + 2));
+    // A wall clock that stands still, or is set back to that moment, does not end somebody who speaks.
+    world.pass(HOUR - 1);
+    world.jump(1 - HOUR);
+    world.send("a", "b", "four");
+    world.pass(HOUR - 1);
+    world.sweep();
+    assert!(world.find("a").is_some());
+}
+
+#[test]
 fn activity_is_in_memory_at_once_and_in_the_log_once_a_minute() {
     let mut world = World::new();
     world.start("a", "/w/x");
