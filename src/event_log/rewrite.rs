@@ -1,7 +1,7 @@
 //! Writing a log anew with what still counts of it: the last event of each living row, to the letter, in the order of
 //! first appearance, and every event of an unknown type. Lines that cannot be read go to a side file. It works on the
 //! bytes of the log and not on the roster, so that it needs nothing of the store's time. It must not touch the log
-//! itself: [`super::file::Log::replace_with`] does.
+//! itself: [`super::file::Log::replace_with_new`] does.
 
 use super::disk::{Disk, DiskFile, RangeReader, ReadAt};
 use super::line::{Line, parse};
