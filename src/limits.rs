@@ -131,8 +131,9 @@ pub const PAGE_MESSAGES_DEFAULT: usize = 50;
 pub const HISTORY_SCAN_MAX: usize = 20_000;
 /// Candidates listed with an ambiguous address.
 pub const CANDIDATES_MAX: usize = 10;
-/// Rows deleted by one sweep, so that a sweep cannot hold up callers; the next tick goes on.
-pub const SWEEP_ROWS_MAX: usize = 2000;
+/// Rows changed by one sweep, give or take what hangs on the last one, and rows looked at, so that a sweep cannot hold up
+/// callers; the next tick goes on.
+pub const SWEEP_ROWS_MAX: usize = 1000;
 /// Time between two sweeps.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(3);
 /// Time that a WebSocket session outlives its client, so that it can reconnect.

@@ -119,6 +119,11 @@ impl Daemon {
         log.and_then(|log| std::fs::metadata(log).ok()).map_or(0, |metadata| metadata.len())
     }
 
+    pub(crate) fn log(&self) -> Vec<u8> {
+        let log = self.dir.as_ref().map(Place::log);
+        log.and_then(|log| std::fs::read(log).ok()).unwrap_or_default()
+    }
+
     /// Stops it in order and starts another on what it leaves.
     pub(crate) fn restart(mut self, bench: &Bench) -> Self {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);

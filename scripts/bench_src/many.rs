@@ -60,23 +60,17 @@ impl Connection {
         }
     }
 
-    /// Reads all that is there.
+    /// Reads all that is there. A short read has taken all: what comes from then on is another event.
     fn fill(&mut self) {
         if self.start > 0 {
             self.input.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
         let room = &mut self.input[self.end..];
-        let length = room.len();
         match self.stream.read(room) {
             Ok(0) => die("the server closed a connection"),
-            Ok(count) => {
-                self.end += count;
-                // A short read has taken all: what comes from now on is another event.
-                if count == length {
-                    die("the server says more than is expected of it");
-                }
-            }
+            Ok(count) if count == room.len() => die("the server says more than is expected of it"),
+            Ok(count) => self.end += count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => die(&format!("the server does not answer: {error}")),
         }

@@ -135,9 +135,9 @@ impl Presence {
     }
 
     /// Sessions whose grace is over.
-    pub(crate) fn lost(&self, now: Now) -> Vec<SessionId> {
+    pub(crate) fn lost(&self, now: Now, at_most: usize) -> Vec<SessionId> {
         let over = self.kept_until.iter().filter(|(_, until)| **until <= now.mono_ms);
-        over.map(|(session, _)| session.clone()).collect()
+        over.take(at_most).map(|(session, _)| session.clone()).collect()
     }
 
     /// Sessions without a client that have been silent for too long, the longest first.

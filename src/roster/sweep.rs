@@ -17,7 +17,13 @@ pub(super) fn can_be_suspect(row: &Row) -> bool {
 impl Roster {
     pub(super) fn sweep(&mut self) -> Answer {
         let now = self.tables.now;
-        for session in self.tables.presence.lost(now).into_iter().take(SWEEP_ROWS_MAX) {
+        let begun_at = self.tables.journal().len();
+        // One session can take many rows with it: what counts is what has changed, not how many are looked at.
+        let is_full = |roster: &Self| roster.tables.journal().len() - begun_at >= SWEEP_ROWS_MAX;
+        for session in self.tables.presence.lost(now, SWEEP_ROWS_MAX) {
+            if is_full(self) {
+                break;
+            }
             let Some(placed) = self.tables.sessions.get(&session) else {
                 continue;
             };
@@ -25,6 +31,9 @@ impl Roster {
             self.lose_client(row);
         }
         for session in self.tables.presence.silent(now, SWEEP_ROWS_MAX) {
+            if is_full(self) {
+                break;
+            }
             self.remove_session(&session);
         }
         self.watch_clock(now);
@@ -32,9 +41,15 @@ impl Roster {
             (now.wall_ms - READ_MESSAGE_AGE_MAX_MS, now.wall_ms - UNREAD_MESSAGE_AGE_MAX_MS);
         let at_most = if now.mono_ms < self.believe_clock_from { 0 } else { SWEEP_ROWS_MAX };
         for message in self.tables.mail.over(read_before, unread_before, at_most) {
+            if is_full(self) {
+                break;
+            }
             self.remove_message(&message);
         }
         for _ in 0..SWEEP_ROWS_MAX {
+            if is_full(self) {
+                break;
+            }
             let Some((item_type, id)) = self.suspects.pop_first() else {
                 break;
             };
