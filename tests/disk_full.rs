@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Instant;
 use support::{Answer, DEADLINE, Place, hook_body, post};
 
@@ -77,13 +78,10 @@ struct Told {
     refused_bodies: BTreeSet<String>,
 }
 
-/// A caller that starts sessions and sends messages, and reports each outcome: whether something was stored.
-fn call(to: SocketAddr, caller: usize, outcomes: &Sender<(usize, bool)>, stop: &Receiver<()>) -> Told {
+/// A caller that starts sessions and sends messages, each when it is told to, and reports whether something was stored.
+fn call(to: SocketAddr, caller: usize, outcomes: &Sender<(usize, bool)>, turns: &Receiver<()>) -> Told {
     let mut told = Told::default();
-    for number in 0.. {
-        if stop.try_recv() == Err(std::sync::mpsc::TryRecvError::Disconnected) {
-            return told;
-        }
+    for (number, ()) in turns.iter().enumerate() {
         let id = format!("s-{caller}-{number}");
         let stored = if number % 2 == 0 {
             let answer = post(to, "/hook/session-start", &[], hook_body(&id, "/w").as_bytes());
@@ -117,12 +115,42 @@ fn is_stored(answer: &Answer, success: u16) -> bool {
     answer.status == success
 }
 
-/// Waits until every caller has been told so often that something was stored, or that nothing was.
-fn wait_for(outcomes: &Receiver<(usize, bool)>, wanted: bool) {
-    let mut left = [EACH; CALLERS];
-    while left.iter().any(|left| *left > 0) {
-        let (caller, stored) = outcomes.recv_timeout(DEADLINE).unwrap();
-        left[caller] = left[caller].saturating_sub(usize::from(stored == wanted));
+/// The callers, at work only while somebody waits for what they are told: they must not fill the disk by themselves.
+struct Callers {
+    turns: Vec<Sender<()>>,
+    outcomes: Receiver<(usize, bool)>,
+    threads: Vec<JoinHandle<Told>>,
+}
+
+impl Callers {
+    fn start(to: SocketAddr) -> Self {
+        let (outcome, outcomes) = channel();
+        let start = |caller| {
+            let (turn, turns) = channel();
+            let outcome = outcome.clone();
+            let thread = std::thread::Builder::new().spawn(move || call(to, caller, &outcome, &turns)).unwrap();
+            (turn, thread)
+        };
+        let (turns, threads) = (0..CALLERS).map(start).unzip();
+        Self { turns, outcomes, threads }
+    }
+
+    /// Lets all of them call until each has been told so often that something was stored, or that nothing was.
+    fn call_until(&self, wanted: bool) {
+        self.turns.iter().for_each(|turn| turn.send(()).unwrap());
+        let mut left = [EACH; CALLERS];
+        while left.iter().any(|left| *left > 0) {
+            let (caller, stored) = self.outcomes.recv_timeout(DEADLINE).unwrap();
+            left[caller] -= usize::from(stored == wanted);
+            if left[caller] > 0 {
+                self.turns[caller].send(()).unwrap();
+            }
+        }
+    }
+
+    fn stop(self) -> Vec<Told> {
+        drop(self.turns);
+        self.threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     }
 }
 
@@ -132,30 +160,22 @@ fn a_full_disk_loses_no_answer_tears_no_line_and_is_served_from_again_by_itself(
     let Some(disk) = SmallDisk::mount(&place) else { return };
     let mut daemon = place.start();
     daemon.start_session("hub", "/w/hub");
-    let (outcome, outcomes) = channel();
-    let (stops, callers): (Vec<Sender<()>>, Vec<_>) = (0..CALLERS)
-        .map(|caller| {
-            let (stop, stopped) = channel();
-            let (outcome, to) = (outcome.clone(), daemon.hooks);
-            (stop, std::thread::Builder::new().spawn(move || call(to, caller, &outcome, &stopped)).unwrap())
-        })
-        .unzip();
+    let callers = Callers::start(daemon.hooks);
     for _ in 0..3 {
-        wait_for(&outcomes, true);
+        callers.call_until(true);
         disk.fill();
-        wait_for(&outcomes, false);
+        callers.call_until(false);
         let health = daemon.get("/healthz");
         assert_eq!(health.status, 503, "{health:?}");
         assert!(daemon.sessions().contains_key("hub"), "reading goes on");
         std::fs::remove_file(&disk.filler).unwrap();
         let freed = Instant::now();
-        wait_for(&outcomes, true);
+        callers.call_until(true);
         eprintln!("served again {} ms after space came back", freed.elapsed().as_millis());
         daemon.wait_for_line("the log can be written again");
         assert_eq!(daemon.get("/healthz").status, 200);
     }
-    drop(stops);
-    let told: Vec<Told> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
+    let told = callers.stop();
     assert_eq!(daemon.stop(), Some(0));
     check(&place, &told);
     let daemon = place.start();

@@ -84,7 +84,9 @@ pub(super) fn error(error: &RequestError) -> Response {
     // What it quotes comes from outside: no control character of it may reach a terminal.
     let quoted: String =
         error.to_string().chars().take(LOGGED_LINE_CHARACTERS_MAX).flat_map(char::escape_default).collect();
-    log::warn!("a hook was refused: {}: {quoted}", error.kind.code());
+    // The store has said once that the log is full; saying it for each hook would fill the next disk.
+    let level = if error.kind == ErrorKind::StorageFull { log::Level::Debug } else { log::Level::Warn };
+    log::log!(level, "a hook was refused: {}: {quoted}", error.kind.code());
     let reason = format!("{}; {}", error.kind.code(), error);
     Response { status: error.kind.http_status(), headers: vec![("Marshal-Error", reason)], ..Response::default() }
 }
