@@ -198,16 +198,19 @@ impl Fold {
         }
     }
 
-    /// The living rows, in the order in which they first appeared, and the ids of the deleted ones.
+    /// The living rows, in the order in which they first appeared, and the ids of the deleted ones, in the order in
+    /// which they went: what follows from either must not depend on chance.
     pub fn into_rows(self) -> (Vec<Row>, Vec<(ItemType, String)>) {
         let (mut rows, mut deleted) = (Vec::with_capacity(self.rows.len()), Vec::new());
         for ((item_type, id), (place, row)) in self.rows {
             match row {
                 Some(row) => rows.push((place, row)),
-                None => deleted.push((item_type, id.into())),
+                None => deleted.push((place, (item_type, String::from(id)))),
             }
         }
         rows.sort_unstable_by_key(|(place, _)| *place);
+        deleted.sort_unstable_by_key(|(place, _)| *place);
+        let deleted = deleted.into_iter().map(|(_, key)| key).collect();
         (rows.into_iter().map(|(_, row)| row).collect(), deleted)
     }
 }
@@ -287,6 +290,14 @@ mod tests {
         let Row::Session(a) = &rows[0] else { panic!() };
         assert_eq!(&*a.row.nickname, "2");
         assert_eq!(deleted, [(ItemType::Session, "c".to_owned())]);
+    }
+
+    #[test]
+    fn deleted_rows_are_named_in_the_order_in_which_they_went() {
+        let ids: Vec<String> = (0..40).map(|number| format!("s{}", number * 7 % 40)).collect();
+        let log: String = ids.iter().map(|id| set(id, "x")).chain(ids.iter().map(|id| del(id))).collect();
+        let (_, deleted) = Fold::read_with_deleted(log.as_bytes()).unwrap().into_rows();
+        assert_eq!(deleted.into_iter().map(|(_, id)| id).collect::<Vec<_>>(), ids);
     }
 
     #[test]
