@@ -3,7 +3,7 @@
 //! include it by its path.
 
 #![allow(clippy::disallowed_types)] // the one lock: handles of one directory share it, in one thread
-#![allow(unreachable_pub)] // included by several crates
+#![allow(unreachable_pub, dead_code)] // included by several crates, each of which uses a part of it
 
 use marshal::event_log::disk::{Disk, DiskFile, Facts, ReadAt};
 use std::collections::BTreeMap;
@@ -69,6 +69,13 @@ pub struct Inode {
     changed_ns: i128,
 }
 
+impl Inode {
+    /// A file all of which is on the platter.
+    pub fn on_platter(bytes: Vec<u8>) -> Self {
+        Self { cache: bytes.clone(), platter: bytes, ..Self::default() }
+    }
+}
+
 /// What fails, and how.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
@@ -100,6 +107,8 @@ pub struct State {
     pub platter_names: BTreeMap<String, usize>,
     /// Changes of names that may or may not arrive, in order.
     pub pending_names: Vec<PendingName>,
+    /// A sync of the names has failed: some of those that looking shows may never arrive.
+    pub names_lost: bool,
     /// What fails.
     pub faults: Faults,
     clock_ns: i128,
@@ -272,6 +281,15 @@ impl SimDisk {
         file.cache = bytes.to_vec();
     }
 
+    /// Somebody else cuts a file.
+    pub fn cut_from_outside(&self, name: &str, length: u64) {
+        let mut state = self.state();
+        let inode = state.names[name];
+        let file = state.touch(inode);
+        file.pending.push(Pending::Cut(length));
+        file.cache.truncate(usize::try_from(length).unwrap());
+    }
+
     fn tell(&self, op: &Op) {
         self.tell_all(Some(op));
     }
@@ -340,6 +358,7 @@ impl Disk for SimDisk {
         self.tell_before();
         let mut state = self.state();
         let fails = state.faults.fail_sync_names.take();
+        state.names_lost |= fails.is_some();
         for pending in std::mem::take(&mut state.pending_names).iter().take(fails.unwrap_or(usize::MAX)) {
             apply_name(pending, &mut state.platter_names);
         }
