@@ -67,7 +67,7 @@ fn run(touches: &Receiver<()>, jobs: &Receiver<ReadJob>, store: &Sender<Command>
             } else {
                 // A burst of changes is looked at once, when it is over or this time has passed; a job goes first.
                 match jobs.recv_timeout(WATCH_DEBOUNCE) {
-                    Ok(job) => read(&job, store),
+                    Ok(job) => read_for(&job, store),
                     Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
                     Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return,
                 }
@@ -76,31 +76,38 @@ fn run(touches: &Receiver<()>, jobs: &Receiver<ReadJob>, store: &Sender<Command>
                 let _ = store.try_send(Command::LogTouched);
             },
             recv(jobs) -> job => match job {
-                Ok(job) => read(&job, store),
+                Ok(job) => read_for(&job, store),
                 Err(_) => return,
             }
         }
     }
 }
 
-/// Reads what the store asked for and sends it in pieces. Waiting for room in the store's queue is right here: the
-/// watcher has nothing more urgent to do.
-fn read(job: &ReadJob, store: &Sender<Command>) {
+/// Does a job. Waiting for room in the store's queue is right here: the watcher has nothing more urgent to do.
+fn read_for(job: &ReadJob, store: &Sender<Command>) {
+    read(job, &mut |read| {
+        // A store that is gone needs no events.
+        let _ = store.send(Command::LogRead(read));
+    });
+}
+
+/// Reads what the store asked for and gives it away in pieces, of which the last says that it is.
+pub fn read(job: &ReadJob, sink: &mut dyn FnMut(LogRead)) {
     let source = RangeReader::new(job.source.clone(), job.range.clone());
-    let mut batch = Batch { number: job.number, events: Vec::new(), store };
+    let mut batch = Batch { number: job.number, events: Vec::new(), sink };
     let done = if job.whole { read_whole(source, &mut batch) } else { read_lines(source, job.range.start, &mut batch) };
     let done = done.unwrap_or_else(|error| {
         log::error!("cannot read the log: {error}");
         ReadDone { unfinished_at: None, malformed_lines: 0, failed: true }
     });
     let events = std::mem::take(&mut batch.events);
-    let _ = store.send(Command::LogRead(LogRead { number: job.number, events, done: Some(done) }));
+    sink(LogRead { number: job.number, events, done: Some(done) });
 }
 
 struct Batch<'a> {
     number: u64,
     events: Vec<ExternalEvent>,
-    store: &'a Sender<Command>,
+    sink: &'a mut dyn FnMut(LogRead),
 }
 
 impl Batch<'_> {
@@ -108,8 +115,7 @@ impl Batch<'_> {
         self.events.push(event);
         if self.events.len() == LOG_CHUNK_EVENTS_MAX {
             let events = std::mem::take(&mut self.events);
-            // A store that is gone needs no events.
-            let _ = self.store.send(Command::LogRead(LogRead { number: self.number, events, done: None }));
+            (self.sink)(LogRead { number: self.number, events, done: None });
         }
     }
 }

@@ -252,18 +252,21 @@ impl Fold {
         self.live_bytes -= before.map_or(0, |slot| slot.bytes);
     }
 
-    /// The living rows, in the order in which they first appeared, and the ids of the deleted ones.
+    /// The living rows, in the order in which they first appeared, and the ids of the deleted ones, in the order in
+    /// which they went: what follows from either must not depend on chance.
     pub fn into_rows(mut self) -> (Vec<Row>, Vec<(ItemType, String)>) {
         let (mut living, mut deleted) = (Vec::new(), Vec::new());
         for item_type in ItemType::ALL {
             for (id, slot) in &mut self.slots[item_type as usize] {
                 match &mut slot.state {
                     State::Lives(text) => living.push((slot.place, item_type, std::mem::take(text))),
-                    State::Deleted => deleted.push((item_type, id.as_ref().to_owned())),
+                    State::Deleted => deleted.push((slot.place, (item_type, id.as_ref().to_owned()))),
                 }
             }
         }
         living.sort_unstable_by_key(|(place, ..)| *place);
+        deleted.sort_unstable_by_key(|(place, _)| *place);
+        let deleted = deleted.into_iter().map(|(_, key)| key).collect();
         let mut texts = RowTexts { pool: Pool::default(), ids: &self.slots };
         // Each was read once, and can be read again.
         let build = |(_, item_type, text): (u64, _, String)| parse_row_with(item_type, &text, &mut texts).ok();
@@ -362,6 +365,14 @@ mod tests {
         let Row::Session(a) = &rows[0] else { panic!() };
         assert_eq!(&*a.row.nickname, "2");
         assert_eq!(deleted, [(ItemType::Session, "c".to_owned())]);
+    }
+
+    #[test]
+    fn deleted_rows_are_named_in_the_order_in_which_they_went() {
+        let ids: Vec<String> = (0..40).map(|number| format!("s{}", number * 7 % 40)).collect();
+        let log: String = ids.iter().map(|id| set(id, "x")).chain(ids.iter().map(|id| del(id))).collect();
+        let (_, deleted) = Fold::read_with_deleted(log.as_bytes()).unwrap().into_rows();
+        assert_eq!(deleted.into_iter().map(|(_, id)| id).collect::<Vec<_>>(), ids);
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub(super) struct Tail {
     changed_ns: Option<i128>,
     /// The last byte is no newline: the next line of ours must begin with one, or it would be glued to what is there.
     needs_newline: bool,
-    /// Parts that others wrote and that nobody reads yet.
-    unread: VecDeque<Range<u64>>,
+    /// Parts that others wrote and that nobody reads yet, each with the rows that we changed behind it.
+    unread: VecDeque<(Range<u64>, BTreeSet<Key>)>,
     /// The whole file must be read again.
     reload: bool,
     /// How often that had to be so.
@@ -51,7 +51,7 @@ struct Job {
     number: u64,
     range: Range<u64>,
     whole: bool,
-    /// Rows that we changed since a reload began: the file that is being read is older than they are.
+    /// Rows that we changed behind the part: what it says of them is older.
     changed: BTreeSet<Key>,
     /// Rows that the file being reloaded has.
     seen: BTreeSet<Key>,
@@ -186,8 +186,9 @@ impl Tail {
 
     fn found(&mut self, range: Range<u64>) {
         match self.unread.back_mut() {
-            Some(last) if last.end == range.start => last.end = range.end,
-            _ => self.unread.push_back(range),
+            // Nothing of ours stands between the two.
+            Some((last, _)) if last.end == range.start => last.end = range.end,
+            _ => self.unread.push_back((range, BTreeSet::new())),
         }
     }
 
@@ -199,20 +200,21 @@ impl Tail {
         }
         let (range, whole) = match self.unread.front() {
             _ if self.reload => (0..self.known, true),
-            Some(range) => (range.clone(), false),
+            Some((range, _)) => (range.clone(), false),
             None => return,
         };
         let number = self.jobs + 1;
         if self.watcher.try_send(ReadJob { number, source: log.reader(), range: range.clone(), whole }).is_ok() {
             self.jobs = number;
+            let mut changed = BTreeSet::new();
             if whole {
                 self.reload = false;
                 // What stands in the file up to here is read as a whole.
                 self.unread.clear();
-            } else {
-                self.unread.pop_front();
+            } else if let Some((_, behind)) = self.unread.pop_front() {
+                changed = behind;
             }
-            self.job = Some(Job { number, range, whole, changed: BTreeSet::new(), seen: BTreeSet::new() });
+            self.job = Some(Job { number, range, whole, changed, seen: BTreeSet::new() });
         }
     }
 
@@ -221,17 +223,16 @@ impl Tail {
         let job = self.job.as_mut().filter(|job| job.number == read.number)?;
         let mut events = read.events;
         self.applying = true;
+        let key = |event: &ExternalEvent| match event {
+            ExternalEvent::Set(row) => (row.item_type(), row.id().to_owned()),
+            ExternalEvent::Delete(item_type, id) => (*item_type, id.clone()),
+        };
         if job.whole {
-            let key = |event: &ExternalEvent| match event {
-                ExternalEvent::Set(row) => (row.item_type(), row.id().to_owned()),
-                ExternalEvent::Delete(item_type, id) => (*item_type, id.clone()),
-            };
             job.seen.extend(events.iter().filter(|event| matches!(event, ExternalEvent::Set(_))).map(key));
-            // What the current batch has changed is newer than the file as well.
-            let ours = roster.journal().iter().filter(|change| change.persist);
-            let ours: BTreeSet<Key> = ours.map(|change| (change.item_type(), change.id().to_owned())).collect();
-            events.retain(|event| !job.changed.contains(&key(event)) && !ours.contains(&key(event)));
         }
+        // What the current batch has changed will stand behind all that has been read, as what was changed before does.
+        let ours: BTreeSet<Key> = ours(roster.journal()).collect();
+        events.retain(|event| !job.changed.contains(&key(event)) && !ours.contains(&key(event)));
         if let Some(done) = read.done {
             self.malformed_lines = done.malformed_lines + if job.whole { 0 } else { self.malformed_lines };
             let failed = done.failed;
@@ -266,7 +267,7 @@ impl Tail {
     /// Somebody's line has no end yet: it is read again with what follows it, unless a line of ours does.
     fn unfinished(&mut self, from: u64, to: u64) {
         match self.unread.front_mut() {
-            Some(next) if next.start == to => next.start = from,
+            Some((next, _)) if next.start == to => next.start = from,
             _ if self.known == to => {
                 self.known = from;
                 self.end = None;
@@ -283,8 +284,11 @@ impl Tail {
         let mut range = log.append(lines)?;
         if range.start > self.known {
             // Somebody was faster than our look by a hair.
-            self.found(self.known..range.start);
-            if !log.line_ends_at(range.start).map_err(AppendError::Broken)? && lines.first() != Some(&b'\n') {
+            let glued = !log.line_ends_at(range.start).map_err(AppendError::Broken)? && lines.first() != Some(&b'\n');
+            // Our first line belongs to theirs then: read without it, theirs could be an event that is none.
+            let ours = if glued { memchr::memchr(b'\n', lines).map_or(0, |at| at as u64 + 1) } else { 0 };
+            self.found(self.known..range.start + ours);
+            if glued {
                 lines.insert(0, b'\n');
                 // The first copy stands in the file by now: if this one cannot follow it, nobody knows what counts.
                 range = log.append(lines).map_err(broken)?;
@@ -356,13 +360,19 @@ impl Tail {
         }
     }
 
-    /// While a file is reloaded, what we change is newer than what it says.
+    /// What we change stands behind all that others wrote and that has not been applied yet, and is newer.
     pub(super) fn note_changes(&mut self, changes: &[Change]) {
-        if let Some(job) = self.job.as_mut().filter(|job| job.whole) {
-            let ours = changes.iter().filter(|change| change.persist);
-            job.changed.extend(ours.map(|change| (change.item_type(), change.id().to_owned())));
+        let reading = self.job.iter_mut().map(|job| &mut job.changed);
+        for changed in reading.chain(self.unread.iter_mut().map(|(_, changed)| changed)) {
+            changed.extend(ours(changes));
         }
     }
+}
+
+/// The rows of which a batch writes.
+fn ours(changes: &[Change]) -> impl Iterator<Item = Key> {
+    let written = changes.iter().filter(|change| change.persist);
+    written.map(|change| (change.item_type(), change.id().to_owned()))
 }
 
 fn broken(error: AppendError) -> AppendError {

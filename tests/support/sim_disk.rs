@@ -3,7 +3,7 @@
 //! include it by its path.
 
 #![allow(clippy::disallowed_types)] // the one lock: handles of one directory share it, in one thread
-#![allow(unreachable_pub)] // included by several crates
+#![allow(unreachable_pub, dead_code)] // included by several crates, each of which uses a part of it
 
 use marshal::event_log::disk::{Disk, DiskFile, Facts, ReadAt};
 use std::collections::BTreeMap;
@@ -30,6 +30,8 @@ pub enum Op {
     Remove,
     /// The names were synced.
     SyncNames,
+    /// Syncing the names failed.
+    FailSyncNames,
 }
 
 /// A change of a file that has not surely reached the platter.
@@ -61,7 +63,17 @@ pub struct Inode {
     pub platter: Vec<u8>,
     /// What may or may not arrive, in order.
     pub pending: Vec<Pending>,
+    /// What a failed sync was to bring there: it may have arrived, in whole or in part, before anything that is
+    /// pending, and no later sync will bring it, although reading goes on showing it.
+    pub lost: Vec<Pending>,
     changed_ns: i128,
+}
+
+impl Inode {
+    /// A file all of which is on the platter.
+    pub fn on_platter(bytes: Vec<u8>) -> Self {
+        Self { cache: bytes.clone(), platter: bytes, ..Self::default() }
+    }
 }
 
 /// What fails, and how.
@@ -71,13 +83,17 @@ pub struct Faults {
     pub space: Option<u64>,
     /// Writes take at most so many bytes at a time.
     pub short_writes: Option<usize>,
-    /// The next sync of a file fails: so many of the pending changes arrive, and the rest never will, although reading
-    /// goes on showing them.
+    /// The next sync of a file fails: so many of the pending changes arrive, and the rest is lost.
     pub fail_sync: Option<usize>,
+    /// The next sync of the names fails: so many of the pending changes arrive, and the rest never will, although
+    /// looking goes on showing them.
+    pub fail_sync_names: Option<usize>,
     /// Cutting fails.
     pub fail_cut: bool,
     /// Renaming fails.
     pub fail_rename: bool,
+    /// Somebody else appends these bytes right before the next write to the file of this name.
+    pub race: Option<(String, Vec<u8>)>,
 }
 
 /// All of the directory.
@@ -91,13 +107,15 @@ pub struct State {
     pub platter_names: BTreeMap<String, usize>,
     /// Changes of names that may or may not arrive, in order.
     pub pending_names: Vec<PendingName>,
+    /// A sync of the names has failed: some of those that looking shows may never arrive.
+    pub names_lost: bool,
     /// What fails.
     pub faults: Faults,
     clock_ns: i128,
 }
 
-/// Hears of everything that is done to the disk, after it was done.
-pub type Listener = Box<dyn FnMut(&State, &Op) + Send>;
+/// Hears of everything that is done to the disk: of nothing before it is done, and of what was done after it.
+pub type Listener = Box<dyn FnMut(&State, Option<&Op>) + Send>;
 
 /// A handle on the directory.
 #[derive(Clone)]
@@ -158,6 +176,19 @@ impl State {
         self.pending_names.push(PendingName::Set(name.to_owned(), inode));
     }
 
+    /// Somebody else appends to a file, by whatever name it goes, whether there is space or not.
+    pub fn append_from_outside(&mut self, inode: usize, bytes: &[u8]) {
+        let faults = std::mem::take(&mut self.faults);
+        self.append(inode, bytes).unwrap();
+        self.faults = faults;
+    }
+
+    /// Space comes back when a name goes.
+    fn forget(&mut self, inode: usize) {
+        let length = self.inodes[inode].cache.len() as u64;
+        self.faults.space = self.faults.space.map(|space| space + length);
+    }
+
     fn new_inode(&mut self) -> usize {
         self.inodes.push(Inode::default());
         self.touch(self.inodes.len() - 1);
@@ -207,8 +238,17 @@ impl SimDisk {
         }
     }
 
-    /// Everything that is done from now on is told to `listener`.
-    pub fn listen(&self, listener: Listener) {
+    /// Everything that is done from now on is told to `listener`, after it was done.
+    pub fn listen(&self, mut listener: Box<dyn FnMut(&State, &Op) + Send>) {
+        self.listen_to_all(Box::new(move |state, op| {
+            if let Some(op) = op {
+                listener(state, op);
+            }
+        }));
+    }
+
+    /// Everything that is done from now on is told to `listener`, before and after.
+    pub fn listen_to_all(&self, listener: Listener) {
         *self.listener.lock().unwrap() = Some(listener);
     }
 
@@ -230,10 +270,8 @@ impl SimDisk {
     /// Somebody else appends, whether there is space or not.
     pub fn append_from_outside(&self, name: &str, bytes: &[u8]) {
         let mut state = self.state();
-        let space = state.faults.space.take();
         let inode = state.names[name];
-        state.append(inode, bytes).unwrap();
-        state.faults.space = space;
+        state.append_from_outside(inode, bytes);
     }
 
     /// Somebody else puts a file of their own in the place of another, as editors do.
@@ -256,7 +294,24 @@ impl SimDisk {
         file.cache = bytes.to_vec();
     }
 
+    /// Somebody else cuts a file.
+    pub fn cut_from_outside(&self, name: &str, length: u64) {
+        let mut state = self.state();
+        let inode = state.names[name];
+        let file = state.touch(inode);
+        file.pending.push(Pending::Cut(length));
+        file.cache.truncate(usize::try_from(length).unwrap());
+    }
+
     fn tell(&self, op: &Op) {
+        self.tell_all(Some(op));
+    }
+
+    fn tell_before(&self) {
+        self.tell_all(None);
+    }
+
+    fn tell_all(&self, op: Option<&Op>) {
         if let Some(listener) = &mut *self.listener.lock().unwrap() {
             listener(&self.state(), op);
         }
@@ -285,12 +340,15 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.tell_before();
         let mut state = self.state();
         if state.faults.fail_rename {
             return Err(io::Error::from_raw_os_error(5)); // EIO
         }
         let inode = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        state.names.insert(to.to_owned(), inode);
+        if let Some(old) = state.names.insert(to.to_owned(), inode) {
+            state.forget(old);
+        }
         state.pending_names.push(PendingName::Rename(from.to_owned(), to.to_owned()));
         drop(state);
         self.tell(&Op::Rename);
@@ -298,8 +356,10 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.tell_before();
         let mut state = self.state();
-        if state.names.remove(name).is_some() {
+        if let Some(inode) = state.names.remove(name) {
+            state.forget(inode);
             state.pending_names.push(PendingName::Remove(name.to_owned()));
             drop(state);
             self.tell(&Op::Remove);
@@ -308,19 +368,30 @@ impl Disk for SimDisk {
     }
 
     fn sync_names(&self) -> io::Result<()> {
+        self.tell_before();
         let mut state = self.state();
-        for pending in std::mem::take(&mut state.pending_names) {
-            apply_name(&pending, &mut state.platter_names);
+        let fails = state.faults.fail_sync_names.take();
+        state.names_lost |= fails.is_some();
+        for pending in std::mem::take(&mut state.pending_names).iter().take(fails.unwrap_or(usize::MAX)) {
+            apply_name(pending, &mut state.platter_names);
         }
         drop(state);
-        self.tell(&Op::SyncNames);
-        Ok(())
+        self.tell(if fails.is_some() { &Op::FailSyncNames } else { &Op::SyncNames });
+        if fails.is_some() { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
     }
 }
 
 impl DiskFile for SimFile {
     fn append(&self, bytes: &[u8]) -> io::Result<(usize, u64)> {
+        self.disk.tell_before();
         let mut state = self.disk.state();
+        if let Some((name, theirs)) = state.faults.race.take() {
+            if state.names.get(&name) == Some(&self.inode) {
+                state.append_from_outside(self.inode, &theirs);
+            } else {
+                state.faults.race = Some((name, theirs));
+            }
+        }
         let written = state.append(self.inode, bytes);
         let end = state.inodes[self.inode].cache.len() as u64;
         drop(state);
@@ -338,6 +409,7 @@ impl DiskFile for SimFile {
     }
 
     fn cut(&self, length: u64) -> io::Result<()> {
+        self.disk.tell_before();
         let mut state = self.disk.state();
         if state.faults.fail_cut {
             return Err(io::Error::from_raw_os_error(5)); // EIO
@@ -357,11 +429,14 @@ impl DiskFile for SimFile {
         if let Some(meanwhile) = meanwhile {
             meanwhile(&self.disk);
         }
+        self.disk.tell_before();
         let mut state = self.disk.state();
         let fails = state.faults.fail_sync.take();
         let file = &mut state.inodes[self.inode];
         let arriving = fails.unwrap_or(usize::MAX).min(file.pending.len());
-        for pending in std::mem::take(&mut file.pending).iter().take(arriving) {
+        let mut pending = std::mem::take(&mut file.pending);
+        file.lost.extend(pending.split_off(arriving));
+        for pending in &pending {
             apply(pending, &mut file.platter);
         }
         drop(state);

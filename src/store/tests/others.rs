@@ -226,3 +226,43 @@ fn a_log_that_is_rewritten_in_place_is_read_again_longer_or_not() {
         assert_eq!((bench.rows(), bench.report().malformed_lines), (bench.rows_in_log(), 0));
     }
 }
+
+#[test]
+fn what_we_change_behind_an_outsiders_line_that_is_not_read_yet_is_newer_than_the_line() {
+    for in_the_batch_with_what_was_read in [false, true] {
+        let (mut bench, _outbox) = Bench::with_sessions();
+        bench.append_from_outside(&line("hook", "edited"));
+        bench.batch.push(Command::LogTouched);
+        bench.turn();
+        bench.task("hook", "newer");
+        if in_the_batch_with_what_was_read {
+            let job = bench.jobs.try_recv().unwrap();
+            let read = read_lines(&job, LogRead { number: job.number, events: Vec::new(), done: None });
+            bench.batch.push(Command::LogRead(read));
+        }
+        bench.turn();
+        bench.read_for_store();
+        assert!(bench.rows().iter().any(|row| row.contains("newer")), "{:#?}", bench.rows());
+        assert_eq!(bench.rows(), bench.rows_in_log());
+        // A line behind ours is newer than ours.
+        bench.append_from_outside(&line("hook", "edited once more"));
+        bench.look();
+        assert!(bench.rows().iter().any(|row| row.contains("edited once more")));
+        assert_eq!(bench.rows(), bench.rows_in_log());
+    }
+}
+
+#[test]
+fn an_outsiders_event_that_ours_was_glued_to_is_not_shown_since_nobody_will_read_it_again() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    let theirs = line("late", "late").trim_end().as_bytes().to_vec();
+    bench.disk.state().faults.race = Some((LOG_NAME.to_owned(), theirs));
+    bench.start("ours");
+    bench.turn();
+    bench.look();
+    assert!(bench.rows().iter().any(|row| row.contains("ours")));
+    assert_eq!(bench.rows(), bench.rows_in_log());
+    assert_eq!(bench.report().malformed_lines, 1, "the two of them are one line now");
+}
