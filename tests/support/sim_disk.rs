@@ -117,6 +117,9 @@ pub struct State {
 /// Hears of everything that is done to the disk: of nothing before it is done, and of what was done after it.
 pub type Listener = Box<dyn FnMut(&State, Option<&Op>) + Send>;
 
+/// Hears of everything that was done, after it was done.
+pub type AfterListener = Box<dyn FnMut(&State, &Op) + Send>;
+
 /// A handle on the directory.
 #[derive(Clone)]
 pub struct SimDisk {
@@ -239,7 +242,7 @@ impl SimDisk {
     }
 
     /// Everything that is done from now on is told to `listener`, after it was done.
-    pub fn listen(&self, mut listener: Box<dyn FnMut(&State, &Op) + Send>) {
+    pub fn listen(&self, mut listener: AfterListener) {
         self.listen_to_all(Box::new(move |state, op| {
             if let Some(op) = op {
                 listener(state, op);
