@@ -6,6 +6,7 @@ use super::stream::Socket;
 use super::{Door, Listener};
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::io;
 
@@ -56,6 +57,15 @@ impl OpenDoor {
         Ok(Self { listening, facts: DoorFacts { kind: door.kind, bound }, is_ready: true })
     }
 
+    /// Whether there is a caller to be accepted; so too if that cannot be found out.
+    fn somebody_waits(&self) -> bool {
+        let mut fds = [match &self.listening {
+            Listening::Tcp(listener) => PollFd::new(listener, PollFlags::IN),
+            Listening::Unix(listener) => PollFd::new(listener, PollFlags::IN),
+        }];
+        rustix::event::poll(&mut fds, Some(&Timespec::default())).is_err() || !fds[0].revents().is_empty()
+    }
+
     /// Takes one caller, if there is one.
     pub(super) fn accept(&mut self) -> Accepted {
         if !self.is_ready {
@@ -83,7 +93,13 @@ impl OpenDoor {
                 _ if [Some(Errno::MFILE.raw_os_error()), Some(Errno::NFILE.raw_os_error())]
                     .contains(&error.raw_os_error()) =>
                 {
-                    Accepted::OutOfDescriptors
+                    // Accepting takes a descriptor first and looks for a caller then: without one it says so even when
+                    // nobody is there, and nobody should have to go for nobody.
+                    if self.somebody_waits() {
+                        return Accepted::OutOfDescriptors;
+                    }
+                    self.is_ready = false;
+                    Accepted::Nobody
                 }
                 _ => Accepted::Failed(error),
             },
