@@ -247,3 +247,28 @@ fn what_follows_from_a_file_that_is_read_as_a_whole_is_newer_than_all_of_it() {
     assert!(!bench.rows().iter().any(|row| row.contains("hook")), "{:#?}", bench.rows());
     assert_eq!(bench.rows(), bench.rows_in_log());
 }
+
+#[test]
+fn an_outsiders_event_behind_a_line_that_a_crash_tore_is_what_a_replay_makes_of_the_two() {
+    for race in [false, true] {
+        let (mut bench, _outbox) = Bench::with_sessions();
+        bench.append_from_outside(r#"{"item":{"id":"torn"#);
+        // A start after a crash knows the whole of the file, its torn end included.
+        let (watcher, jobs) = bounded(64);
+        bench.store.tail = Tail::new(bench.log_bytes().len() as u64, true, 1, watcher);
+        bench.jobs = jobs;
+        if race {
+            bench.disk.state().faults.race = Some((LOG_NAME.to_owned(), line("glued", "glued").into_bytes()));
+        } else {
+            bench.append_from_outside(&line("glued", "glued"));
+        }
+        bench.start("ours");
+        bench.turn();
+        bench.look();
+        bench.append_from_outside(&line("whole", "whole"));
+        bench.look();
+        assert!(bench.rows().iter().any(|row| row.contains("ours")));
+        assert!(bench.rows().iter().any(|row| row.contains("whole")));
+        assert_eq!(bench.rows(), bench.rows_in_log());
+    }
+}
