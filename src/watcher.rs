@@ -6,6 +6,7 @@ use crate::event_log::disk::RangeReader;
 use crate::event_log::line::{Line, parse};
 use crate::event_log::replay::{Fold, Lines, RawLine};
 use crate::limits::{LOG_CHUNK_EVENTS_MAX, WATCH_DEBOUNCE};
+use crate::model::Row;
 use crate::roster::ExternalEvent;
 use crate::store::{Command, LogRead, ReadDone, ReadJob};
 use crate::thread::{self, Exit};
@@ -121,13 +122,17 @@ impl Batch<'_> {
 }
 
 /// Of a whole log only the last event of each row counts: taking the others one by one would end and begin sessions
-/// that are alive.
+/// that are alive. What follows from an event (a session that is gone leaves its rooms, one that has moved changes them)
+/// is written behind the file, so that it must not be overruled by another event of it: rows from which nothing follows
+/// come first, and sessions, which may take the names of those that are gone, last.
 fn read_whole(source: RangeReader, batch: &mut Batch<'_>) -> std::io::Result<ReadDone> {
     let fold = Fold::read_with_deleted(source)?;
     let malformed_lines = fold.damage.lines;
     let (rows, deleted) = fold.into_rows();
+    let (sessions, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| matches!(row, Row::Session(_)));
+    others.into_iter().for_each(|row| batch.add(ExternalEvent::Set(row)));
     deleted.into_iter().for_each(|(item_type, id)| batch.add(ExternalEvent::Delete(item_type, id)));
-    rows.into_iter().for_each(|row| batch.add(ExternalEvent::Set(row)));
+    sessions.into_iter().for_each(|row| batch.add(ExternalEvent::Set(row)));
     Ok(ReadDone { unfinished_at: None, malformed_lines, failed: false })
 }
 

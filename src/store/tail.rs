@@ -146,7 +146,7 @@ impl Tail {
             log::warn!("somebody rewrote the log in place; reading it again");
             self.begin_anew(log, look.length)
         } else if look.length > self.known {
-            self.found(self.known..look.length);
+            self.found(line_start(log, self.known)?..look.length);
             self.known = look.length;
             self.end = None;
             self.changed_ns = None;
@@ -187,7 +187,7 @@ impl Tail {
     fn found(&mut self, range: Range<u64>) {
         match self.unread.back_mut() {
             // Nothing of ours stands between the two.
-            Some((last, _)) if last.end == range.start => last.end = range.end,
+            Some((last, _)) if last.end >= range.start => last.end = range.end,
             _ => self.unread.push_back((range, BTreeSet::new())),
         }
     }
@@ -267,7 +267,7 @@ impl Tail {
     /// Somebody's line has no end yet: it is read again with what follows it, unless a line of ours does.
     fn unfinished(&mut self, from: u64, to: u64) {
         match self.unread.front_mut() {
-            Some((next, _)) if next.start == to => next.start = from,
+            Some((next, _)) if next.start <= to => next.start = next.start.min(from),
             _ if self.known == to => {
                 self.known = from;
                 self.end = None;
@@ -287,7 +287,8 @@ impl Tail {
             let glued = !log.line_ends_at(range.start).map_err(AppendError::Broken)? && lines.first() != Some(&b'\n');
             // Our first line belongs to theirs then: read without it, theirs could be an event that is none.
             let ours = if glued { memchr::memchr(b'\n', lines).map_or(0, |at| at as u64 + 1) } else { 0 };
-            self.found(self.known..range.start + ours);
+            let from = line_start(log, self.known).map_err(AppendError::Broken)?;
+            self.found(from..range.start + ours);
             if glued {
                 lines.insert(0, b'\n');
                 // The first copy stands in the file by now: if this one cannot follow it, nobody knows what counts.
@@ -367,6 +368,25 @@ impl Tail {
             changed.extend(ours(changes));
         }
     }
+}
+
+/// Where the line begins that goes on at `at`: what others append to an unfinished line is part of it, and is read as
+/// whoever replays the log will read it.
+fn line_start(log: &Log<impl Disk>, mut at: u64) -> io::Result<u64> {
+    let reader = log.reader();
+    let mut buffer = [0; 4096];
+    while at > 0 {
+        let count = at.min(buffer.len() as u64);
+        let read = reader.read_at(&mut buffer[..count as usize], at - count)?;
+        if (read as u64) < count {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(newline) = memchr::memrchr(b'\n', &buffer[..read]) {
+            return Ok(at - count + newline as u64 + 1);
+        }
+        at -= count;
+    }
+    Ok(0)
 }
 
 /// The rows of which a batch writes.

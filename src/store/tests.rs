@@ -1,9 +1,7 @@
 //! Tests of the store on a simulated log.
 
 use super::*;
-use crate::event_log::disk::RangeReader;
-use crate::event_log::line::{Line, parse};
-use crate::event_log::replay::{Fold, Lines, RawLine};
+use crate::event_log::replay::Fold;
 use crate::event_log::{LOG_NAME, SUSPECT_NAME};
 use crate::model::Row;
 use crate::model::Session;
@@ -147,9 +145,7 @@ impl Bench {
     /// Does what the watcher does.
     fn read_for_store(&mut self) {
         while let Ok(job) = self.jobs.try_recv() {
-            let read = LogRead { number: job.number, events: Vec::new(), done: None };
-            let read = if job.whole { read_whole(&job, read) } else { read_lines(&job, read) };
-            self.batch.push(Command::LogRead(read));
+            self.batch.push(Command::LogRead(read(&job)));
             self.turn();
         }
     }
@@ -185,38 +181,12 @@ impl Bench {
     }
 }
 
-fn done(unfinished_at: Option<u64>, malformed_lines: u64) -> Option<ReadDone> {
-    Some(ReadDone { unfinished_at, malformed_lines, failed: false })
-}
-
-fn read_whole(job: &ReadJob, read: LogRead) -> LogRead {
-    let fold = Fold::read_with_deleted(RangeReader::new(job.source.clone(), job.range.clone())).unwrap();
-    let malformed_lines = fold.damage.lines;
-    let (rows, deleted) = fold.into_rows();
-    let deleted = deleted.into_iter().map(|(item_type, id)| ExternalEvent::Delete(item_type, id));
-    let events = deleted.chain(rows.into_iter().map(ExternalEvent::Set)).collect();
-    LogRead { events, done: done(None, malformed_lines), ..read }
-}
-
-fn read_lines(job: &ReadJob, mut read: LogRead) -> LogRead {
-    let mut lines = Lines::new(RangeReader::new(job.source.clone(), job.range.clone()));
-    let (mut unfinished_at, mut malformed) = (None, 0);
-    loop {
-        let start = job.range.start + lines.offset();
-        let (line, whole) = match lines.next_line().unwrap() {
-            Some(RawLine::Whole(line)) => (parse(line), true),
-            Some(RawLine::Unfinished(line)) => (parse(line), false),
-            Some(RawLine::TooLong(_)) => panic!("no such line here"),
-            None => return LogRead { done: done(unfinished_at, malformed), ..read },
-        };
-        match line {
-            Ok(Line::Set(row)) => read.events.push(ExternalEvent::Set(row)),
-            Ok(Line::Delete(item_type, id)) => read.events.push(ExternalEvent::Delete(item_type, id)),
-            Ok(Line::Blank | Line::Foreign(_)) => {}
-            Err(_) if whole => malformed += 1,
-            Err(_) => unfinished_at = Some(start),
-        }
-    }
+/// What the watcher makes of a job.
+fn read(job: &ReadJob) -> LogRead {
+    let mut all = Vec::new();
+    crate::watcher::read(job, &mut |read| all.push(read));
+    assert_eq!(all.len(), 1, "so little is read in one piece");
+    all.remove(0)
 }
 
 fn frames(outbox: &Receiver<Box<Frame>>) -> Vec<Frame> {

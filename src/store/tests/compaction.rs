@@ -196,7 +196,7 @@ fn the_new_log_waits_until_what_others_wrote_has_been_read() {
     bench.batch.push(Command::Compacted(done));
     bench.turn();
     assert_eq!(bench.store.compaction.done(), 0, "where that part stands in the log is about to be said");
-    let read = read_lines(&being_read, LogRead { number: being_read.number, events: Vec::new(), done: None });
+    let read = read(&being_read);
     bench.batch.push(Command::LogRead(read));
     bench.turn();
     assert_eq!(bench.store.compaction.done(), 1);

@@ -202,7 +202,7 @@ fn what_the_same_batch_has_changed_is_newer_than_the_file_that_was_read() {
     bench.batch.push(Command::LogTouched);
     bench.turn();
     let job = bench.jobs.try_recv().unwrap();
-    let read = read_whole(&job, LogRead { number: job.number, events: Vec::new(), done: None });
+    let read = read(&job);
     bench.ask("end", Request::SessionEnd("hook".into()));
     bench.batch.push(Command::LogRead(read));
     bench.turn();
@@ -237,8 +237,7 @@ fn what_we_change_behind_an_outsiders_line_that_is_not_read_yet_is_newer_than_th
         bench.task("hook", "newer");
         if in_the_batch_with_what_was_read {
             let job = bench.jobs.try_recv().unwrap();
-            let read = read_lines(&job, LogRead { number: job.number, events: Vec::new(), done: None });
-            bench.batch.push(Command::LogRead(read));
+            bench.batch.push(Command::LogRead(read(&job)));
         }
         bench.turn();
         bench.read_for_store();
@@ -265,4 +264,44 @@ fn an_outsiders_event_that_ours_was_glued_to_is_not_shown_since_nobody_will_read
     assert!(bench.rows().iter().any(|row| row.contains("ours")));
     assert_eq!(bench.rows(), bench.rows_in_log());
     assert_eq!(bench.report().malformed_lines, 1, "the two of them are one line now");
+}
+
+#[test]
+fn what_follows_from_a_file_that_is_read_as_a_whole_is_newer_than_all_of_it() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    // An editor deletes a session and leaves its memberships, and moves the other one to another project.
+    let moved = bench.log_text().replace(r#""id":"shim""#, r#""id":"shim","project":"elsewhere""#);
+    let deleted = r#"{"item":{"id":"hook"},"changeType":"DEL","itemType":"Session"}"#;
+    bench.disk.rewrite_from_outside(LOG_NAME, format!("{moved}{deleted}\n").as_bytes());
+    bench.look();
+    assert!(bench.rows().iter().any(|row| row.contains("project:elsewhere::shim")), "{:#?}", bench.rows());
+    assert!(!bench.rows().iter().any(|row| row.contains("hook")), "{:#?}", bench.rows());
+    assert_eq!(bench.rows(), bench.rows_in_log());
+}
+
+#[test]
+fn an_outsiders_event_behind_a_line_that_a_crash_tore_is_what_a_replay_makes_of_the_two() {
+    for race in [false, true] {
+        let (mut bench, _outbox) = Bench::with_sessions();
+        bench.append_from_outside(r#"{"item":{"id":"torn"#);
+        // A start after a crash knows the whole of the file, its torn end included.
+        let (watcher, jobs) = bounded(64);
+        bench.store.tail = Tail::new(bench.log_bytes().len() as u64, true, 1, watcher);
+        bench.jobs = jobs;
+        if race {
+            bench.disk.state().faults.race = Some((LOG_NAME.to_owned(), line("glued", "glued").into_bytes()));
+        } else {
+            bench.append_from_outside(&line("glued", "glued"));
+        }
+        bench.start("ours");
+        bench.turn();
+        bench.look();
+        bench.append_from_outside(&line("whole", "whole"));
+        bench.look();
+        assert!(bench.rows().iter().any(|row| row.contains("ours")));
+        assert!(bench.rows().iter().any(|row| row.contains("whole")));
+        assert_eq!(bench.rows(), bench.rows_in_log());
+    }
 }
