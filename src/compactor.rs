@@ -23,7 +23,7 @@ pub fn start<D: Disk>(
 ) -> io::Result<JoinHandle<()>> {
     thread::spawn("compactor", None, exits, move || {
         while let Ok(mut job) = jobs.recv() {
-            job.source = Arc::new(WhileWanted { source: job.source, jobs: jobs.clone() });
+            job.source = Arc::new(WhileWanted { source: job.source, wanted: job.wanted.clone() });
             let done = run(&disk, &job);
             drop(job);
             // A store that is gone needs no answer.
@@ -36,28 +36,28 @@ pub fn start<D: Disk>(
 pub fn run<D: Disk>(disk: &D, job: &CompactJob) -> CompactDone {
     let result = match &job.step {
         CompactStep::Rewrite(end) => rewrite::write_new(disk, &job.source, *end),
-        CompactStep::Extend(range) => {
-            rewrite::extend_new(disk, &job.source, range.clone()).map(|()| Rewritten::default())
+        CompactStep::Extend(length, range) => {
+            rewrite::extend_new(disk, *length, &job.source, range.clone()).map(|()| Rewritten::default())
         }
+        CompactStep::Discard(side) => rewrite::discard(disk, *side).map(|()| Rewritten::default()),
         CompactStep::Close => Ok(Rewritten::default()),
     };
     if result.is_err() {
         // It takes space, which may be what was lacking. If it stays, the next start or compaction removes it.
         let _ = disk.remove(NEW_NAME);
     }
-    CompactDone { number: job.number, result: result.map_err(|error| error.to_string()) }
+    CompactDone { number: job.number, result }
 }
 
 /// A file that can be read as long as there is a store that wants it: a large log must not hold up a stop.
 struct WhileWanted {
     source: Arc<dyn ReadAt>,
-    jobs: Receiver<CompactJob>,
+    wanted: Receiver<()>,
 }
 
 impl ReadAt for WhileWanted {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        // There is never a second job while one is being done.
-        if let Err(TryRecvError::Disconnected) = self.jobs.try_recv() {
+        if let Err(TryRecvError::Disconnected) = self.wanted.try_recv() {
             return Err(io::Error::other("the daemon is stopping"));
         }
         self.source.read_at(buffer, offset)

@@ -59,7 +59,7 @@ pub const REQUEST_QUEUE_MAX: usize = 1024;
 pub const HTTP_WORKERS: usize = 2;
 /// Answers on their way from the store to the HTTP workers: room for every request that can be under way, so that
 /// the store never finds this queue full.
-pub const ANSWER_QUEUE_MAX: usize = STORE_QUEUE_MAX + BATCH_COMMANDS_MAX + HTTP_WORKERS;
+pub const ANSWER_QUEUE_MAX: usize = STORE_QUEUE_MAX + BATCH_COMMANDS_MAX + COMPACT_WAITING_MAX + HTTP_WORKERS;
 /// Connections on their way back from a worker to the gate.
 pub const RETURN_QUEUE_MAX: usize = 1024;
 /// Notices from the watcher and the sweeper that may wait for the log watcher thread.
@@ -180,12 +180,18 @@ pub const COMPACT_OVER_BYTES: u64 = 4 * 1024 * 1024;
 pub const COMPACT_RATIO: u64 = 4;
 /// Bytes that the store itself copies to the new log before it takes the old one's place; callers wait for that.
 pub const COMPACT_SWAP_BYTES_MAX: u64 = 256 * 1024;
+/// How often the compactor adds what has come meanwhile, before the store takes the rest in any case.
+pub const COMPACT_EXTENDS_MAX: u32 = 8;
+/// Bytes that the store copies at most then; if more has come, the compaction has failed for now.
+pub const COMPACT_LAST_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Time after a failed compaction before the next one is tried.
 pub const COMPACT_RETRY_MS: i64 = 60_000;
 /// Callers who wait for one compaction.
 pub const COMPACT_WAITING_MAX: usize = 16;
 /// Time for which a log whose place was taken is watched for what somebody still appends to it.
 pub const OLD_LOG_WATCH_MS: i64 = 60_000;
+/// Logs whose places were taken that are watched at once; no log is compacted before one of them is over.
+pub const OLD_LOGS_MAX: usize = 4;
 /// Bytes for which there must be room before a log that was full counts as healthy again.
 pub const LOG_PROBE_BYTES: usize = 64 * 1024;
 /// Bytes that the text of a row may keep in reserve while a log is read; larger texts keep as much again as they need.

@@ -164,12 +164,13 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Puts the new file, which must hold all that counts and be synced, in the log's place. Gives back the old one.
+    /// Puts the new file, which must hold all that counts in `length` bytes and be synced, in the log's place. Gives back
+    /// the old one.
     ///
     /// # Errors
     /// See [`ReplaceError`].
-    pub fn replace_with_new(&mut self) -> Result<Arc<D::File>, ReplaceError> {
-        let new = self.disk.open(NEW_NAME).map_err(ReplaceError::Kept)?;
+    pub fn replace_with_new(&mut self, length: u64) -> Result<Arc<D::File>, ReplaceError> {
+        let new = open_new(&self.disk, length).map_err(ReplaceError::Kept)?;
         let identity = new.facts().map_err(ReplaceError::Kept)?.identity;
         self.disk.rename(NEW_NAME, LOG_NAME).map_err(ReplaceError::Kept)?;
         self.identity = identity;
@@ -189,6 +190,18 @@ impl<D: Disk> Log<D> {
         marker.append_all(reason.as_bytes())?;
         marker.append_all(b"\n")
     }
+}
+
+/// Opens the new file if it is the one that was written: to others it looks like rubbish, and an empty one in its place
+/// must not become the log.
+///
+/// # Errors
+/// The disk's, and that it is another file.
+pub fn open_new<D: Disk>(disk: &D, length: u64) -> io::Result<D::File> {
+    let gone = || io::Error::other(format!("somebody removed or changed {NEW_NAME}"));
+    disk.facts(NEW_NAME)?.filter(|facts| facts.length == length).ok_or_else(gone)?;
+    let new = disk.open(NEW_NAME)?;
+    if new.facts()?.length == length { Ok(new) } else { Err(gone()) }
 }
 
 #[cfg(test)]

@@ -7,16 +7,24 @@ use std::fs::{File, Metadata};
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A directory, by its path.
 #[derive(Clone, Debug)]
-pub struct RealDisk(Arc<PathBuf>);
+pub struct RealDisk(Arc<Directory>);
+
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    /// Held from the first sync on: when a compacted log has taken the old one's place, a lack of descriptors must not
+    /// stand between it and the disk.
+    handle: OnceLock<File>,
+}
 
 impl RealDisk {
     /// The directory at `path`.
     pub fn new(path: &Path) -> Self {
-        Self(Arc::new(path.to_owned()))
+        Self(Arc::new(Directory { path: path.to_owned(), handle: OnceLock::new() }))
     }
 }
 
@@ -37,7 +45,7 @@ impl Disk for RealDisk {
     type File = File;
 
     fn open(&self, name: &str) -> io::Result<File> {
-        let path = self.0.join(name);
+        let path = self.0.path.join(name);
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // A FIFO or a device would otherwise keep us waiting.
         let flags = flags | OFlags::NONBLOCK;
@@ -65,7 +73,7 @@ impl Disk for RealDisk {
     }
 
     fn facts(&self, name: &str) -> io::Result<Option<Facts>> {
-        match std::fs::symlink_metadata(self.0.join(name)) {
+        match std::fs::symlink_metadata(self.0.path.join(name)) {
             Ok(found) => Ok(Some(facts_of(&found))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -73,18 +81,22 @@ impl Disk for RealDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        std::fs::rename(self.0.join(from), self.0.join(to))
+        std::fs::rename(self.0.path.join(from), self.0.path.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        match std::fs::remove_file(self.0.join(name)) {
+        match std::fs::remove_file(self.0.path.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        File::open(&*self.0)?.sync_all()
+        if self.0.handle.get().is_none() {
+            // If somebody else was faster, theirs is as good.
+            let _ = self.0.handle.set(File::open(&self.0.path)?);
+        }
+        self.0.handle.get().map_or(Ok(()), File::sync_all)
     }
 }
 

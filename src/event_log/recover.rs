@@ -115,10 +115,19 @@ pub fn repair<D: Disk>(disk: D) -> Result<Repaired, OpenError> {
 /// The disk's; the log is as it was, or the new one.
 pub fn rewrite_now<D: Disk>(log: &mut Log<D>, length: u64) -> io::Result<Rewritten> {
     let disk = log.disk().clone();
-    let rewritten = rewrite::write_new(&disk, &log.reader(), length)?;
-    rewrite::extend_new(&disk, &log.reader(), rewritten.read_to..length)?;
-    match log.replace_with_new() {
+    let rewritten = rewrite::write_new(&disk, &log.reader(), length).inspect_err(|_| {
+        // It takes space, which may be what is lacking.
+        let _ = disk.remove(NEW_NAME);
+    })?;
+    let kept = rewrite::extend_new(&disk, rewritten.bytes, &log.reader(), rewritten.read_to..length)
+        .map_err(ReplaceError::Kept)
+        .and_then(|()| log.replace_with_new(rewritten.bytes + (length - rewritten.read_to)));
+    match kept {
         Ok(_) => Ok(rewritten),
-        Err(ReplaceError::Kept(error) | ReplaceError::Broken(error)) => Err(error),
+        Err(ReplaceError::Kept(error)) => {
+            let _ = rewrite::discard(&disk, rewritten.side_before);
+            Err(error)
+        }
+        Err(ReplaceError::Broken(error)) => Err(error),
     }
 }

@@ -4,6 +4,7 @@
 //! itself: [`super::file::Log::replace_with_new`] does.
 
 use super::disk::{Disk, DiskFile, RangeReader, ReadAt};
+use super::file::open_new;
 use super::line::{Line, parse};
 use super::replay::{Lines, RawLine};
 use super::{MALFORMED_NAME, NEW_NAME};
@@ -25,6 +26,8 @@ pub struct Rewritten {
     pub lines: u64,
     /// Lines moved to the side file.
     pub malformed: u64,
+    /// Bytes of the side file before, if lines were moved there.
+    pub side_before: Option<u64>,
 }
 
 /// Writes what counts of the whole lines of `source[..end]` to a new file beside the log, and the lines that cannot be
@@ -38,12 +41,7 @@ pub fn write_new<D: Disk>(disk: &D, source: &Arc<dyn ReadAt>, end: u64) -> io::R
     let new = disk.open(NEW_NAME)?;
     let survivors = survey(source, end)?;
     let mut rewritten =
-        Rewritten { read_to: survivors.read_to, malformed: survivors.malformed.len() as u64, ..Rewritten::default() };
-    if !survivors.malformed.is_empty() {
-        let side = disk.open(MALFORMED_NAME)?;
-        copy_ranges(source, &survivors.malformed, &side)?;
-        side.sync()?;
-    }
+        Rewritten { read_to: survivors.read_to, malformed: survivors.malformed_lines, ..Rewritten::default() };
     let mut kept = survivors.foreign;
     kept.extend(survivors.rows.into_values());
     kept.sort_unstable_by_key(|(place, _)| *place);
@@ -51,15 +49,42 @@ pub fn write_new<D: Disk>(disk: &D, source: &Arc<dyn ReadAt>, end: u64) -> io::R
     let kept: Vec<Range<u64>> = kept.into_iter().map(|(_, range)| range).collect();
     rewritten.bytes = copy_ranges(source, &kept, &new)?;
     new.sync()?;
+    if !survivors.malformed.is_empty() {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{MALFORMED_NAME}: {error}"));
+        let side = disk.open(MALFORMED_NAME).map_err(named)?;
+        let before = side.facts().map_err(named)?.length;
+        let moved = copy_ranges(source, &survivors.malformed, &side).and_then(|_| side.sync());
+        if let Err(error) = moved {
+            // Whether this works or not: the lines are still in the log.
+            let _ = side.cut(before);
+            return Err(named(error));
+        }
+        rewritten.side_before = Some(before);
+    }
     Ok(rewritten)
 }
 
-/// Appends a part of `source` to the new file as it stands, and waits until it is on the disk.
+/// Takes back what a rewriting that came to nothing has left beside the log.
 ///
 /// # Errors
-/// The disk's; the new file is of no use then.
-pub fn extend_new<D: Disk>(disk: &D, source: &Arc<dyn ReadAt>, range: Range<u64>) -> io::Result<()> {
-    let new = disk.open(NEW_NAME)?;
+/// The disk's; what stays does no harm.
+pub fn discard<D: Disk>(disk: &D, side_before: Option<u64>) -> io::Result<()> {
+    disk.remove(NEW_NAME)?;
+    if let Some(before) = side_before
+        && disk.facts(MALFORMED_NAME)?.is_some_and(|facts| facts.length > before)
+    {
+        disk.open(MALFORMED_NAME)?.cut(before)?;
+    }
+    Ok(())
+}
+
+/// Appends a part of `source` to the new file, which must have `length` bytes, as it stands, and waits until it is on
+/// the disk.
+///
+/// # Errors
+/// The disk's, and that the new file is another one; it is of no use then.
+pub fn extend_new<D: Disk>(disk: &D, length: u64, source: &Arc<dyn ReadAt>, range: Range<u64>) -> io::Result<()> {
+    let new = open_new(disk, length)?;
     copy_ranges(source, &[range], &new)?;
     new.sync()
 }
@@ -69,7 +94,9 @@ pub fn extend_new<D: Disk>(disk: &D, source: &Arc<dyn ReadAt>, range: Range<u64>
 struct Survivors {
     rows: HashMap<(ItemType, Box<str>), (u64, Range<u64>)>,
     foreign: Vec<(u64, Range<u64>)>,
+    /// Parts that hold nothing but such lines.
     malformed: Vec<Range<u64>>,
+    malformed_lines: u64,
     read_to: u64,
 }
 
@@ -101,7 +128,13 @@ impl Survivors {
             }
             Ok(Line::Delete(item_type, id)) => drop(self.rows.remove(&(item_type, id.into()))),
             Ok(Line::Foreign(_)) => self.foreign.push((place, range)),
-            Err(_) => self.malformed.push(range),
+            Err(_) => {
+                self.malformed_lines += 1;
+                match self.malformed.last_mut() {
+                    Some(last) if last.end == range.start => last.end = range.end,
+                    _ => self.malformed.push(range),
+                }
+            }
         }
     }
 }

@@ -9,7 +9,9 @@ use crate::ids::ClientId;
 use crate::model::ItemType;
 use crate::roster::{ExternalEvent, Reply, Request, RosterCounts};
 use crate::time::Now;
+use crossbeam_channel::Receiver;
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -117,6 +119,8 @@ pub struct CompactJob {
     pub source: Arc<dyn ReadAt>,
     /// What to do.
     pub step: CompactStep,
+    /// Closed once nobody wants it any more.
+    pub wanted: Receiver<()>,
 }
 
 /// The steps of a compaction that need nothing of the store.
@@ -124,8 +128,10 @@ pub struct CompactJob {
 pub enum CompactStep {
     /// Write what counts of the first so many bytes of the log to a new file.
     Rewrite(u64),
-    /// Append a part of the log to the new file as it stands.
-    Extend(Range<u64>),
+    /// Append a part of the log to the new file, which has so many bytes, as it stands.
+    Extend(u64, Range<u64>),
+    /// Remove the new file, and cut the side file back to so many bytes: nothing came of it.
+    Discard(Option<u64>),
     /// Nothing but to let go of the file: closing the last handle on a large file that has no name any more frees its
     /// space, which takes long.
     Close,
@@ -137,7 +143,7 @@ pub struct CompactDone {
     /// The store's number for the job.
     pub number: u64,
     /// What was written, or why it could not be.
-    pub result: Result<Rewritten, String>,
+    pub result: io::Result<Rewritten>,
 }
 
 /// What a compaction came to.

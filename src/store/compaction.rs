@@ -10,12 +10,13 @@ use crate::event_log::file::{AppendError, Log, ReplaceError};
 use crate::event_log::line::set_line_bytes;
 use crate::event_log::rewrite::{self, Rewritten};
 use crate::limits::{
-    COMPACT_RATIO, COMPACT_RETRY_MS, COMPACT_SWAP_BYTES_MAX, COMPACT_WAITING_MAX, LOG_CHUNK_BYTES, OLD_LOG_WATCH_MS,
+    COMPACT_EXTENDS_MAX, COMPACT_LAST_BYTES_MAX, COMPACT_RATIO, COMPACT_RETRY_MS, COMPACT_SWAP_BYTES_MAX,
+    COMPACT_WAITING_MAX, LOG_CHUNK_BYTES, OLD_LOG_WATCH_MS, OLD_LOGS_MAX,
 };
 use crate::model::Row;
 use crate::roster::Change;
 use crate::time::Now;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, bounded};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -30,8 +31,11 @@ pub(super) struct Compaction<D: Disk> {
     left_bytes: u64,
     stage: Stage,
     jobs: u64,
+    /// Dropped with the store: the compactor stops then.
+    _wanting: Sender<()>,
+    wanted: Receiver<()>,
     not_before_ms: i64,
-    old: Option<Old<D>>,
+    old: Vec<Old<D>>,
     waiting: Vec<CompactTo>,
     done: u64,
 }
@@ -42,18 +46,32 @@ enum Stage {
     /// The compactor is writing the new file.
     Writing {
         number: u64,
-        /// The tail's generation when the first job was given: another one means another file.
-        generation: u64,
-        rewritten: Option<Rewritten>,
-        /// The part of the log that it is copying, if it has written what counts before.
-        extending: Option<Range<u64>>,
+        begun: Begun,
+        /// What there is of the new file, and the part of the log that is being added; none while what counts is
+        /// written.
+        extending: Option<(Part, Range<u64>)>,
     },
-    /// The new file holds what counts of the log up to here.
-    Written {
-        generation: u64,
-        rewritten: Rewritten,
-        copied_to: u64,
-    },
+    Written(Begun, Part),
+}
+
+/// How things stood when a compaction began.
+#[derive(Clone, Copy)]
+struct Begun {
+    /// The tail's generation: another one means another file.
+    generation: u64,
+    malformed_lines: u64,
+}
+
+/// What the new file holds.
+#[derive(Clone, Copy)]
+struct Part {
+    rewritten: Rewritten,
+    /// Its bytes.
+    bytes: u64,
+    /// The log is in it up to here.
+    copied_to: u64,
+    /// How often something was added.
+    extends: u32,
 }
 
 /// A log whose place has been taken. Somebody who had it open may still append to it.
@@ -72,6 +90,7 @@ enum Swap {
 
 impl<D: Disk> Compaction<D> {
     pub(super) fn new(compactor: Sender<CompactJob>, over_bytes: u64, live_bytes: u64) -> Self {
+        let (wanting, wanted) = bounded(0);
         Self {
             compactor,
             over_bytes,
@@ -79,8 +98,10 @@ impl<D: Disk> Compaction<D> {
             left_bytes: 0,
             stage: Stage::Idle,
             jobs: 0,
+            _wanting: wanting,
+            wanted,
             not_before_ms: i64::MIN,
-            old: None,
+            old: Vec::new(),
             waiting: Vec::new(),
             done: 0,
         }
@@ -93,7 +114,7 @@ impl<D: Disk> Compaction<D> {
 
     #[cfg(test)]
     pub(super) fn old_is_gone(&self) -> bool {
-        self.old.is_none()
+        self.old.is_empty()
     }
 
     /// How many compactions there have been.
@@ -125,83 +146,121 @@ impl<D: Disk> Compaction<D> {
     }
 
     /// Does the next step, if there is one and its time has come. It comes after the batch, so that nobody who has been
-    /// served waits for it.
+    /// served waits for it. `pressed` says that the log has no room: then a small one is worth the trouble too.
     ///
     /// # Errors
     /// Which log will be there after a crash is not known.
-    pub(super) fn step(&mut self, log: &mut Log<D>, tail: &mut Tail, now: Now) -> io::Result<()> {
+    pub(super) fn step(
+        &mut self,
+        log: &mut Log<D>,
+        tail: &mut Tail,
+        pressed: bool,
+        now: Now,
+    ) -> Result<(), AppendError> {
         match &self.stage {
-            Stage::Idle if self.is_due(tail, now) => {
-                let (end, generation) = (tail.known(), tail.generation());
-                self.give(log, CompactStep::Rewrite(end), generation, None);
+            Stage::Idle if self.is_due(tail, pressed, now) => {
+                // Somebody's half line, if there is one, cannot be read: it belongs to those that are moved.
+                if tail.close_line(log)? {
+                    tail.ask(log);
+                } else {
+                    let begun = Begun { generation: tail.generation(), malformed_lines: tail.malformed_lines() };
+                    self.give(log, CompactStep::Rewrite(tail.known()), begun, None);
+                }
             }
-            Stage::Written { generation, .. } if *generation != tail.generation() => {
+            Stage::Written(begun, part) if begun.generation != tail.generation() => {
                 // Somebody put another file there: what was written describes one that is gone.
-                self.stage = Stage::Idle;
+                let side = part.rewritten.side_before;
+                self.abandon(log, side);
             }
-            Stage::Written { .. } => return self.try_swap(log, tail, now),
+            Stage::Written(begun, part) => {
+                let (begun, part) = (*begun, *part);
+                return self.try_swap(log, tail, begun, part, now);
+            }
             Stage::Idle | Stage::Writing { .. } => {}
         }
         Ok(())
     }
 
-    fn is_due(&self, tail: &Tail, now: Now) -> bool {
-        if !tail.is_quiet() {
+    fn is_due(&self, tail: &Tail, pressed: bool, now: Now) -> bool {
+        if !tail.is_quiet() || self.old.len() >= OLD_LOGS_MAX {
             return false;
         }
         let bytes = tail.known();
-        let due = bytes > self.over_bytes
+        let due = (bytes > self.over_bytes || pressed)
             && bytes > self.live_bytes.saturating_mul(COMPACT_RATIO)
             && bytes > self.left_bytes.saturating_mul(2)
             && now.mono_ms >= self.not_before_ms;
         due || !self.waiting.is_empty()
     }
 
-    fn give(&mut self, log: &Log<D>, step: CompactStep, generation: u64, rewritten: Option<Rewritten>) {
+    fn give(&mut self, log: &Log<D>, step: CompactStep, begun: Begun, extending: Option<(Part, Range<u64>)>) {
         let number = self.jobs + 1;
-        let extending = match &step {
-            CompactStep::Extend(range) => Some(range.clone()),
-            CompactStep::Rewrite(_) | CompactStep::Close => None,
-        };
+        let job = CompactJob { number, source: log.reader(), step, wanted: self.wanted.clone() };
         // Full: an old log waits to be closed, and the next turn tries again.
-        if self.compactor.try_send(CompactJob { number, source: log.reader(), step }).is_ok() {
+        if self.compactor.try_send(job).is_ok() {
             self.jobs = number;
-            self.stage = Stage::Writing { number, generation, rewritten, extending };
+            self.stage = Stage::Writing { number, begun, extending };
         }
     }
 
     /// Takes what the compactor says.
-    pub(super) fn accept(&mut self, done: CompactDone, now: Now) {
-        let Stage::Writing { number, generation, rewritten, extending } = &self.stage else { return };
+    pub(super) fn accept(&mut self, done: CompactDone, log: &Log<D>, now: Now) {
+        let Stage::Writing { number, begun, extending } = &self.stage else { return };
         if *number != done.number {
             return;
         }
-        match (done.result, rewritten, extending) {
-            (Err(reason), ..) => self.fail(&reason, now),
-            (Ok(_), Some(rewritten), Some(range)) => {
-                self.stage = Stage::Written { generation: *generation, rewritten: *rewritten, copied_to: range.end };
+        let begun = *begun;
+        match (done.result, extending) {
+            (Err(error), extending) => {
+                let side = extending.as_ref().and_then(|(part, _)| part.rewritten.side_before);
+                self.fail(log, side, &error, now);
             }
-            (Ok(rewritten), ..) => {
-                self.stage = Stage::Written { generation: *generation, rewritten, copied_to: rewritten.read_to };
+            (Ok(_), Some((part, range))) => {
+                let bytes = part.bytes + (range.end - range.start);
+                let part = Part { bytes, copied_to: range.end, extends: part.extends + 1, ..*part };
+                self.stage = Stage::Written(begun, part);
+            }
+            (Ok(rewritten), None) => {
+                let part = Part { rewritten, bytes: rewritten.bytes, copied_to: rewritten.read_to, extends: 0 };
+                self.stage = Stage::Written(begun, part);
             }
         }
     }
 
-    fn fail(&mut self, reason: &str, now: Now) {
-        log::warn!("the log could not be compacted: {reason}");
+    /// What was written so far is of no use. That it is removed is the compactor's work; if it is busy, the next
+    /// compaction or start removes it.
+    fn abandon(&mut self, log: &Log<D>, side_before: Option<u64>) {
         self.stage = Stage::Idle;
+        let step = CompactStep::Discard(side_before);
+        let job = CompactJob { number: 0, source: log.reader(), step, wanted: self.wanted.clone() };
+        let _ = self.compactor.try_send(job);
+    }
+
+    fn fail(&mut self, log: &Log<D>, side_before: Option<u64>, error: &io::Error, now: Now) {
+        log::warn!("the log could not be compacted: {error}");
+        self.abandon(log, side_before);
         self.not_before_ms = now.mono_ms + COMPACT_RETRY_MS;
+        let full = error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::WriteZero;
+        let (kind, advice) = match full {
+            true => (ErrorKind::StorageFull, "; it takes space for what counts in it: free some, and try again"),
+            false => (ErrorKind::Unavailable, ""),
+        };
         for reply_to in self.waiting.drain(..) {
-            let message = format!("the log could not be compacted: {reason}; nothing is lost");
-            reply_to(Err(RequestError::new(ErrorKind::StorageFull, message)));
+            let message = format!("the log could not be compacted: {error}; nothing is lost{advice}");
+            reply_to(Err(RequestError::new(kind, message)));
         }
     }
 
     /// Puts the new file in the log's place, unless there is something to be done before: whatever others wrote must
     /// have been read, and what has to be copied must be little.
-    fn try_swap(&mut self, log: &mut Log<D>, tail: &mut Tail, now: Now) -> io::Result<()> {
-        let Stage::Written { generation, rewritten, copied_to } = &self.stage else { return Ok(()) };
-        let (generation, rewritten, copied_to) = (*generation, *rewritten, *copied_to);
+    fn try_swap(
+        &mut self,
+        log: &mut Log<D>,
+        tail: &mut Tail,
+        begun: Begun,
+        part: Part,
+        now: Now,
+    ) -> Result<(), AppendError> {
         match tail.is_undisturbed(log) {
             Ok(true) if tail.is_quiet() => {}
             Ok(true) => return Ok(()),
@@ -213,50 +272,60 @@ impl<D: Disk> Compaction<D> {
                 return Ok(());
             }
             Err(error) => {
-                self.fail(&error.to_string(), now);
+                self.fail(log, part.rewritten.side_before, &error, now);
                 return Ok(());
             }
         }
-        if tail.known() - copied_to > COMPACT_SWAP_BYTES_MAX {
-            self.give(log, CompactStep::Extend(copied_to..tail.known()), generation, Some(rewritten));
+        let left = tail.known() - part.copied_to;
+        if left > COMPACT_SWAP_BYTES_MAX && part.extends < COMPACT_EXTENDS_MAX {
+            let range = part.copied_to..tail.known();
+            self.give(log, CompactStep::Extend(part.bytes, range.clone()), begun, Some((part, range)));
             return Ok(());
         }
-        match self.swap(log, tail, rewritten, copied_to, now) {
+        if left > COMPACT_LAST_BYTES_MAX {
+            let error = io::Error::other("more is written to it than can be copied");
+            self.fail(log, part.rewritten.side_before, &error, now);
+            return Ok(());
+        }
+        match self.swap(log, tail, begun, part, now) {
             Swap::Done(compacted) => {
                 self.finish(compacted);
                 // What was appended behind all that we knew of is moved at once.
-                if let Err(AppendError::Refused(error) | AppendError::Broken(error)) = self.rescue(log, tail, now) {
-                    return Err(error);
-                }
+                self.rescue(log, tail, now)?;
                 tail.ask(log);
             }
-            Swap::Failed(error) => self.fail(&error.to_string(), now),
-            Swap::Broken(error) => return Err(error),
+            Swap::Failed(error) => self.fail(log, part.rewritten.side_before, &error, now),
+            Swap::Broken(error) => return Err(AppendError::Broken(error)),
         }
         Ok(())
     }
 
-    fn swap(&mut self, log: &mut Log<D>, tail: &mut Tail, written: Rewritten, copied_to: u64, now: Now) -> Swap {
-        let end = tail.known();
-        let disk = log.disk().clone();
-        if copied_to < end
-            && let Err(error) = rewrite::extend_new(&disk, &log.reader(), copied_to..end)
+    fn swap(&mut self, log: &mut Log<D>, tail: &mut Tail, begun: Begun, part: Part, now: Now) -> Swap {
+        let (end, disk) = (tail.known(), log.disk().clone());
+        let rest = part.copied_to..end;
+        let bytes = part.bytes + (rest.end - rest.start);
+        if !rest.is_empty()
+            && let Err(error) = rewrite::extend_new(&disk, part.bytes, &log.reader(), rest)
         {
             return Swap::Failed(error);
         }
-        let file = match log.replace_with_new() {
+        // Copying and syncing took a while: whoever has put another file there meanwhile must not lose it.
+        match tail.is_undisturbed(log) {
+            Ok(true) => {}
+            Ok(false) => return Swap::Failed(io::Error::other("somebody replaced the log at the last moment")),
+            Err(error) => return Swap::Failed(error),
+        }
+        let file = match log.replace_with_new(bytes) {
             Ok(file) => file,
             Err(ReplaceError::Kept(error)) => return Swap::Failed(error),
             Err(ReplaceError::Broken(error)) => return Swap::Broken(error),
         };
-        if let Err(error) = tail.moved(log) {
+        self.old.push(Old { file, read_to: end, until_ms: now.mono_ms + OLD_LOG_WATCH_MS });
+        if let Err(error) = tail.moved(log, bytes, begun.malformed_lines) {
             return Swap::Broken(error);
         }
-        self.close_old();
-        self.old = Some(Old { file, read_to: end, until_ms: now.mono_ms + OLD_LOG_WATCH_MS });
-        self.left_bytes = tail.known();
-        self.live_bytes = self.live_bytes.min(tail.known());
-        Swap::Done(Compacted { bytes_before: end, bytes_after: tail.known(), malformed_lines: written.malformed })
+        (self.left_bytes, self.live_bytes) = (bytes, bytes);
+        Swap::Done(Compacted { bytes_before: end, bytes_after: bytes, malformed_lines: part.rewritten.malformed })
     }
 
     fn finish(&mut self, compacted: Compacted) {
@@ -272,44 +341,63 @@ impl<D: Disk> Compaction<D> {
         }
     }
 
-    /// Moves lines that somebody has appended to the old log, having opened it before the new one took its place, to the
+    /// Moves lines that somebody has appended to an old log, having opened it before the new one took its place, to the
     /// new one, where they are found like any others.
     ///
     /// # Errors
     /// The log cannot be trusted any longer.
     pub(super) fn rescue(&mut self, log: &mut Log<D>, tail: &mut Tail, now: Now) -> Result<(), AppendError> {
-        let Some(old) = &mut self.old else { return Ok(()) };
-        let last = now.mono_ms >= old.until_ms;
-        let lines = match late_lines(old, last) {
-            Ok(lines) => lines,
-            Err(error) => {
-                log::error!("cannot look at the log that was replaced: {error}");
-                Vec::new()
+        let mut kept = Vec::with_capacity(self.old.len());
+        for mut old in std::mem::take(&mut self.old) {
+            let last = now.mono_ms >= old.until_ms;
+            let nothing_left = rescue_from(&mut old, last, log, tail)?;
+            // Closing it is the compactor's work. If it is busy, the next tick tries again.
+            let close = |file: &Arc<D::File>| {
+                let (source, wanted) = (file.clone(), self.wanted.clone());
+                CompactJob { number: 0, source, step: CompactStep::Close, wanted }
+            };
+            if !last || !nothing_left || self.compactor.try_send(close(&old.file)).is_err() {
+                kept.push(old);
             }
-        };
-        if !lines.is_empty() {
-            match tail.append_for_others(log, &lines) {
-                Ok(()) => {
-                    log::info!("moved {} bytes that were appended to the old log to the new one", lines.len());
-                    old.read_to += lines.len() as u64;
-                }
-                // They wait for space where they are.
-                Err(AppendError::Refused(_)) => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        } else if last {
-            self.close_old();
         }
+        self.old.append(&mut kept);
         Ok(())
     }
 
-    /// Lets the compactor close the old log. If it is busy, the next tick tries again.
-    fn close_old(&mut self) {
-        let Some(Old { file, read_to, until_ms }) = self.old.take() else { return };
-        let job = CompactJob { number: 0, source: file.clone(), step: CompactStep::Close };
-        if self.compactor.try_send(job).is_err() {
-            self.old = Some(Old { file, read_to, until_ms });
+    /// The daemon stops: what is left in old logs is moved now, unfinished lines too.
+    ///
+    /// # Errors
+    /// As for [`Compaction::rescue`].
+    pub(super) fn rescue_all(&mut self, log: &mut Log<D>, tail: &mut Tail) -> Result<(), AppendError> {
+        for mut old in self.old.drain(..) {
+            while !rescue_from(&mut old, true, log, tail)? {}
         }
+        Ok(())
+    }
+}
+
+/// Moves the next piece of what was appended to an old log. Says whether nothing is left, or nothing can be moved.
+fn rescue_from<D: Disk>(old: &mut Old<D>, last: bool, log: &mut Log<D>, tail: &mut Tail) -> Result<bool, AppendError> {
+    let mut lines = late_lines(old, last).unwrap_or_else(|error| {
+        log::error!("cannot look at the log that was replaced: {error}");
+        Vec::new()
+    });
+    let read = lines.len() as u64;
+    if read == 0 {
+        return Ok(true);
+    }
+    if !lines.ends_with(b"\n") {
+        lines.push(b'\n');
+    }
+    match tail.append_for_others(log, &lines) {
+        Ok(()) => {
+            log::info!("moved {read} bytes that were appended to the old log to the new one");
+            old.read_to += read;
+            Ok(false)
+        }
+        // They wait for space where they are.
+        Err(AppendError::Refused(_)) => Ok(true),
+        Err(error) => Err(error),
     }
 }
 

@@ -144,6 +144,7 @@ impl<D: Disk> Store<D> {
                 log::warn!("a turn of the store with {size} commands took {} ms", begun.elapsed().as_millis());
             }
         }
+        let finished = self.finish(clock.now());
         self.hub.close_all();
         // Who came after the stop is sent away at once rather than left waiting.
         for command in commands.try_iter() {
@@ -151,7 +152,7 @@ impl<D: Disk> Store<D> {
                 outbox.disconnect();
             }
         }
-        Ok(())
+        finished
     }
 
     /// Applies a batch, commits it, and releases what depends on it. `batch` is empty afterwards. `behind` tells whether
@@ -170,7 +171,10 @@ impl<D: Disk> Store<D> {
                     break;
                 }
             }
-            self.tail.ask(&self.log);
+            // While the log is full nothing that was read could be kept.
+            if self.refused.is_none() {
+                self.tail.ask(&self.log);
+            }
             let committed = self.commit(now)?;
             self.publish(now, commands.len() > 0 || behind());
             self.release(held, committed, now);
@@ -183,8 +187,9 @@ impl<D: Disk> Store<D> {
 
     /// Moves a compaction on, after everybody in the batch has been served.
     fn compact(&mut self, now: Now) -> Result<(), Fatal> {
-        let step = self.compaction.step(&mut self.log, &mut self.tail, now);
-        step.map_err(|error| self.broken(&error))
+        let pressed = self.refused.is_some();
+        let step = self.compaction.step(&mut self.log, &mut self.tail, pressed, now);
+        step.map_err(|(AppendError::Refused(error) | AppendError::Broken(error))| self.broken(&error))
     }
 
     fn apply(&mut self, command: Command, now: Now, held: &mut Vec<Held>) -> Result<(), Fatal> {
@@ -207,10 +212,14 @@ impl<D: Disk> Store<D> {
             Command::LogTouched => self.look(),
             Command::LogRead(read) => self.log_read(read, now, held),
             Command::Tick => self.tick(now, held)?,
-            Command::DoorsOpen => self.roster.doors_opened(now),
+            Command::DoorsOpen => {
+                self.roster.doors_opened(now);
+                // A disk that was full before a restart is full after it.
+                self.probe()?;
+            }
             Command::Report(report_to) => report_to(self.report(now)),
             Command::Compact(reply_to) => self.compaction.want(reply_to),
-            Command::Compacted(done) => self.compaction.accept(done, now),
+            Command::Compacted(done) => self.compaction.accept(done, &self.log, now),
             Command::Stop => self.stopping = true,
         }
         Ok(())
@@ -229,7 +238,8 @@ impl<D: Disk> Store<D> {
         let outcome = self.roster.apply(request, now, &mut *self.ids);
         held.extend(outcome.pushes.into_iter().map(Held::Push));
         match (reply_to, outcome.reply) {
-            (Some(reply_to), reply) if outcome.needs_commit => {
+            // What others wrote is shown only once it is on the disk, whatever it is.
+            (Some(reply_to), reply) if outcome.needs_commit || self.tail.is_applying() => {
                 held.push(Held::Answer { reply_to, reply });
             }
             // What does not depend on the disk does not wait for it.
@@ -346,13 +356,31 @@ impl<D: Disk> Store<D> {
     fn probe(&mut self) -> Result<(), Fatal> {
         match self.tail.probe(&mut self.log) {
             Ok(()) => {
-                self.refused = None;
-                log::info!("the log can be written again");
+                if self.refused.take().is_some() {
+                    log::info!("the log can be written again");
+                }
             }
-            Err(AppendError::Refused(error)) => self.refused = Some(error.to_string()),
+            Err(AppendError::Refused(error)) => self.refuse(&error.to_string()),
             Err(AppendError::Broken(error)) => return Err(self.broken(&error)),
         }
         Ok(())
+    }
+
+    /// Leaves a log that the next start can go on from: nothing of what others appended to an old one is left behind, and
+    /// a log that somebody put in its place has all the rows that it had.
+    fn finish(&mut self, now: Now) -> Result<(), Fatal> {
+        let tx = self.ids.new_id();
+        let stamp = Stamp { created_at: now.rfc3339(), tx, source_id: self.source_id.clone() };
+        let finished = self.compaction.rescue_all(&mut self.log, &mut self.tail);
+        let finished = finished.and_then(|()| self.tail.complete(&mut self.log, &self.roster, &stamp));
+        match finished.and_then(|()| self.log.sync().map_err(AppendError::Broken)) {
+            Ok(()) => Ok(()),
+            Err(AppendError::Refused(error)) => {
+                log::error!("the log could not be completed: {error}");
+                Ok(())
+            }
+            Err(AppendError::Broken(error)) => Err(self.broken(&error)),
+        }
     }
 
     /// Tells those who watch of what has changed, unless more is waiting to be done and they have heard a moment ago: a

@@ -4,9 +4,11 @@
 
 use super::command::{LogRead, ReadJob};
 use crate::event_log::disk::Disk;
+use crate::event_log::disk::RangeReader;
 use crate::event_log::file::{AppendError, Log, Look};
 use crate::event_log::line::{Stamp, encode_set};
-use crate::limits::LOG_END_BYTES;
+use crate::event_log::replay::Fold;
+use crate::limits::{BATCH_BYTES_MAX, LOG_END_BYTES};
 use crate::model::ItemType;
 use crate::roster::{Change, ExternalEvent, Roster};
 use crossbeam_channel::Sender;
@@ -41,8 +43,8 @@ pub(super) struct Tail {
     restating: usize,
     /// The batch holds events from the file.
     applying: bool,
-    /// What was appended last did not land where it should: somebody has cut the file meanwhile.
-    cut: bool,
+    /// What was appended last did not land behind what we know: somebody has cut or rewritten the file meanwhile.
+    disturbed: bool,
     malformed_lines: u64,
 }
 
@@ -73,7 +75,7 @@ impl Tail {
             missing: VecDeque::new(),
             restating: 0,
             applying: false,
-            cut: false,
+            disturbed: false,
             malformed_lines,
         }
     }
@@ -113,14 +115,32 @@ impl Tail {
     }
 
     /// The log has moved to a new file of ours: all in it is known.
-    pub(super) fn moved(&mut self, log: &Log<impl Disk>) -> io::Result<()> {
-        let look = log.look()?;
-        self.known = look.length;
+    /// What is behind its `length` bytes was appended by somebody since its name is there. Of the malformed lines, those
+    /// that were there before it was written are in the side file.
+    pub(super) fn moved(&mut self, log: &Log<impl Disk>, length: u64, malformed_before: u64) -> io::Result<()> {
+        self.known = length;
         self.end = None;
-        self.changed_ns = Some(look.changed_ns);
-        self.needs_newline = !log.line_ends_at(look.length)?;
-        self.malformed_lines = 0;
+        self.changed_ns = None;
+        self.needs_newline = !log.line_ends_at(length)?;
+        self.malformed_lines = self.malformed_lines.saturating_sub(malformed_before);
         Ok(())
+    }
+
+    /// Ends somebody's unfinished last line, if there is one, as an event of ours behind it would. Says whether there was.
+    pub(super) fn close_line(&mut self, log: &mut Log<impl Disk>) -> Result<bool, AppendError> {
+        if !self.needs_newline {
+            return Ok(false);
+        }
+        match self.append(log, &mut Vec::new()) {
+            Ok(()) => {
+                // Looks after what somebody may have done meanwhile.
+                let _ = self.holds(log).map_err(AppendError::Broken)?;
+                Ok(true)
+            }
+            // It stays as it is.
+            Err(AppendError::Refused(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Appends lines that somebody else wrote elsewhere; they are found and read like any others.
@@ -128,7 +148,9 @@ impl Tail {
         self.look(log).map_err(AppendError::Refused)?;
         let newline: &[u8] = if self.needs_newline { b"\n" } else { b"" };
         log.append(&[newline, lines].concat())?;
-        self.look(log).map_err(AppendError::Refused)
+        // They are there; if this look fails, the next one finds them.
+        let _ = self.look(log);
+        Ok(())
     }
 
     /// Compares the file with what we know of it.
@@ -164,10 +186,15 @@ impl Tail {
         if look.length == self.known {
             return Ok(self.changed_ns.is_some_and(|changed_ns| changed_ns != look.changed_ns));
         }
-        let Some(end) = &self.end else { return Ok(false) };
+        Ok(!self.goes_on(log)?)
+    }
+
+    /// Whether our end still stands where it was, as far as we know one.
+    fn goes_on(&self, log: &Log<impl Disk>) -> io::Result<bool> {
+        let Some(end) = &self.end else { return Ok(true) };
         let mut there = vec![0; end.len()];
         let read = log.reader().read_at(&mut there, self.known - end.len() as u64)?;
-        Ok(read < there.len() || there != *end)
+        Ok(read == there.len() && there == *end)
     }
 
     fn begin_anew(&mut self, log: &mut Log<impl Disk>, length: u64) -> io::Result<()> {
@@ -282,7 +309,9 @@ impl Tail {
             lines.insert(0, b'\n');
         }
         let mut range = log.append(lines)?;
+        let mut disturbed = range.start < self.known;
         if range.start > self.known {
+            disturbed |= !self.goes_on(log).map_err(AppendError::Broken)?;
             // Somebody was faster than our look by a hair.
             let glued = !log.line_ends_at(range.start).map_err(AppendError::Broken)? && lines.first() != Some(&b'\n');
             // Our first line belongs to theirs then: read without it, theirs could be an event that is none.
@@ -295,11 +324,12 @@ impl Tail {
                 range = log.append(lines).map_err(broken)?;
             }
         }
-        self.cut = range.start < self.known;
+        self.disturbed = disturbed;
         self.known = range.end;
         self.needs_newline = false;
         self.end = Some(lines[lines.len().saturating_sub(LOG_END_BYTES)..].to_vec());
-        self.changed_ns = None;
+        let look = log.look().map_err(AppendError::Broken)?;
+        self.changed_ns = (look.length == self.known).then_some(look.changed_ns);
         Ok(())
     }
 
@@ -307,8 +337,8 @@ impl Tail {
     /// rewritten the file since we looked at it, it must be written again before anybody is told of it.
     pub(super) fn holds(&mut self, log: &mut Log<impl Disk>) -> io::Result<bool> {
         let look = log.look()?;
-        if std::mem::take(&mut self.cut) && !look.replaced {
-            log::warn!("somebody cut the log while it was written; reading it again");
+        if std::mem::take(&mut self.disturbed) && !look.replaced {
+            log::warn!("somebody cut or rewrote the log while it was written; reading it again");
             self.begin_anew(log, look.length)?;
             return Ok(false);
         }
@@ -342,6 +372,36 @@ impl Tail {
                 encode_set(&row, stamp, lines);
             }
         }
+    }
+
+    /// The daemon stops: if somebody has put another log in place of ours, and the rows that it lacks have not been written
+    /// to it yet, they are now. It reads all of it at once, since nobody waits any more.
+    pub(super) fn complete(
+        &mut self,
+        log: &mut Log<impl Disk>,
+        roster: &Roster,
+        stamp: &Stamp,
+    ) -> Result<(), AppendError> {
+        self.look(log).map_err(AppendError::Refused)?;
+        if !self.reload && self.missing.is_empty() && !self.job.as_ref().is_some_and(|job| job.whole) {
+            return Ok(());
+        }
+        let length = log.look().map_err(AppendError::Refused)?.length;
+        let fold = Fold::read_with_deleted(RangeReader::new(log.reader(), 0..length)).map_err(AppendError::Refused)?;
+        let (rows, deleted) = fold.into_rows();
+        let known: BTreeSet<Key> =
+            rows.iter().map(|row| (row.item_type(), row.id().to_owned())).chain(deleted).collect();
+        let mut lines = Vec::new();
+        for row in roster.rows_in_order() {
+            if !known.contains(&(row.item_type(), row.id().to_owned())) {
+                encode_set(&row, stamp, &mut lines);
+            }
+            if lines.len() >= BATCH_BYTES_MAX {
+                self.append(log, &mut lines)?;
+                lines.clear();
+            }
+        }
+        if lines.is_empty() { Ok(()) } else { self.append(log, &mut lines) }
     }
 
     /// The batch with those lines is on disk.

@@ -126,6 +126,8 @@ pub struct SimDisk {
     state: Arc<Mutex<State>>,
     listener: Arc<Mutex<Option<Listener>>>,
     meanwhile: Arc<Mutex<Option<Meanwhile>>>,
+    meanwhile_names: Arc<Mutex<Option<Meanwhile>>>,
+    before_append: Arc<Mutex<Option<Meanwhile>>>,
 }
 
 /// What somebody else does while the next sync is waited for.
@@ -238,6 +240,8 @@ impl SimDisk {
             state: Arc::new(Mutex::new(state)),
             listener: Arc::new(Mutex::new(None)),
             meanwhile: Arc::new(Mutex::new(None)),
+            meanwhile_names: Arc::new(Mutex::new(None)),
+            before_append: Arc::new(Mutex::new(None)),
         }
     }
 
@@ -258,6 +262,16 @@ impl SimDisk {
     /// While the next sync of a file is waited for, somebody else does this.
     pub fn during_next_sync(&self, meanwhile: Meanwhile) {
         *self.meanwhile.lock().unwrap() = Some(meanwhile);
+    }
+
+    /// While the next sync of the names is waited for, somebody else does this.
+    pub fn during_next_sync_names(&self, meanwhile: Meanwhile) {
+        *self.meanwhile_names.lock().unwrap() = Some(meanwhile);
+    }
+
+    /// Right before the next write, somebody else does this.
+    pub fn before_next_append(&self, meanwhile: Meanwhile) {
+        *self.before_append.lock().unwrap() = Some(meanwhile);
     }
 
     /// Looks at the directory, or changes it behind everybody's back.
@@ -371,6 +385,10 @@ impl Disk for SimDisk {
     }
 
     fn sync_names(&self) -> io::Result<()> {
+        let meanwhile = self.meanwhile_names.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile(self);
+        }
         self.tell_before();
         let mut state = self.state();
         let fails = state.faults.fail_sync_names.take();
@@ -386,6 +404,10 @@ impl Disk for SimDisk {
 
 impl DiskFile for SimFile {
     fn append(&self, bytes: &[u8]) -> io::Result<(usize, u64)> {
+        let meanwhile = self.disk.before_append.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile(&self.disk);
+        }
         self.disk.tell_before();
         let mut state = self.disk.state();
         if let Some((name, theirs)) = state.faults.race.take() {

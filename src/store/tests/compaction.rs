@@ -10,7 +10,7 @@ const FOREIGN: &str = "{\"item\":{\"id\":\"l\"},\"changeType\":\"SET\",\"itemTyp
 
 impl Bench {
     /// A log much larger than its rows, and the compactor's first job.
-    fn wasteful() -> (Self, Receiver<Box<Frame>>, CompactJob) {
+    pub(super) fn wasteful() -> (Self, Receiver<Box<Frame>>, CompactJob) {
         let (mut bench, outbox) = Self::with_sessions();
         while bench.compact_jobs.is_empty() {
             bench.task("hook", &"x".repeat(900));
@@ -18,21 +18,32 @@ impl Bench {
             bench.task("hook", "short");
             bench.turn();
         }
-        let job = bench.compact_jobs.try_recv().unwrap();
+        let job = bench.next_job().unwrap();
         (bench, outbox, job)
     }
 
-    fn do_job(&mut self, job: &CompactJob) {
+    pub(super) fn do_job(&mut self, job: &CompactJob) {
         let done = compactor::run(&self.disk, job);
         self.batch.push(Command::Compacted(done));
         self.turn();
+    }
+
+    /// The next piece of work for the compactor beyond clearing up, which is done at once.
+    pub(super) fn next_job(&self) -> Option<CompactJob> {
+        loop {
+            let job = self.compact_jobs.try_recv().ok()?;
+            if matches!(job.step, CompactStep::Rewrite(_) | CompactStep::Extend(..)) {
+                return Some(job);
+            }
+            let _ = compactor::run(&self.disk, &job);
+        }
     }
 
     fn length(&self) -> usize {
         self.log_bytes().len()
     }
 
-    fn wait_for_compaction(&mut self) -> Receiver<Result<Compacted, RequestError>> {
+    pub(super) fn wait_for_compaction(&mut self) -> Receiver<Result<Compacted, RequestError>> {
         let (sender, receiver) = bounded(1);
         self.batch.push(Command::Compact(Box::new(move |result| sender.send(result).unwrap())));
         self.turn();
@@ -72,7 +83,7 @@ fn a_log_of_more_than_four_times_its_rows_is_written_anew_while_the_store_goes_o
     bench.turn();
     bench.batch.push(Command::LogTouched);
     bench.turn();
-    assert!(bench.jobs.is_empty() && bench.compact_jobs.is_empty());
+    assert!(bench.jobs.is_empty() && bench.next_job().is_none());
     bench.assert_log_is_right();
     assert_eq!(bench.report().compactions, 1);
 }
@@ -84,14 +95,14 @@ fn a_log_full_of_what_counts_is_left_alone_until_the_rows_are_gone() {
         bench.start(&format!("s{number}"));
         bench.turn();
     }
-    assert!(bench.length() > 48 * 1024 && bench.compact_jobs.is_empty());
+    assert!(bench.length() > 48 * 1024 && bench.next_job().is_none());
     let (counted, length) = (bench.store.compaction.live_bytes(), bench.length() as u64);
     assert!(counted.abs_diff(length) * 50 < length, "{counted} of {length}: nothing was said twice");
     for number in 0..100 {
         bench.ask("end", Request::SessionEnd(format!("s{number}").as_str().into()));
         bench.turn();
     }
-    let job = bench.compact_jobs.try_recv().unwrap();
+    let job = bench.next_job().unwrap();
     let before = bench.length();
     bench.do_job(&job);
     bench.assert_log_is_right();
@@ -106,21 +117,16 @@ fn malformed_lines_move_to_a_side_file_and_unknown_types_stay() {
     bench.turn();
     bench.read_for_store();
     let waiting = bench.wait_for_compaction();
-    let job = bench.compact_jobs.try_recv().unwrap();
+    // The half line is ended first, as an event of ours behind it would end it.
+    bench.read_for_store();
+    let job = bench.next_job().unwrap();
     bench.do_job(&job);
     let compacted = waiting.try_recv().unwrap().unwrap();
-    assert_eq!((compacted.malformed_lines, compacted.bytes_after), (1, bench.length() as u64));
-    assert_eq!(bench.disk.read(MALFORMED_NAME), b"garbage\n");
+    assert_eq!((compacted.malformed_lines, compacted.bytes_after), (2, bench.length() as u64));
+    assert_eq!(bench.disk.read(MALFORMED_NAME), b"garbage\nhalf a li\n");
     assert!(bench.log_text().contains(FOREIGN));
     assert_eq!(bench.report().malformed_lines, 0);
     bench.assert_log_is_right();
-    // The unfinished line, whose writer may yet go on, is where its writer has it open.
-    bench.disk.state().inodes[0].cache.extend_from_slice(b"ne\n");
-    bench.batch.push(Command::Tick);
-    bench.turn();
-    bench.read_for_store();
-    assert!(bench.log_text().ends_with("half a line\n"));
-    assert_eq!(bench.report().malformed_lines, 1);
 }
 
 #[test]
@@ -176,9 +182,10 @@ fn a_log_that_somebody_replaced_or_rewrote_meanwhile_is_not_overwritten() {
         }
         assert!(bench.rows().iter().any(|row| row.contains("/edited")), "in place: {in_place}");
         bench.assert_log_is_right();
-        // And it is compacted all the same.
+        // And it is compacted all the same, once what is left over has been cleared away.
+        assert!(bench.next_job().is_none());
         bench.turn();
-        let job = bench.compact_jobs.try_recv().unwrap();
+        let job = bench.next_job().unwrap();
         bench.do_job(&job);
         assert!(bench.length() < edited.len() / 3);
         bench.assert_log_is_right();
@@ -220,16 +227,18 @@ fn a_compaction_that_fails_changes_nothing_says_why_and_is_tried_again_later() {
         let before = bench.log_bytes();
         fail(&bench);
         bench.do_job(&job);
-        assert_eq!(waiting.try_recv().unwrap().unwrap_err().kind, ErrorKind::StorageFull, "{name}");
+        let expected = if name == "space" { ErrorKind::StorageFull } else { ErrorKind::Unavailable };
+        assert_eq!(waiting.try_recv().unwrap().unwrap_err().kind, expected, "{name}");
         assert_eq!(bench.log_bytes(), before, "{name}");
         bench.disk.state().faults = sim_disk::Faults::default();
         bench.start("after");
         bench.turn();
         bench.assert_log_is_right();
-        assert!(bench.compact_jobs.is_empty(), "{name}: not again at once");
+        assert!(bench.next_job().is_none(), "{name}: not again at once");
+        assert!(bench.disk.state().shown(NEW_NAME).is_none(), "{name}: nothing is left");
         bench.ms += COMPACT_RETRY_MS;
         bench.turn();
-        let job = bench.compact_jobs.try_recv().unwrap();
+        let job = bench.next_job().unwrap();
         bench.do_job(&job);
         assert!(bench.length() < before.len() / 3, "{name}");
         bench.assert_log_is_right();
@@ -246,8 +255,8 @@ fn the_store_itself_copies_little_and_leaves_the_rest_to_the_compactor() {
     }
     bench.batch.push(Command::Compacted(done));
     bench.turn();
-    let job = bench.compact_jobs.try_recv().unwrap();
-    assert!(matches!(job.step, CompactStep::Extend(_)));
+    let job = bench.next_job().unwrap();
+    assert!(matches!(job.step, CompactStep::Extend(..)));
     bench.start("meanwhile");
     bench.turn();
     bench.do_job(&job);
