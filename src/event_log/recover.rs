@@ -51,6 +51,14 @@ pub fn open<D: Disk>(disk: D) -> Result<Opened<D>, OpenError> {
     disk.remove(NEW_NAME).map_err(OpenError::Open)?;
     let suspect = disk.facts(SUSPECT_NAME).map_err(OpenError::Open)?.is_some();
     let mut log = Log::open(disk).map_err(OpenError::Open)?;
+    match end_last_line(&mut log) {
+        // On a full disk the next write of ours does it.
+        Ok(()) | Err(AppendError::Refused(_)) => {}
+        Err(AppendError::Broken(error)) => {
+            let _ = log.mark_suspect("a newline could not be taken back at start");
+            return Err(OpenError::Sync(error));
+        }
+    }
     let rewritten = if suspect {
         Some(rewrite_suspect(&mut log)?)
     } else {
@@ -65,6 +73,13 @@ pub fn open<D: Disk>(disk: D) -> Result<Opened<D>, OpenError> {
     let length = log.look().map_err(OpenError::Open)?.length;
     let fold = Fold::read(RangeReader::new(log.reader(), 0..length)).map_err(OpenError::Open)?;
     Ok(Opened { log, fold, rewritten })
+}
+
+/// Ends a line that a crash or an editor has left without its newline. Whatever it is, an event that is about to be shown
+/// or half of one, it is a line then, and what others append is another one.
+fn end_last_line<D: Disk>(log: &mut Log<D>) -> Result<(), AppendError> {
+    let ends = log.look().and_then(|look| log.line_ends_at(look.length)).map_err(AppendError::Refused)?;
+    if ends { Ok(()) } else { log.append(b"\n").map(drop) }
 }
 
 /// After a failed sync the system shows bytes that it may have given up writing, and another sync would succeed without
@@ -96,14 +111,10 @@ pub struct Repaired {
 pub fn repair<D: Disk>(disk: D) -> Result<Repaired, OpenError> {
     let mut log = Log::open(disk.clone()).map_err(OpenError::Open)?;
     let bytes_before = log.look().map_err(OpenError::Open)?.length;
-    let mut length = bytes_before;
-    if !log.line_ends_at(length).map_err(OpenError::Open)? {
-        // Whatever the last line is, an event or half of one, it is a line then.
-        match log.append(b"\n") {
-            Ok(range) => length = range.end,
-            Err(AppendError::Refused(error) | AppendError::Broken(error)) => return Err(OpenError::Rewrite(error)),
-        }
+    if let Err(AppendError::Refused(error) | AppendError::Broken(error)) = end_last_line(&mut log) {
+        return Err(OpenError::Rewrite(error));
     }
+    let length = log.look().map_err(OpenError::Open)?.length;
     let rewritten = rewrite_now(&mut log, length).map_err(OpenError::Rewrite)?;
     disk.remove(SUSPECT_NAME).and_then(|()| disk.sync_names()).map_err(OpenError::Rewrite)?;
     Ok(Repaired { bytes_before, bytes_after: rewritten.bytes, malformed: rewritten.malformed })
@@ -129,5 +140,33 @@ pub fn rewrite_now<D: Disk>(log: &mut Log<D>, length: u64) -> io::Result<Rewritt
             Err(error)
         }
         Err(ReplaceError::Broken(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::LOG_NAME;
+    use super::super::real_disk::RealDisk;
+    use super::*;
+
+    #[test]
+    fn what_a_crash_left_without_its_end_cannot_be_glued_to_what_others_append() {
+        let event = r#"{"item":{"id":"a"},"changeType":"SET","itemType":"Session"}"#;
+        for (left, rows) in [(event, 1), (&event[..30], 0), ("", 0)] {
+            for suspect in [false, true] {
+                let directory = tempfile::tempdir().unwrap();
+                let path = directory.path().join(LOG_NAME);
+                std::fs::write(&path, left).unwrap();
+                if suspect {
+                    std::fs::write(directory.path().join(SUSPECT_NAME), "").unwrap();
+                }
+                let opened = open(RealDisk::new(directory.path())).unwrap();
+                assert_eq!(opened.rewritten.is_some(), suspect);
+                assert!(opened.fold.ends_with_newline);
+                assert_eq!(opened.fold.into_rows().0.len(), rows);
+                let text = std::fs::read_to_string(&path).unwrap();
+                assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
+            }
+        }
     }
 }
