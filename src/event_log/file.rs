@@ -42,6 +42,9 @@ pub struct Log<D: Disk> {
     disk: D,
     file: Arc<D::File>,
     identity: (u64, u64),
+    /// The file at the path may not be there after a crash: syncing its name has failed, and another try would tell
+    /// nothing.
+    is_nameless: bool,
 }
 
 impl<D: Disk> Log<D> {
@@ -57,7 +60,7 @@ impl<D: Disk> Log<D> {
     }
 
     fn of(disk: D, file: D::File) -> io::Result<Self> {
-        Ok(Self { disk, identity: file.facts()?.identity, file: Arc::new(file) })
+        Ok(Self { disk, identity: file.facts()?.identity, file: Arc::new(file), is_nameless: false })
     }
 
     /// The directory that it stands in.
@@ -87,6 +90,7 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// See [`AppendError`].
     pub fn append(&mut self, bytes: &[u8]) -> Result<Range<u64>, AppendError> {
+        self.named().map_err(AppendError::Broken)?;
         let (mut written, mut end) = (0, 0);
         while written < bytes.len() {
             match self.file.append(&bytes[written..]) {
@@ -124,7 +128,20 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// After an error nobody can tell what is on the disk.
     pub fn sync(&self) -> io::Result<()> {
+        self.named()?;
         self.file.sync()
+    }
+
+    fn named(&self) -> io::Result<()> {
+        if self.is_nameless {
+            return Err(io::Error::other("the name of the file that somebody put in its place cannot be synced"));
+        }
+        Ok(())
+    }
+
+    /// Whether nothing can be stored any longer, and every try to will say so.
+    pub fn is_broken(&self) -> bool {
+        self.is_nameless
     }
 
     /// Whether the byte before `end` is a newline, or there is none.
@@ -145,7 +162,13 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// The disk's.
     pub fn reopen(&mut self) -> io::Result<()> {
-        *self = Self::open(self.disk.clone())?;
+        self.named()?;
+        let file = self.disk.open(LOG_NAME)?;
+        if let Err(error) = self.disk.sync_names() {
+            self.is_nameless = true;
+            return Err(error);
+        }
+        *self = Self::of(self.disk.clone(), file)?;
         Ok(())
     }
 
