@@ -54,8 +54,11 @@ impl<D: Disk> Log<D> {
     /// The disk's.
     pub fn open(disk: D) -> io::Result<Self> {
         let file = disk.open(LOG_NAME)?;
-        // A new file is only there once its name is on the disk.
-        disk.sync_names()?;
+        // A new file is only there once its name is on the disk. If that fails, the next try would succeed without it.
+        if let Err(error) = disk.sync_names() {
+            let _ = mark_suspect(&disk, "the log's name could not be synced at start");
+            return Err(error);
+        }
         Self::of(disk, file)
     }
 
@@ -193,10 +196,14 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// The disk's; it is failing, after all.
     pub fn mark_suspect(&self, reason: &str) -> io::Result<()> {
-        let marker = self.disk.open(SUSPECT_NAME)?;
-        marker.append_all(reason.as_bytes())?;
-        marker.append_all(b"\n")
+        mark_suspect(&self.disk, reason)
     }
+}
+
+fn mark_suspect(disk: &impl Disk, reason: &str) -> io::Result<()> {
+    let marker = disk.open(SUSPECT_NAME)?;
+    marker.append_all(reason.as_bytes())?;
+    marker.append_all(b"\n")
 }
 
 #[cfg(test)]
