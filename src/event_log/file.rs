@@ -43,6 +43,9 @@ pub struct Log<D: Disk> {
     disk: D,
     file: Arc<D::File>,
     identity: (u64, u64),
+    /// The file at the path may not be there after a crash: syncing its name has failed, and another try would tell
+    /// nothing.
+    is_nameless: bool,
 }
 
 impl<D: Disk> Log<D> {
@@ -52,13 +55,16 @@ impl<D: Disk> Log<D> {
     /// The disk's.
     pub fn open(disk: D) -> io::Result<Self> {
         let file = disk.open(LOG_NAME)?;
-        // A new file is only there once its name is on the disk.
-        disk.sync_names()?;
+        // A new file is only there once its name is on the disk. If that fails, the next try would succeed without it.
+        if let Err(error) = disk.sync_names() {
+            let _ = mark_suspect(&disk, "the log's name could not be synced at start");
+            return Err(error);
+        }
         Self::of(disk, file)
     }
 
     fn of(disk: D, file: D::File) -> io::Result<Self> {
-        Ok(Self { disk, identity: file.facts()?.identity, file: Arc::new(file) })
+        Ok(Self { disk, identity: file.facts()?.identity, file: Arc::new(file), is_nameless: false })
     }
 
     /// The directory that it stands in.
@@ -88,6 +94,7 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// See [`AppendError`].
     pub fn append(&mut self, bytes: &[u8]) -> Result<Range<u64>, AppendError> {
+        self.named().map_err(AppendError::Broken)?;
         let (mut written, mut end) = (0, 0);
         while written < bytes.len() {
             match self.file.append(&bytes[written..]) {
@@ -139,7 +146,20 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// After an error nobody can tell what is on the disk.
     pub fn sync(&self) -> io::Result<()> {
+        self.named()?;
         self.file.sync()
+    }
+
+    fn named(&self) -> io::Result<()> {
+        if self.is_nameless {
+            return Err(io::Error::other("the name of the file that somebody put in its place cannot be synced"));
+        }
+        Ok(())
+    }
+
+    /// Whether nothing can be stored any longer, and every try to will say so.
+    pub fn is_broken(&self) -> bool {
+        self.is_nameless
     }
 
     /// Whether the byte before `end` is a newline, or there is none.
@@ -160,7 +180,13 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// The disk's.
     pub fn reopen(&mut self) -> io::Result<()> {
-        *self = Self::open(self.disk.clone())?;
+        self.named()?;
+        let file = self.disk.open(LOG_NAME)?;
+        if let Err(error) = self.disk.sync_names() {
+            self.is_nameless = true;
+            return Err(error);
+        }
+        *self = Self::of(self.disk.clone(), file)?;
         Ok(())
     }
 
@@ -186,9 +212,7 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// The disk's; it is failing, after all.
     pub fn mark_suspect(&self, reason: &str) -> io::Result<()> {
-        let marker = self.disk.open(SUSPECT_NAME)?;
-        marker.append_all(reason.as_bytes())?;
-        marker.append_all(b"\n")
+        mark_suspect(&self.disk, reason)
     }
 }
 
@@ -202,6 +226,12 @@ pub fn open_new<D: Disk>(disk: &D, length: u64) -> io::Result<D::File> {
     disk.facts(NEW_NAME)?.filter(|facts| facts.length == length).ok_or_else(gone)?;
     let new = disk.open(NEW_NAME)?;
     if new.facts()?.length == length { Ok(new) } else { Err(gone()) }
+}
+
+fn mark_suspect(disk: &impl Disk, reason: &str) -> io::Result<()> {
+    let marker = disk.open(SUSPECT_NAME)?;
+    marker.append_all(reason.as_bytes())?;
+    marker.append_all(b"\n")
 }
 
 #[cfg(test)]

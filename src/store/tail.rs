@@ -157,7 +157,14 @@ impl Tail {
     pub(super) fn look(&mut self, log: &mut Log<impl Disk>) -> io::Result<()> {
         let look = log.look()?;
         if look.replaced {
-            log.reopen()?;
+            match log.reopen() {
+                // Whoever writes next is told, and ends the daemon.
+                Err(error) if log.is_broken() => {
+                    log::error!("somebody replaced the log, and it cannot be said which one will be there: {error}");
+                    return Ok(());
+                }
+                reopened => reopened?,
+            }
             let length = log.look()?.length;
             log::warn!("somebody replaced the log; reading the new one ({length} bytes)");
             self.begin_anew(log, length)

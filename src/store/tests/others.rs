@@ -305,3 +305,34 @@ fn an_outsiders_event_behind_a_line_that_a_crash_tore_is_what_a_replay_makes_of_
         assert_eq!(bench.rows(), bench.rows_in_log());
     }
 }
+
+#[test]
+fn a_log_whose_name_may_not_be_on_the_disk_is_not_written_to() {
+    for look_first in [false, true] {
+        let (mut bench, _outbox) = Bench::with_sessions();
+        bench.disk.replace_from_outside(LOG_NAME, &bench.log_bytes());
+        bench.disk.state().faults.fail_sync_names = Some(0);
+        if look_first {
+            bench.batch.push(Command::LogTouched);
+            bench.turn();
+        }
+        bench.start("another");
+        assert_eq!(bench.try_turn().unwrap_err().code, crate::error::exit_code::IO);
+        assert_eq!(answers(&bench.happened(), "ok"), 0);
+        assert!(bench.disk.state().shown(crate::event_log::SUSPECT_NAME).is_some());
+    }
+}
+
+#[test]
+fn a_start_whose_new_name_could_not_be_synced_is_not_believed_by_the_next_one() {
+    use crate::event_log::recover;
+    let disk = SimDisk::new();
+    disk.state().faults.fail_sync_names = Some(0);
+    assert!(recover::open(disk.clone()).is_err());
+    let mut opened = recover::open(disk.clone()).unwrap();
+    opened.log.append(line("a", "a").as_bytes()).unwrap();
+    opened.log.sync().unwrap();
+    let state = disk.state();
+    let on_platter = state.platter_names.get(LOG_NAME).map(|inode| state.inodes[*inode].platter.clone());
+    assert_eq!(on_platter.unwrap_or_default(), line("a", "a").into_bytes(), "what was synced is there after a crash");
+}
