@@ -26,6 +26,10 @@ pub(super) struct Tail {
     changed_ns: Option<i128>,
     /// The last byte is no newline: the next line of ours must begin with one, or it would be glued to what is there.
     needs_newline: bool,
+    /// When the file was last changed, when we last found something in it that others wrote.
+    found_ns: i128,
+    /// Length and change of a file whose unfinished last line has been read: there is nothing new in it.
+    half_read: Option<(u64, i128)>,
     /// Parts that others wrote and that nobody reads yet, each with the rows that we changed behind it.
     unread: VecDeque<(Range<u64>, BTreeSet<Key>)>,
     /// The whole file must be read again.
@@ -62,6 +66,8 @@ impl Tail {
             end: None,
             changed_ns: None,
             needs_newline,
+            found_ns: 0,
+            half_read: None,
             unread: VecDeque::new(),
             reload: false,
             generation: 0,
@@ -113,6 +119,7 @@ impl Tail {
     pub(super) fn moved(&mut self, log: &Log<impl Disk>) -> io::Result<()> {
         let look = log.look()?;
         self.known = look.length;
+        self.half_read = None;
         self.end = None;
         self.changed_ns = Some(look.changed_ns);
         self.needs_newline = !log.line_ends_at(look.length)?;
@@ -149,7 +156,10 @@ impl Tail {
         } else if self.is_rewritten(log, look)? {
             log::warn!("somebody rewrote the log in place; reading it again");
             self.begin_anew(log, look.length)
+        } else if self.half_read == Some((look.length, look.changed_ns)) {
+            Ok(())
         } else if look.length > self.known {
+            self.found_ns = look.changed_ns;
             self.found(line_start(log, self.known)?..look.length);
             self.known = look.length;
             self.end = None;
@@ -182,6 +192,7 @@ impl Tail {
         self.job = None;
         self.reload = true;
         self.generation += 1;
+        self.half_read = None;
         self.end = None;
         self.changed_ns = None;
         self.needs_newline = !log.line_ends_at(length)?;
@@ -275,6 +286,7 @@ impl Tail {
             _ if self.known == to => {
                 self.known = from;
                 self.end = None;
+                self.half_read = Some((to, self.found_ns));
             }
             _ => self.malformed_lines += 1,
         }
