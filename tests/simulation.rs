@@ -44,6 +44,7 @@ fn whatever_crashes_nothing_that_was_said_is_lost() {
         total.operations += summary.operations;
         total.lives += summary.lives;
         total.fatal += summary.fatal;
+        total.compactions += summary.compactions;
     }
     let seconds = begun.elapsed().as_secs_f64();
     eprintln!("seeds {first}..={}: {total:?} in {seconds:.1} s", first + runs - 1);

@@ -28,6 +28,10 @@ pub(super) struct Tail {
     changed_ns: Option<i128>,
     /// The last byte is no newline: the next line of ours must begin with one, or it would be glued to what is there.
     needs_newline: bool,
+    /// When the file was last changed, when we last found something in it that others wrote.
+    found_ns: i128,
+    /// Length and change of a file whose unfinished last line has been read: there is nothing new in it.
+    half_read: Option<(u64, i128)>,
     /// Parts that others wrote and that nobody reads yet, each with the rows that we changed behind it.
     unread: VecDeque<(Range<u64>, BTreeSet<Key>)>,
     /// The whole file must be read again.
@@ -66,6 +70,8 @@ impl Tail {
             end: None,
             changed_ns: None,
             needs_newline,
+            found_ns: 0,
+            half_read: None,
             unread: VecDeque::new(),
             reload: false,
             generation: 0,
@@ -119,6 +125,7 @@ impl Tail {
     /// that were there before it was written are in the side file.
     pub(super) fn moved(&mut self, log: &Log<impl Disk>, length: u64, malformed_before: u64) -> io::Result<()> {
         self.known = length;
+        self.half_read = None;
         self.end = None;
         self.changed_ns = None;
         self.needs_newline = !log.line_ends_at(length)?;
@@ -174,7 +181,10 @@ impl Tail {
         } else if self.is_rewritten(log, look)? {
             log::warn!("somebody rewrote the log in place; reading it again");
             self.begin_anew(log, look.length)
+        } else if self.half_read == Some((look.length, look.changed_ns)) {
+            Ok(())
         } else if look.length > self.known {
+            self.found_ns = look.changed_ns;
             self.found(line_start(log, self.known)?..look.length);
             self.known = look.length;
             self.end = None;
@@ -212,6 +222,7 @@ impl Tail {
         self.job = None;
         self.reload = true;
         self.generation += 1;
+        self.half_read = None;
         self.end = None;
         self.changed_ns = None;
         self.needs_newline = !log.line_ends_at(length)?;
@@ -305,6 +316,7 @@ impl Tail {
             _ if self.known == to => {
                 self.known = from;
                 self.end = None;
+                self.half_read = Some((to, self.found_ns));
             }
             _ => self.malformed_lines += 1,
         }

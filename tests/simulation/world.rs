@@ -15,7 +15,7 @@ use marshal::event_log::recover::{self, Opened};
 use marshal::event_log::{LOG_NAME, SUSPECT_NAME};
 use marshal::ids::SeededIds;
 use marshal::roster::Roster;
-use marshal::store::{Command, CompactJob, ReadJob, Start, Store};
+use marshal::store::{Command, CompactJob, CompactStep, ReadJob, Start, Store};
 use marshal::time::Now;
 use marshal::{compactor, watcher};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -248,6 +248,7 @@ impl World {
         }
         if let Ok(job) = daemon.compactions.try_recv() {
             self.observer().tell(|| format!("the compactor: {:?}", job.step));
+            self.summary.compactions += u64::from(matches!(job.step, CompactStep::Rewrite(_)));
             daemon.batch.push(Command::Compacted(compactor::run(&self.disk, &job)));
             worked = true;
         }
@@ -260,6 +261,8 @@ impl World {
         let faults = self.disk.state().faults.clone();
         let turned = daemon.store.turn(&mut daemon.batch, now, || behind);
         let state = self.disk.state().clone();
+        // Who did not come to write meanwhile does not write later.
+        self.disk.state().faults.race = None;
         let theirs = std::mem::take(&mut self.editor.lines);
         let mut observer = self.observer();
         if observer.dead.is_some() {

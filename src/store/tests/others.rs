@@ -336,3 +336,27 @@ fn a_start_whose_new_name_could_not_be_synced_is_not_believed_by_the_next_one() 
     let on_platter = state.platter_names.get(LOG_NAME).map(|inode| state.inodes[*inode].platter.clone());
     assert_eq!(on_platter.unwrap_or_default(), line("a", "a").into_bytes(), "what was synced is there after a crash");
 }
+
+#[test]
+fn half_a_line_that_nobody_goes_on_writing_is_read_once() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    let whole = line("late", "late");
+    bench.append_from_outside(&whole[..20]);
+    bench.look();
+    bench.happened();
+    for _ in 0..3 {
+        bench.batch.push(Command::Tick);
+        bench.turn();
+        assert!(bench.jobs.is_empty());
+    }
+    assert_eq!(bench.happened(), [], "nothing is read, and nothing is synced");
+    bench.append_from_outside(&whole[20..]);
+    bench.look();
+    assert!(bench.rows().iter().any(|row| row.contains("late")));
+    bench.append_from_outside(&whole[..20]);
+    bench.look();
+    bench.start("ours");
+    bench.turn();
+    bench.look();
+    assert_eq!((bench.rows(), bench.report().malformed_lines), (bench.rows_in_log(), 1));
+}
