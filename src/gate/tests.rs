@@ -425,6 +425,36 @@ fn when_too_many_bytes_are_held_the_oldest_unfinished_request_is_closed() {
 }
 
 #[test]
+fn when_too_many_bytes_are_held_the_oldest_answer_that_nobody_takes_goes_at_any_age() {
+    const LARGE: usize = 16 * 1024 * 1024;
+    let gate = running(|settings| {
+        settings.held_bytes_max = LARGE - 1;
+        settings.answer_patience = Duration::from_secs(3600);
+        settings.answer_deadline = 2 * settings.answer_patience;
+    });
+    // It has its whole answer and has not closed yet: nothing is held for it, and it is not closed.
+    let mut stays = gate.send(GOOD);
+    let (told, stays_settled) = settle();
+    gate.next().caller.answer(b"answer".to_vec(), Some(told));
+    assert_eq!(rest(&mut stays), "answer");
+
+    let _never_reads = gate.send(GOOD);
+    let (told, settled) = settle();
+    gate.next().caller.answer(vec![b'x'; LARGE], Some(told));
+    let mut next = gate.send(GOOD);
+    let Exchange { request, caller } = gate.next();
+    assert_eq!(request.counts.evicted, 0, "one answer may be longer than the bound");
+    assert!(settled.is_empty());
+    let (told, next_settled) = settle();
+    caller.answer(vec![b'y'; LARGE], Some(told));
+    assert!(!settled.recv_timeout(PATIENCE).unwrap(), "nobody saw it arrive");
+    assert!(rest(&mut next) == "y".repeat(LARGE));
+    drop((next, stays));
+    assert!(next_settled.recv_timeout(PATIENCE).unwrap() && stays_settled.recv_timeout(PATIENCE).unwrap());
+    gate.stop();
+}
+
+#[test]
 fn a_websocket_is_handed_over_with_what_followed_its_handshake() {
     let gate = running(|_| {});
     let mut tcp = gate.connect();
