@@ -24,8 +24,12 @@ impl Space {
     /// Whether this message still goes in. Once one does not, none behind it does: an answer has no holes.
     fn takes(&mut self, message: &Message) -> bool {
         let fits = self.messages > 0 && (self.is_empty || message.body.len() <= self.body_bytes);
-        self.messages = if fits { self.messages - 1 } else { 0 };
-        self.body_bytes = self.body_bytes.saturating_sub(message.body.len());
+        if fits {
+            self.messages -= 1;
+            self.body_bytes = self.body_bytes.saturating_sub(message.body.len());
+        } else {
+            self.messages = 0;
+        }
         self.is_empty = false;
         fits
     }
