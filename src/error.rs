@@ -1,7 +1,8 @@
 //! Errors by consequence. A [`RequestError`] goes to one caller with a stable code; a [`Fatal`] ends the process with
 //! a documented exit code. Nothing else in the product decides about either.
 
-use std::fmt;
+use std::path::Path;
+use std::{fmt, io};
 
 /// What went wrong with one request. `code` never changes once published; `message` is for people and says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,3 +150,19 @@ impl fmt::Display for Fatal {
 }
 
 impl std::error::Error for Fatal {}
+
+/// What the system says about a file in `directory`, and what to do where that is known.
+pub fn explain_in(directory: &Path, error: &io::Error) -> String {
+    let show = directory.display();
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => {
+            format!("{error}; set MARSHAL_STATE_DIR to a directory that can be written")
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!("{error}; free some space in {show}"),
+        // One of our own says by itself what to do.
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_some() => format!(
+            "{error}; make {show} and the files in it writable for you, or set MARSHAL_STATE_DIR to another directory"
+        ),
+        _ => error.to_string(),
+    }
+}

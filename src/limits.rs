@@ -127,6 +127,8 @@ pub const ACK_IDS_MAX: usize = 1000;
 pub const PAGE_MESSAGES_MAX: usize = 200;
 /// Messages in one answer when the caller does not say.
 pub const PAGE_MESSAGES_DEFAULT: usize = 50;
+/// Bytes of message bodies in one answer to a history or read request; one message is in it however long it is.
+pub const PAGE_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Stored messages looked at for one history or read request; the answer carries a cursor to go on from.
 pub const HISTORY_SCAN_MAX: usize = 20_000;
 /// Candidates listed with an ambiguous address.
@@ -214,7 +216,7 @@ pub const SLOW_TURN: Duration = Duration::from_millis(100);
 /// Time for the command line to wait for the daemon's answer.
 pub const CLIENT_DEADLINE: Duration = Duration::from_secs(10);
 /// Time for the command line to wait for a compaction.
-pub const COMPACT_DEADLINE: Duration = Duration::from_secs(300);
+pub const COMPACT_DEADLINE: Duration = Duration::from_secs(60);
 
 // ---- the command line ----
 
@@ -242,6 +244,7 @@ const _: () = assert!(ANSWER_QUEUE_MAX >= STORE_QUEUE_MAX + BATCH_COMMANDS_MAX);
 const _: () = assert!(HOOK_ANSWER_CHARACTERS_MAX < 10_000);
 const _: () = assert!(INBOX_MESSAGES_MAX <= ACK_IDS_MAX);
 const _: () = assert!(PAGE_MESSAGES_MAX <= ACK_IDS_MAX, "what one page showed is acknowledged in one request");
+const _: () = assert!(MESSAGE_BODY_BYTES_MAX < PAGE_BODY_BYTES_MAX && 8 * PAGE_BODY_BYTES_MAX <= GATE_HELD_BYTES_MAX);
 const _: () = assert!(READ_MESSAGE_AGE_MAX_MS <= UNREAD_MESSAGE_AGE_MAX_MS);
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < WS_SMALL_MESSAGE_BYTES && WS_SMALL_MESSAGE_BYTES < WS_MESSAGE_BYTES_MAX);
 const _: () = assert!(WS_LARGE_MESSAGE_DEADLINE.as_secs() < WS_SILENCE_MAX.as_secs());

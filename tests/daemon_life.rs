@@ -282,6 +282,17 @@ fn a_directory_that_cannot_be_had_is_named() {
         assert_eq!(code, Some(expected), "{said}");
         assert!(said.contains(word), "{said}");
     }
+    // The directory is its own, but it may not write to it.
+    let own = place.dir.path().join("own");
+    std::fs::create_dir(&own).unwrap();
+    std::os::unix::fs::chown(&own, Some(NOBODY), Some(NOBODY)).unwrap();
+    chmod(&own, 0o500);
+    let mut command = place.command();
+    command.arg("serve").env("MARSHAL_STATE_DIR", &own).uid(NOBODY).gid(NOBODY);
+    let (code, said) = fail(command);
+    assert_eq!(code, Some(73), "{said}");
+    let advice = format!("make {} and the files in it writable for you, or set MARSHAL_STATE_DIR", own.display());
+    assert!(said.contains(&advice), "{said}");
 }
 
 #[test]

@@ -123,18 +123,25 @@ fn check_stats_and_repair_explain_a_log_and_mend_it_where_no_daemon_runs() {
     let before = rows(&place);
     let (code, out, _) = text(&place.run(&["log", "check"]));
     assert_eq!(code, 1, "{out}");
-    assert!(out.contains("1 lines cannot be read") && out.contains("half an event"), "{out}");
+    assert!(out.contains("1 line that cannot be read, which") && out.contains("half an event"), "{out}");
+    assert!(out.contains(": expected value\n"), "{out}");
+    let (code, out, _) = text(&place.run(&["log", "stats"]));
+    let last = "1 line that cannot be read and half an event at the end: see 'marshal log check'";
+    assert_eq!((code, out.lines().last()), (0, Some(last)), "{out}");
     let (code, out, _) = text(&place.run(&["log", "check", "--json"]));
     let value: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &value["sound"], &value["malformed"]), (1, &json!(false), &json!(1)));
     let (code, out, _) = text(&place.run(&["log", "stats", "--json"]));
     let value: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &value["types"]["Session"]["living"]), (0, &json!(3)), "{out}");
+    assert_eq!((&value["malformed"], &value["halfAnEventAtTheEnd"]), (&json!(1), &json!(true)), "{out}");
     assert!(value["liveBytes"].as_u64().unwrap() * 4 < value["bytes"].as_u64().unwrap());
 
     let (code, out, err) = text(&place.run(&["log", "repair"]));
     assert_eq!(code, 0, "{err}");
-    assert!(out.starts_with("moved 2 lines"), "{out}");
+    assert!(out.starts_with("moved 2 lines that cannot be read to events.jsonl.malformed"), "{out}");
+    let bytes = std::fs::metadata(place.log_path()).unwrap().len();
+    assert!(out.ends_with(&format!(" bytes and has {bytes}\n")), "{out}");
     assert_eq!(rows(&place), before);
     assert_eq!(text(&place.run(&["log", "check"])).0, 0);
     let side = std::fs::read(place.state().join("events.jsonl.malformed")).unwrap();
@@ -143,6 +150,61 @@ fn check_stats_and_repair_explain_a_log_and_mend_it_where_no_daemon_runs() {
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     let (code, _, err) = text(&place.run(&["log", "mend"]));
     assert_eq!(code, 64, "{err}");
+}
+
+/// The last line on stderr and the exit code of `command` with the state directory as it is.
+fn refusal(place: &Place, command: &[&str]) -> (Option<i32>, String) {
+    let mut bounded = std::process::Command::new("timeout");
+    bounded.arg("20").arg(env!("CARGO_BIN_EXE_marshal")).args(command);
+    let variables = place.command();
+    let variables = variables.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+    let output = bounded.env_clear().envs(variables).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), said.lines().last().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn every_command_refuses_what_is_no_file_in_the_same_words_and_with_the_same_code() {
+    let commands: [&[&str]; 5] = [&["serve"], &["log", "check"], &["log", "stats"], &["log", "repair"], &["compact"]];
+    let place = Place::new();
+    std::fs::create_dir(place.state()).unwrap();
+    std::fs::set_permissions(place.state(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let log = place.log_path();
+    let fifo = || {
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &log, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    };
+    let link = |to: &str| std::os::unix::fs::symlink(to, &log).unwrap();
+    std::fs::write(place.state().join("real"), b"").unwrap();
+    let makes: [(&dyn Fn(), &str); 4] = [
+        (&fifo, "is not a regular file; move it away"),
+        (&|| link("real"), "is a symbolic link"),
+        (&|| link("nowhere"), "is a symbolic link"),
+        (&|| link("events.jsonl"), "is a symbolic link"),
+    ];
+    for (make, word) in makes {
+        make();
+        let (code, said) = refusal(&place, commands[0]);
+        assert_eq!(code, Some(73), "{said}");
+        assert!(said.contains(word) && said.matches("events.jsonl").count() == 1, "{said}");
+        for command in &commands[1..] {
+            assert_eq!(refusal(&place, command), (code, said.clone()), "{command:?}");
+        }
+        std::fs::remove_file(&log).unwrap();
+    }
+    std::fs::write(&log, b"").unwrap();
+    std::fs::create_dir(place.state().join("events.jsonl.new")).unwrap();
+    let (code, said) = refusal(&place, &["log", "repair"]);
+    assert_eq!(code, Some(74), "{said}");
+    assert_eq!(said.matches("anew").count(), 1, "{said}");
+    assert!(said.ends_with("It still holds all that counts"), "{said}");
+    // Whose lock cannot be made has no log to open either.
+    std::fs::create_dir(place.state().join("lock")).unwrap();
+    std::fs::remove_file(place.state().join("marshal.lock")).unwrap();
+    std::fs::rename(place.state().join("lock"), place.state().join("marshal.lock")).unwrap();
+    let (code, said) = refusal(&place, &["log", "repair"]);
+    assert_eq!(code, Some(73), "{said}");
+    assert_eq!(refusal(&place, &["serve"]), (code, said));
 }
 
 #[test]
@@ -203,6 +265,9 @@ fn a_read_only_or_full_disk_is_explained_at_start() {
     if let Some((code, said)) = serve_after(&place, &format!("{} && {{ {log}; {fill}; }}", mount("size=24k,mode=700")))
     {
         assert_eq!(code, 74, "{said}");
-        assert!(said.contains("No space left on device") && said.contains("free some space"), "{said}");
+        assert!(
+            said.contains("No space left on device") && said.contains(&format!("free some space in {state}")),
+            "{said}"
+        );
     }
 }

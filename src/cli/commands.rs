@@ -7,12 +7,17 @@ use super::identity::{Source, Speaker, answer_for, speaker};
 use super::wire::{Messages, Refusal, Rooms, Sent, Session, Sessions, Status};
 use super::{Problem, World, render, text};
 use crate::error::exit_code;
+use crate::event_log::lock::LOCK_NAME;
 use crate::limits::{ACK_IDS_MAX, CLIENT_DEADLINE, MESSAGE_BODY_BYTES_MAX, PAGE_MESSAGES_MAX};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::ffi::OsString;
+use std::fmt::Write;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
+
+const UNKNOWN: &str = " It is not known whether the request was carried out.";
 
 /// One command on its way: the line it came from, and the daemon it goes to.
 pub(crate) struct Caller<'a> {
@@ -49,7 +54,7 @@ impl Caller<'_> {
 
     fn no_answer(&self, failure: &Failure, changes: bool) -> Problem {
         let socket = self.socket.display();
-        let unknown = if changes { " It is not known whether the request was carried out." } else { "" };
+        let unknown = if changes { UNKNOWN } else { "" };
         let (code, message) = match failure {
             Failure::NoSocket | Failure::NotListening => {
                 let what = if *failure == Failure::NoSocket { "no socket" } else { "nobody listens" };
@@ -63,10 +68,7 @@ impl Caller<'_> {
                 let message = format!("the path {socket} is too long for a socket: set a shorter MARSHAL_STATE_DIR");
                 (exit_code::CONFIG, message)
             }
-            Failure::Late => {
-                let seconds = CLIENT_DEADLINE.as_secs();
-                (exit_code::UNAVAILABLE, format!("marshal did not answer within {seconds} s.{unknown}"))
-            }
+            Failure::Late => return self.late(CLIENT_DEADLINE, changes),
             Failure::CutShort => {
                 (exit_code::UNAVAILABLE, format!("marshal's answer was cut short; is it stopping?{unknown}"))
             }
@@ -76,6 +78,29 @@ impl Caller<'_> {
             Failure::System(error) => (exit_code::UNAVAILABLE, format!("cannot talk to {socket}: {error}.{unknown}")),
         };
         Problem::new(code, message)
+    }
+
+    /// No answer came within `deadline`.
+    pub(crate) fn late(&self, deadline: Duration, changes: bool) -> Problem {
+        let unknown = if changes { UNKNOWN } else { "" };
+        let (seconds, lock) = (deadline.as_secs(), self.state_dir.join(LOCK_NAME));
+        let message = format!(
+            "marshal did not answer within {seconds} s.{unknown} If 'marshal status' gets no answer either, it hangs: \
+             its pid stands in {}",
+            text::line(&lock.display().to_string())
+        );
+        Problem::new(exit_code::UNAVAILABLE, message)
+    }
+
+    /// This command as it was typed, with whose inbox it is about.
+    fn again(&self) -> Result<String, Problem> {
+        let mut line = format!("marshal {}", self.parsed.command.name);
+        for name in ["session", "human"] {
+            if let Some(value) = self.parsed.text(name)? {
+                let _ = write!(line, " --{name} {}", text::shell(value));
+            }
+        }
+        Ok(line)
     }
 
     /// The number of messages asked for.
@@ -170,8 +195,8 @@ pub(crate) fn rooms(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
 
 pub(crate) fn status(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
     let body = caller.get("/v1/status", &[])?;
-    show(caller, world, &body, |answer: &Status, world| render::status(answer, world.colour()))?;
-    Ok(())
+    let answer = show(caller, world, &body, |answer: &Status, world| render::status(answer, world.colour()))?;
+    if answer.health == "ok" { Ok(()) } else { Err(Problem::new(exit_code::REFUSED, String::new())) }
 }
 
 pub(crate) fn send(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
@@ -237,7 +262,10 @@ pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
     let shown = u64::try_from(answer.messages.len()).unwrap_or(u64::MAX);
     if answer.waiting > shown {
         let rest = answer.waiting - shown;
-        let how = if caller.parsed.has("peek") { "ask for more with --limit" } else { "run 'marshal inbox' again" };
+        let how = match caller.parsed.has("peek") {
+            true => "ask for more with --limit".to_owned(),
+            false => format!("run '{}' again", caller.again()?),
+        };
         world.note(&format!("{rest} more waiting: {how}."));
     }
     if caller.parsed.has("peek") {

@@ -89,7 +89,7 @@ mod tests {
     fn help_looks_like_this() {
         let expected = "\
 Show how the daemon is.
-Its health, doors and counts.
+Its health, doors and counts. Exit code 1 if its health is not ok.
 
 Usage: marshal status [OPTIONS]
 
@@ -104,7 +104,7 @@ Examples:
 
 Exit codes:
    0  done
-   1  the daemon refused, or nothing fits
+   1  the daemon refused, nothing fits, or something is wrong with what was looked at
   64  wrong command line
   69  the daemon does not run, or does not answer
   74  reading or writing failed

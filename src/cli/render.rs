@@ -186,27 +186,41 @@ pub(crate) fn status(answer: &Status, colour: bool) -> String {
         ("rooms", answer.rooms.to_string()),
         ("messages", answer.messages.to_string()),
         ("log", format!("{} (of which {} count)", bytes(answer.log_bytes), bytes(answer.log_live_bytes))),
-        ("malformed", format!("{} lines", answer.malformed_lines)),
+        ("malformed", malformed(answer.malformed_lines)),
     ];
     rows.iter().fold(String::new(), |text, (key, value)| text + &format!("{key:<11}{value}\n"))
 }
 
+fn malformed(lines: u64) -> String {
+    let hint = if lines > 0 { " ('marshal log check' names them)" } else { "" };
+    counted(lines, "line") + hint
+}
+
+/// A number of things.
+fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Lines that cannot be read.
+pub(crate) fn unreadable(lines: u64) -> String {
+    counted(lines, "line") + " that cannot be read"
+}
+
 /// `marshal compact`
 pub(crate) fn compacted(answer: &Compacted) -> String {
-    format!("the log had {} and has {}\n", bytes(answer.bytes_before), bytes(answer.bytes_after))
+    format!("the log had {} and has {}\n", counted(answer.bytes_before, "byte"), answer.bytes_after)
 }
 
 /// `marshal log repair`
 pub(crate) fn repaired(answer: &Compacted) -> String {
-    let moved = answer.malformed_lines_moved;
-    format!("moved {moved} lines that cannot be read to {MALFORMED_NAME}; {}", compacted(answer))
+    format!("moved {} to {MALFORMED_NAME}; {}", unreadable(answer.malformed_lines_moved), compacted(answer))
 }
 
 /// `marshal log check`
 pub(crate) fn log_check(survey: &Survey, suspect: bool) -> String {
-    let mut text = format!("{} lines, {}\n", survey.lines, bytes(survey.bytes));
+    let mut text = format!("{}, {}\n", counted(survey.lines, "line"), bytes(survey.bytes));
     if survey.malformed > 0 {
-        let _ = writeln!(text, "{} lines cannot be read; the daemon skips them:", survey.malformed);
+        let _ = writeln!(text, "{}, which the daemon skips:", unreadable(survey.malformed));
     }
     for bad in &survey.named {
         let _ = writeln!(text, "  line {}, byte {}: {}", bad.number, bad.offset, line(&bad.reason));
@@ -218,7 +232,9 @@ pub(crate) fn log_check(survey: &Survey, suspect: bool) -> String {
     text.push_str(match survey.ending {
         Ending::Whole => "",
         Ending::EventWithoutNewline => "the last line lacks its newline; its event counts\n",
-        Ending::HalfAnEvent => "the last line is half an event, of which nobody was told; it is skipped\n",
+        Ending::HalfAnEvent => {
+            "the last line is half an event, which is skipped: after a crash, one that nobody was told of; if somebody cut the file, one that is lost\n"
+        }
     });
     if suspect {
         text.push_str("the disk failed under this log: the next start of the daemon writes it anew\n");
@@ -246,15 +262,19 @@ pub(crate) fn log_stats(survey: &Survey, colour: bool) -> String {
             bytes(counts.live_bytes),
         ]));
     }
-    let mut text = table(&["TYPE", "LIVING", "EVENTS", "BYTES", "COUNT"], &rows, colour);
+    let mut text = table(&["TYPE", "LIVING", "EVENTS", "BYTES", "LIVE BYTES"], &rows, colour);
     let _ = writeln!(
         text,
-        "{} lines, {}, of which {} count; compacted by the daemon when over {} and {COMPACT_RATIO} times that",
-        survey.lines,
+        "{}, {}, of which {} count; compacted by the daemon when over {} and {COMPACT_RATIO} times that",
+        counted(survey.lines, "line"),
         bytes(survey.bytes),
         bytes(survey.live_bytes()),
         bytes(COMPACT_OVER_BYTES),
     );
+    if survey.malformed > 0 || survey.ending == Ending::HalfAnEvent {
+        let half = if survey.ending == Ending::HalfAnEvent { " and half an event at the end" } else { "" };
+        let _ = writeln!(text, "{}{half}: see 'marshal log check'", unreadable(survey.malformed));
+    }
     text
 }
 

@@ -116,6 +116,7 @@ const CALL_EXITS: &[u8] =
 const LOG_EXITS: &[u8] = &[
     exit_code::REFUSED,
     exit_code::UNAVAILABLE,
+    exit_code::CANNOT_CREATE,
     exit_code::IO,
     exit_code::HELD,
     exit_code::PERMISSION,
@@ -126,7 +127,7 @@ const LOG_EXITS: &[u8] = &[
 pub(crate) fn exit_meaning(code: u8) -> &'static str {
     match code {
         exit_code::OK => "done",
-        exit_code::REFUSED => "the daemon refused, or nothing fits",
+        exit_code::REFUSED => "the daemon refused, nothing fits, or something is wrong with what was looked at",
         exit_code::USAGE => "wrong command line",
         exit_code::UNAVAILABLE => "the daemon does not run, or does not answer",
         exit_code::SOFTWARE => "a bug: a thread of the daemon died",
@@ -287,7 +288,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         operand_count: (0, 0),
         complete: Complete::Nothing,
         summary: "Show how the daemon is",
-        about: "Its health, doors and counts.",
+        about: "Its health, doors and counts. Exit code 1 if its health is not ok.",
         own_flags: &[JSON],
         examples: &[("marshal status", "is it up, where does it listen")],
         exits: CALL_EXITS,

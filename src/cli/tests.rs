@@ -184,9 +184,11 @@ fn inbox_acknowledges_what_it_has_printed() {
     let ran = run_with(&["inbox", "--human", "ana", "--limit", "1"], &[], b"", answers);
     let expected = "2026-11-21 00:03:13 UTC (1 min ago)  heron [id-2] -> otter\n    hi\n  message m1\n";
     assert_eq!(ran.stdout, expected);
-    assert_eq!(ran.stderr, "marshal: 2 more waiting: run 'marshal inbox' again.\n");
+    assert_eq!(ran.stderr, "marshal: 2 more waiting: run 'marshal inbox --human ana' again.\n");
     let asked = ["GET /v1/inbox?human=ana&limit=1 ", r#"POST /v1/messages/ack {"human":"ana","messageIds":["m1"]}"#];
     assert_eq!(ran.asked, asked);
+    let ran = run_with(&["inbox", "--session", "it's"], &[], b"", vec![(200, ROSTER), (200, INBOX), (200, ACKED)]);
+    assert!(ran.stderr.contains(r"2 more waiting: run 'marshal inbox --session 'it'\''s'' again"), "{}", ran.stderr);
     let ran = run_with(&["inbox", "--human", "ana", "--peek"], &[], b"", vec![(200, INBOX)]);
     assert_eq!((ran.step, ran.asked.len()), (Step::Done(0), 1), "a look changes nothing");
     let ran = run_with(&["inbox"], &[("USER", "ana")], b"", vec![(200, r#"{"messages":[],"waiting":0}"#)]);
@@ -195,6 +197,19 @@ fn inbox_acknowledges_what_it_has_printed() {
     let ran = run_with(&["inbox", "--human", "a"], &[], b"", vec![(200, INBOX), (507, refusal)]);
     assert_eq!(ran.step, Step::Done(exit_code::REFUSED));
     assert!(ran.stderr.contains("the messages could not be marked as read: the disk is full"), "{}", ran.stderr);
+}
+
+#[test]
+fn status_ends_with_one_when_the_daemon_is_not_well() {
+    for (health, code) in [("ok", exit_code::OK), ("storage_full: no space", exit_code::REFUSED)] {
+        let body: &'static str = format!(r#"{{"health":"{health}","malformedLines":1}}"#).leak();
+        let ran = run_with(&["status"], &[], b"", vec![(200, body)]);
+        assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(code), ""));
+        assert!(ran.stdout.starts_with(&format!("health     {health}\n")), "{}", ran.stdout);
+        assert!(ran.stdout.ends_with("malformed  1 line ('marshal log check' names them)\n"), "{}", ran.stdout);
+        let ran = run_with(&["status", "--json"], &[], b"", vec![(200, body)]);
+        assert_eq!((ran.step, ran.stdout), (Step::Done(code), format!("{body}\n")));
+    }
 }
 
 #[test]

@@ -23,6 +23,15 @@ pub(crate) fn line(text: &str) -> String {
         .collect()
 }
 
+/// A word as a shell takes it back, on one line of harmless text.
+pub(crate) fn shell(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "@._:/+-".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => line(&format!("'{}'", word.replace('\'', r"'\''"))),
+    }
+}
+
 /// The lines of a longer text, harmless, with four spaces before each, so that no text can pass for what the program
 /// itself says.
 pub(crate) fn block(text: &str) -> String {

@@ -8,11 +8,10 @@ mod logging;
 mod signals;
 
 use crate::config::ServeConfig;
-use crate::error::{Fatal, exit_code};
+use crate::error::{Fatal, exit_code, explain_in};
 use crate::event_log::lock::{Lock, LockError};
 use crate::event_log::real_disk::RealDisk;
-use crate::event_log::recover::{self, OpenError};
-use crate::event_log::{LOG_NAME, state_dir};
+use crate::event_log::{recover, state_dir};
 use crate::gate;
 use crate::http::{self, About};
 use crate::ids::{IdSource, SystemIds};
@@ -142,10 +141,9 @@ fn open_store(
     compactor: Sender<crate::store::CompactJob>,
     clock: SystemClock,
 ) -> Result<Store<RealDisk>, Fatal> {
-    let path = directory.join(LOG_NAME);
     let begun = std::time::Instant::now();
     let opened = recover::open(RealDisk::new(directory));
-    let opened = opened.map_err(|error| cannot_open(&path, &error))?;
+    let opened = opened.map_err(|error| Fatal::new(error.exit_code(), error.explain(directory)))?;
     if let Some(rewritten) = opened.rewritten {
         log::warn!("the disk had failed under the log; wrote it anew ({} lines)", rewritten.lines);
     }
@@ -180,15 +178,6 @@ fn open_store(
     }))
 }
 
-fn cannot_open(path: &Path, error: &OpenError) -> Fatal {
-    let code = match error {
-        OpenError::Open(error) if error.kind() == std::io::ErrorKind::PermissionDenied => exit_code::PERMISSION,
-        OpenError::Open(_) => exit_code::CANNOT_CREATE,
-        OpenError::Sync(_) | OpenError::Rewrite(_) => exit_code::IO,
-    };
-    Fatal::new(code, format!("cannot open the log {}: {error}", path.display()))
-}
-
 fn take_lock(directory: &Path) -> Result<Lock, Fatal> {
     Lock::take(directory).map_err(|error| match error {
         LockError::Held(holder) => Fatal::new(
@@ -197,7 +186,7 @@ fn take_lock(directory: &Path) -> Result<Lock, Fatal> {
         ),
         LockError::Io(error) => Fatal::new(
             exit_code::CANNOT_CREATE,
-            format!("cannot lock {}: {}", directory.display(), state_dir::explain(&error)),
+            format!("cannot lock {}: {}", directory.display(), explain_in(directory, &error)),
         ),
     })
 }

@@ -5,11 +5,11 @@ use super::disk::Disk;
 use super::file::{AppendError, Log, ReplaceError};
 use super::replay::Fold;
 use super::rewrite::{self, Rewritten};
-use super::state_dir::explain;
-use super::{NEW_NAME, SUSPECT_NAME};
+use super::{LOG_NAME, NEW_NAME, SUSPECT_NAME};
+use crate::error::{exit_code, explain_in};
 use crate::event_log::disk::RangeReader;
-use std::fmt;
 use std::io;
+use std::path::Path;
 
 /// A log that can be believed, and what it says.
 #[derive(Debug)]
@@ -33,12 +33,32 @@ pub enum OpenError {
     Rewrite(io::Error),
 }
 
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl OpenError {
+    /// With which exit code a process ends that needs the log.
+    pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Open(error) => write!(f, "{}", explain(error)),
-            Self::Sync(error) => write!(f, "what it holds cannot be synced to the disk: {}", explain(error)),
-            Self::Rewrite(error) => write!(f, "it cannot be written anew: {}", explain(error)),
+            Self::Open(error) if error.kind() == io::ErrorKind::PermissionDenied => exit_code::PERMISSION,
+            Self::Open(_) => exit_code::CANNOT_CREATE,
+            Self::Sync(_) | Self::Rewrite(_) => exit_code::IO,
+        }
+    }
+
+    /// What happened to the log of `directory`, and what to do about it.
+    pub fn explain(&self, directory: &Path) -> String {
+        let log = directory.join(LOG_NAME).display().to_string();
+        match self {
+            Self::Open(error) => match explain_in(directory, error) {
+                // Some errors name the file themselves.
+                text if text.starts_with(&log) => format!("cannot open the log: {text}"),
+                text => format!("cannot open the log {log}: {text}"),
+            },
+            Self::Sync(error) => {
+                format!("cannot sync the log {log} to the disk: {}", explain_in(directory, error))
+            }
+            Self::Rewrite(error) => {
+                let why = explain_in(directory, error);
+                format!("cannot write the log {log} anew: {why}. It still holds all that counts")
+            }
         }
     }
 }

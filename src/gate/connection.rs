@@ -146,6 +146,8 @@ impl Answering {
     /// (to do so again would be an error where the caller has closed in the meantime).
     pub(super) fn new(bytes: Vec<u8>, written: usize, after: After) -> Self {
         let half_closed = written == bytes.len();
+        // What is written need not be kept while the caller takes its time to close.
+        let (bytes, written) = if half_closed { (Vec::new(), 0) } else { (bytes, written) };
         Self { bytes, written, half_closed, drained: 0, after }
     }
 
@@ -168,7 +170,7 @@ impl Answering {
             if self.written < self.bytes.len() {
                 return Ok(Progress::Wait);
             }
-            // A large answer need not be kept while the caller takes its time to close.
+            // As above.
             self.bytes = Vec::new();
             self.written = 0;
         }

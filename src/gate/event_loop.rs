@@ -222,7 +222,7 @@ impl EventLoop {
         self.by_worth.insert((state.worth(), token));
         self.held_bytes += state.held_bytes();
         self.connections.insert(token, Connection { place, state });
-        while self.held_bytes > self.held_bytes_max && self.evict(Worth::Reading) {}
+        while self.held_bytes > self.held_bytes_max && self.evict_holder(token) {}
     }
 
     fn take(&mut self, token: usize) -> Option<Connection> {
@@ -244,10 +244,27 @@ impl EventLoop {
         if worth == Worth::Answering && !self.connections.get(&oldest).is_some_and(|found| may_end(&found.place)) {
             return false;
         }
-        drop(self.take(oldest));
+        self.close_for_others(oldest, now);
+        true
+    }
+
+    /// Frees memory by closing the connection that is worth the least of those for which bytes are held, but not
+    /// `newest`: an answer that is longer than the bound can still be given. Here no answer may take its time, or as many
+    /// callers as there is room for could each leave a large one untaken.
+    fn evict_holder(&mut self, newest: usize) -> bool {
+        let holds = |token: &usize| self.connections.get(token).is_some_and(|found| found.state.held_bytes() > 0);
+        let mut tokens = self.by_worth.range((Worth::Reading, 0)..).map(|(_, token)| *token);
+        let Some(oldest) = tokens.find(|token| *token != newest && holds(token)) else {
+            return false;
+        };
+        self.close_for_others(oldest, Instant::now());
+        true
+    }
+
+    fn close_for_others(&mut self, token: usize, now: Instant) {
+        drop(self.take(token));
         self.counts.evicted += 1;
         self.log.say(now, || "closed an unfinished connection to make room".to_owned());
-        true
     }
 
     fn accept(&mut self) {

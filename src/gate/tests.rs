@@ -1,6 +1,8 @@
 //! The gate over real sockets. The test itself is the worker: it takes exchanges from the queue and answers them, so
 //! that every step happens when the test says so. Read timeouts are deadlines: running into one fails the test.
 
+mod held;
+
 use super::*;
 use crate::thread::Exit;
 use std::io::{ErrorKind, Read, Write};
@@ -397,30 +399,6 @@ fn when_full_an_answer_that_nobody_takes_makes_room_after_a_while() {
     assert_eq!(settled.try_recv(), Ok(false), "nobody saw it arrive");
     caller.answer(b"next".to_vec(), None);
     assert_eq!(rest(served), "next");
-    gate.stop();
-}
-
-#[test]
-fn when_too_many_bytes_are_held_the_oldest_unfinished_request_is_closed() {
-    let gate = running(|settings| settings.held_bytes_max = 100_000);
-    let half = "POST /hook/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 70000\r\n\r\n".to_owned();
-    let half = half + &"x".repeat(60_000);
-    let (mut first, mut second) = (gate.send(&half), gate.send(&half));
-    assert!(!matches!(first.read(&mut [0]), Ok(1..)), "closed or reset");
-    second.write_all(&[b'x'; 10_000]).unwrap();
-    let Exchange { request, caller } = gate.next();
-    assert_eq!((request.body.len(), request.counts.evicted), (70_000, 1));
-    caller.answer(b"second".to_vec(), None);
-    assert_eq!(rest(second), "second");
-    // What is gone does not count any more.
-    for _ in 0..3 {
-        let mut next = gate.send(&half);
-        next.write_all(&[b'x'; 10_000]).unwrap();
-        let Exchange { request, caller } = gate.next();
-        assert_eq!(request.counts.evicted, 1);
-        caller.answer(b"next".to_vec(), None);
-        assert_eq!(rest(next), "next");
-    }
     gate.stop();
 }
 

@@ -6,8 +6,34 @@ use super::{
 };
 use crate::error::RequestError;
 use crate::ids::{MessageId, RoomId, SessionId};
-use crate::limits::{HISTORY_SCAN_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
+use crate::limits::{HISTORY_SCAN_MAX, PAGE_BODY_BYTES_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
 use crate::model::{Message, Recipient};
+
+/// How much still goes into one answer, by messages and by the bytes of their bodies.
+struct Space {
+    messages: usize,
+    body_bytes: usize,
+    is_empty: bool,
+}
+
+impl Space {
+    fn new(messages: usize) -> Self {
+        Self { messages, body_bytes: PAGE_BODY_BYTES_MAX, is_empty: true }
+    }
+
+    /// Whether this message still goes in. Once one does not, none behind it does: an answer has no holes.
+    fn takes(&mut self, message: &Message) -> bool {
+        let fits = self.messages > 0 && (self.is_empty || message.body.len() <= self.body_bytes);
+        if fits {
+            self.messages -= 1;
+            self.body_bytes = self.body_bytes.saturating_sub(message.body.len());
+        } else {
+            self.messages = 0;
+        }
+        self.is_empty = false;
+        fits
+    }
+}
 
 type Newest<'a> = Box<dyn Iterator<Item = (u64, &'a MessageId)> + 'a>;
 
@@ -59,7 +85,7 @@ impl Roster {
         } else {
             Box::new(self.of_session(&me, u64::MAX))
         };
-        let (mut messages, mut total) = (Vec::new(), 0);
+        let (mut messages, mut total, mut space) = (Vec::new(), 0, Space::new(limit));
         for (_, id) in candidates.take(HISTORY_SCAN_MAX) {
             let Some(placed) = self.tables.messages.get(id) else {
                 continue;
@@ -69,7 +95,7 @@ impl Roster {
                 continue;
             }
             total += 1;
-            if messages.len() < limit {
+            if space.takes(&placed.stored.row) {
                 messages.push(MessageView { message: placed.stored.clone(), read_by_me: !unread });
             }
         }
@@ -101,7 +127,7 @@ impl Roster {
             (None, Some(room)) => Box::new(self.tables.mail.in_room(room, before)),
             (None, None) => Box::new(self.tables.mail.newest_first(before)),
         };
-        let (mut messages, mut cursor) = (Vec::new(), None);
+        let (mut messages, mut cursor, mut space) = (Vec::new(), None, Space::new(limit));
         for (looked, (place, id)) in newest.enumerate() {
             if messages.len() == limit || looked == HISTORY_SCAN_MAX {
                 cursor = Some(place + 1);
@@ -113,6 +139,10 @@ impl Roster {
             let row = &placed.stored.row;
             let in_room = room.as_ref().is_none_or(|room| row.to == Recipient::Room(room.clone()));
             if in_room && query.since.is_none_or(|since| row.sent_at >= since) {
+                if !space.takes(row) {
+                    cursor = Some(place + 1);
+                    break;
+                }
                 messages.push(self.history_entry(placed));
             }
         }

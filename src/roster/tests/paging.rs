@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::SessionId;
+use crate::limits::{MESSAGE_BODY_BYTES_MAX, PAGE_BODY_BYTES_MAX, PAGE_MESSAGES_MAX};
 use crate::model::Recipient;
 
 /// Everything in the log's order that `keep` keeps.
@@ -19,6 +20,8 @@ fn walk(world: &mut World, query: &HistoryQuery) -> Vec<String> {
     for _ in 0..1000 {
         let Reply::History(page) = world.ok(Request::History(query.clone())) else { panic!() };
         assert!(page.messages.len() <= query.limit.unwrap_or(usize::MAX));
+        let bytes: usize = page.messages.iter().map(|entry| entry.message.row.body.len()).sum();
+        assert!(bytes <= PAGE_BODY_BYTES_MAX || page.messages.len() == 1, "{bytes}");
         let bodies: Vec<String> = page.messages.iter().map(|e| e.message.row.body.to_string()).collect();
         all.splice(0..0, bodies);
         match page.before {
@@ -140,4 +143,63 @@ fn a_page_that_has_looked_far_enough_says_where_to_go_on() {
     query.room = None;
     query.limit = Some(200);
     assert_eq!(walk(&mut world, &query).len(), crate::limits::HISTORY_SCAN_MAX + 1);
+}
+
+/// Messages to b of all lengths; one, which somebody wrote into the log, is longer than a page.
+fn long_winded() -> World {
+    let mut world = World::new();
+    for id in ["a", "b"] {
+        world.start(id, "/w/x");
+    }
+    for number in 0..60_usize {
+        let length = if number % 3 == 0 { 10 } else { MESSAGE_BODY_BYTES_MAX - number };
+        let sent = world.send("a", "b", &format!("{number:0length$}"));
+        if number == 30 {
+            let mut message = sent.message.row.clone();
+            message.id = "longest".into();
+            message.body = "x".repeat(PAGE_BODY_BYTES_MAX + 1).into();
+            world.apply(Request::External(vec![ExternalEvent::Set(message.into())])).reply.unwrap();
+        }
+        world.roster.commit();
+    }
+    world
+}
+
+#[test]
+fn a_page_of_long_messages_ends_early_and_the_next_one_goes_on_from_there() {
+    let mut world = long_winded();
+    let all = expected(&world, |_, _| true);
+    assert_eq!(all.len(), 61);
+    for session in [None, Some("b".to_owned())] {
+        let query = HistoryQuery { session, limit: Some(PAGE_MESSAGES_MAX), ..HistoryQuery::default() };
+        assert!(walk(&mut world, &query) == all);
+    }
+}
+
+#[test]
+fn an_inbox_of_long_messages_is_read_in_order_and_without_holes() {
+    let mut world = long_winded();
+    let all = expected(&world, |_, _| true);
+    let mut seen = Vec::new();
+    while seen.len() < all.len() {
+        let filter = MessageFilter {
+            inbox: true,
+            unread: true,
+            oldest_first: true,
+            limit: Some(PAGE_MESSAGES_MAX),
+            ..MessageFilter::default()
+        };
+        let Reply::Messages { messages, total } = world.ok(Request::ReadMessages { caller: caller("b"), filter })
+        else {
+            panic!()
+        };
+        assert_eq!(total, all.len() - seen.len());
+        let bytes: usize = messages.iter().map(|view| view.message.row.body.len()).sum();
+        assert!(!messages.is_empty() && (bytes <= PAGE_BODY_BYTES_MAX || messages.len() == 1), "{bytes}");
+        seen.extend(messages.iter().map(|view| view.message.row.body.to_string()));
+        let ids: Vec<_> = messages.iter().map(|view| view.message.row.id.clone()).collect();
+        world.ack("b", &ids.iter().collect::<Vec<_>>());
+        world.roster.commit();
+    }
+    assert!(seen == all);
 }
