@@ -245,7 +245,7 @@ pub struct Recovery {
 pub fn recover(state: State, now: Now) -> Result<Recovery, String> {
     let suspect = state.names.contains_key(SUSPECT_NAME);
     let disk = SimDisk::of(state);
-    let opened = recover::open(disk.clone()).map_err(|error| format!("cannot be opened: {error}"))?;
+    let opened = recover::open(disk.clone()).map_err(|error| format!("cannot be opened: {error:?}"))?;
     if suspect != opened.rewritten.is_some() || disk.state().names.contains_key(SUSPECT_NAME) {
         return Err("a suspect log is written anew, once, and no other".to_owned());
     }

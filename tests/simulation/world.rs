@@ -126,12 +126,12 @@ impl World {
         if let Err(error) = &opened
             && alive
         {
-            self.observer().tell(|| format!("the start fails: {error}"));
+            self.observer().tell(|| format!("the start fails: {error:?}"));
             let deadly = self.disk.state().faults.clone();
             self.schedule.over(&self.disk);
             // Whoever starts it again finds what the first try has left.
             opened = recover::open(self.disk.clone());
-            let what = opened.as_ref().map(drop).map_err(|error| format!("{error} (after {deadly:?})"));
+            let what = opened.as_ref().map(drop).map_err(|error| format!("{error:?} (after {deadly:?})"));
             self.observer().must("the second start", what);
         }
         self.schedule.over(&self.disk);
