@@ -248,16 +248,17 @@ impl EventLoop {
         true
     }
 
-    /// Frees memory by closing the connection that is worth the least of those for which bytes are held, but not
-    /// `newest`: an answer that is longer than the bound can still be given. Here no answer may take its time, or as many
-    /// callers as there is room for could each leave a large one untaken.
+    /// Frees memory by closing the connection that is worth the least of those for which bytes are held, but neither
+    /// `newest` nor the only one: an answer that is longer than the bound can still be given. Here no answer may take its
+    /// time, or as many callers as there is room for could each leave a large one untaken.
     fn evict_holder(&mut self, newest: usize) -> bool {
         let holds = |token: &usize| self.connections.get(token).is_some_and(|found| found.state.held_bytes() > 0);
-        let mut tokens = self.by_worth.range((Worth::Reading, 0)..).map(|(_, token)| *token);
-        let Some(oldest) = tokens.find(|token| *token != newest && holds(token)) else {
+        let mut holders = self.by_worth.range((Worth::Reading, 0)..).map(|(_, token)| *token).filter(holds);
+        let (Some(first), Some(second)) = (holders.next(), holders.next()) else {
             return false;
         };
-        self.close_for_others(oldest, Instant::now());
+        drop(holders);
+        self.close_for_others(if first == newest { second } else { first }, Instant::now());
         true
     }
 

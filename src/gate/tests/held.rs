@@ -43,7 +43,10 @@ fn when_too_many_bytes_are_held_the_oldest_answer_that_nobody_takes_goes_at_any_
     let _never_reads = gate.send(GOOD);
     let (told, settled) = settle();
     gate.next().caller.answer(vec![b'x'; LARGE], Some(told));
-    let mut next = gate.send(GOOD);
+    // Who only comes is no reason to close it: once this one is refused, the one that connected before has been seen.
+    let mut next = gate.connect();
+    rest(gate.send(&GOOD.replace("localhost", "evil.example")));
+    next.write_all(GOOD.as_bytes()).unwrap();
     let Exchange { request, caller } = gate.next();
     assert_eq!(request.counts.evicted, 0, "one answer may be longer than the bound");
     assert!(settled.is_empty());
