@@ -65,8 +65,10 @@ pub struct Store<D: Disk> {
     tail: Tail,
     compaction: Compaction<D>,
     stats: Stats,
-    /// Why the log cannot be written at the moment.
+    /// Why the log is not healthy.
     refused: Option<String>,
+    /// The last write was refused: what need not be tried at once waits until one succeeds.
+    blocked: bool,
     source_id: String,
     /// When those who watch were last told of changes, on the monotonic clock.
     published_at: i64,
@@ -113,6 +115,7 @@ impl<D: Disk> Store<D> {
             hub: Hub::default(),
             stats: Stats::default(),
             refused: None,
+            blocked: false,
             source_id: start.source_id,
             published_at: i64::MIN / 2,
             lines: Vec::new(),
@@ -128,7 +131,7 @@ impl<D: Disk> Store<D> {
         let mut batch = Vec::new();
         while !self.stopping {
             // Rows to be written back do not wait for a command; while the log refuses them the next tick's probe does.
-            let busy = self.tail.has_work() && self.refused.is_none();
+            let busy = self.tail.has_work() && !self.blocked;
             let first = if busy { commands.try_recv().ok() } else { commands.recv().ok() };
             match first {
                 Some(command) => batch.push(command),
@@ -172,7 +175,7 @@ impl<D: Disk> Store<D> {
                 }
             }
             // While the log is full nothing that was read could be kept.
-            if self.refused.is_none() {
+            if !self.blocked {
                 self.tail.ask(&self.log);
             }
             let committed = self.commit(now)?;
@@ -287,7 +290,8 @@ impl<D: Disk> Store<D> {
         for change in self.roster.journal().iter().filter(|change| change.persist) {
             encode_change(change, &stamp, &mut self.lines);
         }
-        if self.refused.is_none() {
+        // With the first batch that there is room for, what a log lacks is written too: it may be the last one.
+        if !self.blocked || !self.lines.is_empty() {
             self.tail.restate(&self.roster, &stamp, BATCH_BYTES_MAX, &mut self.lines);
         }
         let begun = Instant::now();
@@ -301,6 +305,7 @@ impl<D: Disk> Store<D> {
             Ok(()) => {
                 if !self.lines.is_empty() {
                     self.stats.note_commit(begun.elapsed(), self.roster.journal().len());
+                    self.blocked = false;
                 }
                 self.tail.restated();
                 let changes = self.roster.commit();
@@ -349,6 +354,7 @@ impl<D: Disk> Store<D> {
             log::error!("the log cannot be written, nothing new is accepted until it can: {reason}");
         }
         self.refused = Some(reason.to_owned());
+        self.blocked = true;
     }
 
     /// Tries whether the log has room again. That a small batch finds some does not show it: a full disk has the rest of
@@ -356,6 +362,7 @@ impl<D: Disk> Store<D> {
     fn probe(&mut self) -> Result<(), Fatal> {
         match self.tail.probe(&mut self.log) {
             Ok(()) => {
+                self.blocked = false;
                 if self.refused.take().is_some() {
                     log::info!("the log can be written again");
                 }

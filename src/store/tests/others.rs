@@ -196,6 +196,26 @@ fn rows_that_cannot_be_written_back_wait_for_the_disk_and_do_not_spin() {
 }
 
 #[test]
+fn rows_that_a_log_lacks_are_written_as_soon_as_a_batch_fits_and_not_only_at_a_tick() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    bench.disk.replace_from_outside(LOG_NAME, b"");
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    bench.space(Some(0));
+    bench.read_for_store();
+    bench.start("refused");
+    bench.turn();
+    bench.space(None);
+    bench.start("stored");
+    bench.turn();
+    bench.turn();
+    bench.read_for_store();
+    // As if it were killed now, before any tick has found the log healthy.
+    assert!(bench.rows_in_log().iter().any(|row| row.contains(r#""id":"hook""#)));
+    assert_eq!(bench.rows(), bench.rows_in_log());
+}
+
+#[test]
 fn what_the_same_batch_has_changed_is_newer_than_the_file_that_was_read() {
     let (mut bench, _outbox) = Bench::with_sessions();
     bench.disk.replace_from_outside(LOG_NAME, &bench.log_bytes());
