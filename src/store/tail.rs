@@ -30,6 +30,9 @@ pub(super) struct Tail {
     found_ns: i128,
     /// Length and change of a file whose unfinished last line has been read: there is nothing new in it.
     half_read: Option<(u64, i128)>,
+    /// The last line is an event of somebody else's that lacks its newline, and is about to be shown: it gets one, or what
+    /// they append next would spoil it.
+    ends_with_event: bool,
     /// Parts that others wrote and that nobody reads yet, each with the rows that we changed behind it.
     unread: VecDeque<(Range<u64>, BTreeSet<Key>)>,
     /// The whole file must be read again.
@@ -68,6 +71,7 @@ impl Tail {
             needs_newline,
             found_ns: 0,
             half_read: None,
+            ends_with_event: false,
             unread: VecDeque::new(),
             reload: false,
             generation: 0,
@@ -263,6 +267,7 @@ impl Tail {
             self.reload = true;
             return;
         }
+        self.ends_with_event = unfinished_at.is_none() && self.needs_newline && job.range.end == self.known;
         if let Some(from) = unfinished_at {
             self.unfinished(from, job.range.end);
         }
@@ -294,7 +299,7 @@ impl Tail {
 
     /// Appends the lines of a batch.
     pub(super) fn append(&mut self, log: &mut Log<impl Disk>, lines: &mut Vec<u8>) -> Result<(), AppendError> {
-        if self.needs_newline {
+        if self.needs_newline && lines.first() != Some(&b'\n') {
             lines.insert(0, b'\n');
         }
         let mut range = log.append(lines)?;
@@ -313,15 +318,19 @@ impl Tail {
         }
         self.known = range.end;
         self.needs_newline = false;
+        self.ends_with_event = false;
         self.end = Some(lines[lines.len().saturating_sub(LOG_END_BYTES)..].to_vec());
         let look = log.look().map_err(AppendError::Broken)?;
         self.changed_ns = (look.length == self.known).then_some(look.changed_ns);
         Ok(())
     }
 
-    /// Adds lines for rows that a reloaded file lacks, up to `bytes_max` bytes.
+    /// Adds lines for rows that a reloaded file lacks, up to `bytes_max` bytes, and the newline that an event lacks.
     pub(super) fn restate(&mut self, roster: &Roster, stamp: &Stamp, bytes_max: usize, lines: &mut Vec<u8>) {
         self.restating = 0;
+        if std::mem::take(&mut self.ends_with_event) && self.needs_newline && lines.is_empty() {
+            lines.push(b'\n');
+        }
         for (item_type, id) in &self.missing {
             if lines.len() >= bytes_max {
                 break;

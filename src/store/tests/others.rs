@@ -327,3 +327,22 @@ fn half_a_line_that_nobody_goes_on_writing_is_read_once() {
     bench.look();
     assert_eq!((bench.rows(), bench.report().malformed_lines), (bench.rows_in_log(), 1));
 }
+
+#[test]
+fn an_outsiders_event_that_lacks_its_newline_gets_one_before_it_is_shown() {
+    let message = |id: &str| {
+        let item = format!(r#"{{"id":"{id}","body":"x","fromSessionId":"x","toSessionId":"hook","sentAt":1}}"#);
+        format!("{{\"item\":{item},\"changeType\":\"SET\",\"itemType\":\"Message\"}}\n")
+    };
+    let (mut bench, _outbox) = Bench::with_sessions();
+    bench.append_from_outside(message("first").trim_end());
+    bench.look();
+    assert_eq!(bench.happened(), [append(1), SYNC]);
+    // What an outsider appends now is a line of its own.
+    bench.append_from_outside(&message("second"));
+    bench.look();
+    for name in ["first", "second"] {
+        assert!(bench.rows().iter().any(|row| row.contains(name)));
+    }
+    assert_eq!((bench.rows(), bench.report().malformed_lines), (bench.rows_in_log(), 0));
+}
