@@ -344,7 +344,8 @@ impl Tail {
 
     /// The batch with those lines is on disk.
     pub(super) fn restated(&mut self) {
-        self.missing.drain(..self.restating);
+        let restated: Vec<Key> = self.missing.drain(..self.restating).collect();
+        self.note_behind(restated.into_iter());
         self.restating = 0;
         self.applying = false;
     }
@@ -361,9 +362,13 @@ impl Tail {
 
     /// What we change stands behind all that others wrote and that has not been applied yet, and is newer.
     pub(super) fn note_changes(&mut self, changes: &[Change]) {
+        self.note_behind(ours(changes));
+    }
+
+    fn note_behind(&mut self, rows: impl Iterator<Item = Key> + Clone) {
         let reading = self.job.iter_mut().map(|job| &mut job.changed);
         for changed in reading.chain(self.unread.iter_mut().map(|(_, changed)| changed)) {
-            changed.extend(ours(changes));
+            changed.extend(rows.clone());
         }
     }
 }
@@ -388,7 +393,7 @@ fn line_start(log: &Log<impl Disk>, mut at: u64) -> io::Result<u64> {
 }
 
 /// The rows of which a batch writes.
-fn ours(changes: &[Change]) -> impl Iterator<Item = Key> {
+fn ours(changes: &[Change]) -> impl Iterator<Item = Key> + Clone {
     let written = changes.iter().filter(|change| change.persist);
     written.map(|change| (change.item_type(), change.id().to_owned()))
 }
