@@ -195,7 +195,7 @@ pub const OLD_LOG_WATCH_MS: i64 = 60_000;
 /// Logs whose places were taken that are watched at once; no log is compacted before one of them is over.
 pub const OLD_LOGS_MAX: usize = 4;
 /// Bytes for which there must be room before a log that was full counts as healthy again.
-pub const LOG_PROBE_BYTES: usize = 64 * 1024;
+pub const LOG_PROBE_BYTES: usize = 8 * 1024;
 /// Bytes that the text of a row may keep in reserve while a log is read; larger texts keep as much again as they need.
 pub const ROW_TEXT_SPARE_BYTES: usize = 512;
 /// Texts kept for sharing while a log is read, below which it is not worth a look which of them are still in use.

@@ -32,6 +32,9 @@ pub(super) struct Tail {
     found_ns: i128,
     /// Length and change of a file whose unfinished last line has been read: there is nothing new in it.
     half_read: Option<(u64, i128)>,
+    /// The last line is an event of somebody else's that lacks its newline, and is about to be shown: it gets one, or what
+    /// they append next would spoil it.
+    ends_with_event: bool,
     /// Parts that others wrote and that nobody reads yet, each with the rows that we changed behind it.
     unread: VecDeque<(Range<u64>, BTreeSet<Key>)>,
     /// The whole file must be read again.
@@ -72,6 +75,7 @@ impl Tail {
             needs_newline,
             found_ns: 0,
             half_read: None,
+            ends_with_event: false,
             unread: VecDeque::new(),
             reload: false,
             generation: 0,
@@ -293,6 +297,7 @@ impl Tail {
             self.reload = true;
             return;
         }
+        self.ends_with_event = unfinished_at.is_none() && self.needs_newline && job.range.end == self.known;
         if let Some(from) = unfinished_at {
             self.unfinished(from, job.range.end);
         }
@@ -324,7 +329,7 @@ impl Tail {
 
     /// Appends the lines of a batch.
     pub(super) fn append(&mut self, log: &mut Log<impl Disk>, lines: &mut Vec<u8>) -> Result<(), AppendError> {
-        if self.needs_newline {
+        if self.needs_newline && lines.first() != Some(&b'\n') {
             lines.insert(0, b'\n');
         }
         let mut range = log.append(lines)?;
@@ -346,6 +351,7 @@ impl Tail {
         self.disturbed = disturbed;
         self.known = range.end;
         self.needs_newline = false;
+        self.ends_with_event = false;
         self.end = Some(lines[lines.len().saturating_sub(LOG_END_BYTES)..].to_vec());
         let look = log.look().map_err(AppendError::Broken)?;
         self.changed_ns = (look.length == self.known).then_some(look.changed_ns);
@@ -379,9 +385,12 @@ impl Tail {
         Ok(())
     }
 
-    /// Adds lines for rows that a reloaded file lacks, up to `bytes_max` bytes.
+    /// Adds lines for rows that a reloaded file lacks, up to `bytes_max` bytes, and the newline that an event lacks.
     pub(super) fn restate(&mut self, roster: &Roster, stamp: &Stamp, bytes_max: usize, lines: &mut Vec<u8>) {
         self.restating = 0;
+        if std::mem::take(&mut self.ends_with_event) && self.needs_newline && lines.is_empty() {
+            lines.push(b'\n');
+        }
         for (item_type, id) in &self.missing {
             if lines.len() >= bytes_max {
                 break;
@@ -425,7 +434,8 @@ impl Tail {
 
     /// The batch with those lines is on disk.
     pub(super) fn restated(&mut self) {
-        self.missing.drain(..self.restating);
+        let restated: Vec<Key> = self.missing.drain(..self.restating).collect();
+        self.note_behind(restated.into_iter());
         self.restating = 0;
         self.applying = false;
     }
@@ -442,9 +452,13 @@ impl Tail {
 
     /// What we change stands behind all that others wrote and that has not been applied yet, and is newer.
     pub(super) fn note_changes(&mut self, changes: &[Change]) {
+        self.note_behind(ours(changes));
+    }
+
+    fn note_behind(&mut self, rows: impl Iterator<Item = Key> + Clone) {
         let reading = self.job.iter_mut().map(|job| &mut job.changed);
         for changed in reading.chain(self.unread.iter_mut().map(|(_, changed)| changed)) {
-            changed.extend(ours(changes));
+            changed.extend(rows.clone());
         }
     }
 }
@@ -469,7 +483,7 @@ fn line_start(log: &Log<impl Disk>, mut at: u64) -> io::Result<u64> {
 }
 
 /// The rows of which a batch writes.
-fn ours(changes: &[Change]) -> impl Iterator<Item = Key> {
+fn ours(changes: &[Change]) -> impl Iterator<Item = Key> + Clone {
     let written = changes.iter().filter(|change| change.persist);
     written.map(|change| (change.item_type(), change.id().to_owned()))
 }

@@ -380,3 +380,43 @@ fn half_a_line_that_nobody_goes_on_writing_is_read_once() {
     bench.look();
     assert_eq!((bench.rows(), bench.report().malformed_lines), (bench.rows_in_log(), 1));
 }
+
+#[test]
+fn an_outsiders_event_that_lacks_its_newline_gets_one_before_it_is_shown() {
+    let message = |id: &str| {
+        let item = format!(r#"{{"id":"{id}","body":"x","fromSessionId":"x","toSessionId":"hook","sentAt":1}}"#);
+        format!("{{\"item\":{item},\"changeType\":\"SET\",\"itemType\":\"Message\"}}\n")
+    };
+    let (mut bench, _outbox) = Bench::with_sessions();
+    bench.append_from_outside(message("first").trim_end());
+    bench.look();
+    assert_eq!(bench.happened(), [append(1), SYNC]);
+    // What an outsider appends now is a line of its own.
+    bench.append_from_outside(&message("second"));
+    bench.look();
+    for name in ["first", "second"] {
+        assert!(bench.rows().iter().any(|row| row.contains(name)));
+    }
+    assert_eq!((bench.rows(), bench.report().malformed_lines), (bench.rows_in_log(), 0));
+}
+
+#[test]
+fn a_row_that_is_written_back_behind_an_outsiders_line_that_is_not_read_yet_is_newer_than_the_line() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    let (caller, name) = (Caller::session("hook"), "den".to_owned());
+    bench.ask("join", Request::JoinRoom { caller, name, description: None });
+    bench.turn();
+    bench.disk.replace_from_outside(LOG_NAME, b"");
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    let job = bench.jobs.try_recv().unwrap();
+    bench.append_from_outside("{\"item\":{\"id\":\"den::hook\"},\"changeType\":\"DEL\",\"itemType\":\"RoomMember\"}\n");
+    // The file is found empty, and what it lacks is written behind that line.
+    bench.batch.push(Command::LogRead(read(&job)));
+    bench.turn();
+    bench.settle();
+    bench.read_for_store();
+    bench.look();
+    bench.settle();
+    assert_eq!(bench.rows(), bench.rows_in_log());
+}
