@@ -110,7 +110,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether it only looks: it may as well be answered after a batch as within it.
+    /// Whether it only looks: it may as well be asked again.
     pub fn only_looks(&self) -> bool {
         matches!(self, Self::ListSessions | Self::ListRooms | Self::History(_))
     }

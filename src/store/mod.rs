@@ -82,11 +82,12 @@ enum Held {
         reply_to: ReplyTo,
         reply: Result<Reply, RequestError>,
     },
-    /// Something to look at once it is known what has become of the batch: reading must not fail because a write that
-    /// came with it did.
+    /// What somebody only looked at. It shows what came before it in the batch, so it waits for the disk; if the batch
+    /// fails it is looked at again, since reading must not fail because a write that came with it did.
     Look {
         request: Request,
         reply_to: ReplyTo,
+        reply: Result<Reply, RequestError>,
     },
     Push(Push),
     Query {
@@ -232,16 +233,15 @@ impl<D: Disk> Store<D> {
         if let Request::PublishSession { client, .. } = &request {
             held.push(Held::Publisher(client.clone()));
         }
-        let reply_to = match reply_to {
-            Some(reply_to) if request.only_looks() && !self.roster.journal().is_empty() => {
-                return held.push(Held::Look { request, reply_to });
-            }
-            other => other,
-        };
+        // What others wrote is shown only once it is on the disk, as much as what we wrote.
+        let waits = !self.roster.journal().is_empty() || self.tail.is_applying();
+        let again = (waits && request.only_looks()).then(|| request.clone());
         let outcome = self.roster.apply(request, now, &mut *self.ids);
         held.extend(outcome.pushes.into_iter().map(Held::Push));
         match (reply_to, outcome.reply) {
-            // What others wrote is shown only once it is on the disk, whatever it is.
+            (Some(reply_to), reply) if again.is_some() => {
+                held.extend(again.map(|request| Held::Look { request, reply_to, reply }));
+            }
             (Some(reply_to), reply) if outcome.needs_commit || self.tail.is_applying() => {
                 held.push(Held::Answer { reply_to, reply });
             }
@@ -412,7 +412,8 @@ impl<D: Disk> Store<D> {
                     }
                 }
                 Held::Push(_) => {}
-                Held::Look { request, reply_to } => reply_to(self.roster.apply(request, now, &mut *self.ids).reply),
+                Held::Look { reply_to, reply, .. } if committed => reply_to(reply),
+                Held::Look { request, reply_to, .. } => reply_to(self.roster.apply(request, now, &mut *self.ids).reply),
                 Held::Answer { reply_to, mut reply } => {
                     if !committed {
                         self.take_back(&reply, now);

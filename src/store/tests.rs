@@ -281,6 +281,20 @@ fn reading_goes_on_in_the_very_batch_that_cannot_be_written() {
 }
 
 #[test]
+fn a_look_shows_what_came_before_it_in_its_batch_and_nothing_of_what_came_after() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    let (sender, receiver) = bounded(1);
+    let reply_to: ReplyTo = Box::new(move |result| sender.send(result).unwrap());
+    bench.start("before");
+    bench.batch.push(Command::Request { request: Request::ListSessions, reply_to: Some(reply_to) });
+    bench.start("after");
+    bench.turn();
+    let Ok(Reply::Sessions(sessions)) = receiver.try_recv().unwrap() else { panic!("not the sessions") };
+    let ids: BTreeSet<&str> = sessions.iter().map(|view| view.session.row.id.as_str()).collect();
+    assert_eq!(ids, BTreeSet::from(["before", "hook", "shim"]));
+}
+
+#[test]
 fn health_is_red_until_there_is_room_for_more_than_a_line() {
     let (mut bench, _outbox) = Bench::with_sessions();
     bench.space(Some(0));
