@@ -81,7 +81,8 @@ impl Inode {
 pub struct Faults {
     /// Bytes that still fit onto the disk; without bound if none.
     pub space: Option<u64>,
-    /// Writes take at most so many bytes at a time.
+    /// Writes take at most so many bytes at a time, or a thirty-second of a large one: each piece is a moment at which
+    /// everything is checked.
     pub short_writes: Option<usize>,
     /// The next sync of a file fails: so many of the pending changes arrive, and the rest is lost.
     pub fail_sync: Option<usize>,
@@ -156,7 +157,8 @@ impl State {
 
     /// Adds bytes behind the end of a file, as long as there is space.
     fn append(&mut self, inode: usize, bytes: &[u8]) -> io::Result<usize> {
-        let mut count = bytes.len().min(self.faults.short_writes.unwrap_or(usize::MAX));
+        let piece = |short: usize| short.max(bytes.len() / 32);
+        let mut count = bytes.len().min(self.faults.short_writes.map_or(usize::MAX, piece));
         if let Some(space) = self.faults.space {
             count = count.min(usize::try_from(space).unwrap());
             if count == 0 && !bytes.is_empty() {
