@@ -82,8 +82,16 @@ pub const WS_LARGE_MESSAGE_DEADLINE: Duration = Duration::from_secs(5);
 pub const WS_ECHO_BYTES_MAX: usize = 1024;
 /// Characters of an error that a WebSocket client is told, which may quote what it said.
 pub const WS_ERROR_CHARACTERS_MAX: usize = 1024;
-/// Bytes of a WebSocket client's read buffer.
+/// Bytes received from a WebSocket client at once.
+pub const WS_READ_BYTES: usize = 16 * 1024;
+/// Bytes that the protocol library takes of these at once; each client has a buffer of this size.
 pub const WS_READ_BUFFER_BYTES: usize = 2 * 1024;
+/// Frames of one WebSocket client that are taken before it is the next one's turn.
+pub const WS_FRAMES_PER_TURN_MAX: usize = 64;
+/// Writes to one WebSocket client before it is the next one's turn.
+pub const WS_WRITES_PER_TURN_MAX: usize = 4;
+/// Sockets of WebSocket clients that one look of the poll tells of.
+pub const WS_EVENTS_PER_TURN_MAX: usize = 256;
 /// Frames waiting for one WebSocket client; a client that lets more pile up is disconnected.
 pub const WS_OUTBOX_FRAMES_MAX: usize = 512;
 /// Answers that one WebSocket client may be owed, from its question until the answer is written; its reader waits before
@@ -92,7 +100,7 @@ pub const WS_OUTBOX_FRAMES_MAX: usize = 512;
 pub const WS_ANSWERS_OWED_MAX: usize = 128;
 /// Pushed messages of one WebSocket client that wait for the proof that it has taken them.
 pub const WS_PUSH_PROOFS_MAX: usize = 64;
-/// WebSocket connections admitted and waiting for their threads.
+/// WebSocket connections admitted and waiting for their reader.
 pub const WS_UPGRADE_QUEUE_MAX: usize = 256;
 /// Bytes gathered into one write to a WebSocket client.
 pub const WS_WRITE_BYTES_MAX: usize = 64 * 1024;
@@ -104,8 +112,6 @@ pub const WS_PING_EVERY: Duration = Duration::from_secs(20);
 pub const WS_SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Live queries of one WebSocket client.
 pub const WS_QUERIES_MAX: usize = 64;
-/// Stack of a WebSocket client's reader or writer thread.
-pub const WS_STACK_BYTES: usize = 256 * 1024;
 
 // ---- the roster ----
 

@@ -20,16 +20,10 @@ fn main() {
     let settings = Settings::new(vec![Door { kind: DoorKind::WebSocket, listener: Listener::Tcp(listener) }]);
     let (gate, gate_thread) = gate::start(settings, requests, upgrades, &exits).unwrap();
     thread::spawn("store", None, &exits, move || commands.iter().for_each(drop)).unwrap();
-    let clients = exits.clone();
-    thread::spawn("ws-door", None, &exits, move || {
-        for upgrade in upgraded {
-            let (store, exits) = (store.clone(), clients.clone());
-            thread::spawn("ws-reader", None, &clients, move || ws::echo(upgrade, &store, &exits).unwrap()).unwrap();
-        }
-    })
-    .unwrap();
+    let clients = ws::echo(upgraded, store, &exits).unwrap();
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     gate.stop();
     gate_thread.join().unwrap();
+    clients.join().unwrap();
     assert!(exited.is_empty(), "a thread died: {:?}", exited.try_recv());
 }

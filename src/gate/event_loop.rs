@@ -400,9 +400,7 @@ impl EventLoop {
             return self.counts.abandoned += 1;
         }
         let (peer, door) = (place.socket.peer(), self.doors[place.door].facts.kind);
-        let Ok(stream) = place.socket.into_blocking() else {
-            return self.counts.abandoned += 1;
-        };
+        let stream = place.socket.into_stream();
         // Disconnected means that the daemon is stopping: the client sees the end of the connection.
         if onward.upgrades.try_send(Upgrade { stream, leftover, door, peer }).is_ok() {
             self.counts.upgraded += 1;

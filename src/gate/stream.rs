@@ -1,15 +1,14 @@
-//! The two kinds of connected socket behind one face: [`Socket`] while the gate holds it (never blocking), [`Stream`]
-//! once it is handed to a WebSocket's threads (blocking). It knows nothing about what goes over them.
+//! The two kinds of connected socket behind one face: [`Socket`] while the gate holds it, [`Stream`] once it is handed to
+//! the WebSocket threads, which share it. Neither ever blocks. It knows nothing about what goes over them.
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use rustix::net::RecvFlags;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-/// A connection in blocking mode, as a WebSocket's reader and writer share it.
+/// A connection that never blocks, as the reader and the writer of WebSocket clients share it.
 #[derive(Debug)]
 pub enum Stream {
     /// Over TCP.
@@ -18,30 +17,17 @@ pub enum Stream {
     Unix(std::os::unix::net::UnixStream),
 }
 
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+}
+
 impl Stream {
-    /// Bounds every later read; `None` lifts the bound.
-    ///
-    /// # Errors
-    /// The operating system's; a bound of zero is refused.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_read_timeout(timeout),
-            Self::Unix(stream) => stream.set_read_timeout(timeout),
-        }
-    }
-
-    /// Bounds every later write; `None` lifts the bound.
-    ///
-    /// # Errors
-    /// The operating system's; a bound of zero is refused.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_write_timeout(timeout),
-            Self::Unix(stream) => stream.set_write_timeout(timeout),
-        }
-    }
-
-    /// Ends one or both directions; a thread that is blocked in them returns.
+    /// Ends one or both directions; whoever waits for the socket hears of it.
     ///
     /// # Errors
     /// The operating system's, for example that the other side is gone already.
@@ -55,26 +41,19 @@ impl Stream {
 
 impl Read for &Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
+        again_if_interrupted(|| match self {
             Stream::Tcp(stream) => (&*stream).read(buffer),
             Stream::Unix(stream) => (&*stream).read(buffer),
-        }
+        })
     }
 }
 
 impl Write for &Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
+        again_if_interrupted(|| match self {
             Stream::Tcp(stream) => (&*stream).write(bytes),
             Stream::Unix(stream) => (&*stream).write(bytes),
-        }
-    }
-
-    fn write_vectored(&mut self, bytes: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => (&*stream).write_vectored(bytes),
-            Stream::Unix(stream) => (&*stream).write_vectored(bytes),
-        }
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -82,27 +61,7 @@ impl Write for &Stream {
     }
 }
 
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&*self).read(buffer)
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (&*self).write(bytes)
-    }
-
-    fn write_vectored(&mut self, bytes: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        (&*self).write_vectored(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A connection that never blocks.
+/// A connection at the gate.
 pub(super) enum Socket {
     Tcp(mio::net::TcpStream),
     Unix(mio::net::UnixStream),
@@ -172,19 +131,11 @@ impl Socket {
         }
     }
 
-    /// Back to blocking mode.
-    pub(super) fn into_blocking(self) -> io::Result<Stream> {
+    /// For the WebSocket threads.
+    pub(super) fn into_stream(self) -> Stream {
         match self {
-            Self::Tcp(stream) => {
-                let stream = std::net::TcpStream::from(OwnedFd::from(stream));
-                stream.set_nonblocking(false)?;
-                Ok(Stream::Tcp(stream))
-            }
-            Self::Unix(stream) => {
-                let stream = std::os::unix::net::UnixStream::from(OwnedFd::from(stream));
-                stream.set_nonblocking(false)?;
-                Ok(Stream::Unix(stream))
-            }
+            Self::Tcp(stream) => Stream::Tcp(std::net::TcpStream::from(OwnedFd::from(stream))),
+            Self::Unix(stream) => Stream::Unix(std::os::unix::net::UnixStream::from(OwnedFd::from(stream))),
         }
     }
 

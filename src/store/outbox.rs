@@ -5,10 +5,9 @@ use crate::error::RequestError;
 use crate::roster::{Push, Reply};
 use crossbeam_channel::Sender;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
-use std::thread::Thread;
+use std::sync::Arc;
 
-/// What a WebSocket client is told. Turning it into JSON is the writer thread's work, not the store's.
+/// What a WebSocket client is told. Turning it into JSON is the writer's work, not the store's.
 #[derive(Debug)]
 pub enum Frame {
     /// All rows of a live query, as it begins. Its sequence is 0.
@@ -47,46 +46,41 @@ pub enum Frame {
         /// The answer.
         result: Box<Result<Reply, RequestError>>,
     },
-    /// Text that the client's own reader thread has made.
+    /// Text that the reader has made.
     Text(String),
-    /// Bytes of a frame that the client's own reader thread has made (pong, close).
+    /// Bytes of a frame that the reader has made (pong, close).
     Raw(Vec<u8>),
-    /// The client's reader thread has ended: nothing more is to be written.
+    /// The reader has heard the client's end: nothing more is to be written.
     End,
     /// Good-bye: the close code, and the end.
     Close(u16),
 }
 
-/// The way into the queue of frames for one client. The channel's own way of waiting spins and yields before it sleeps;
-/// with a writer for each client that was a third of all the daemon's work. So a writer sleeps by itself, and is woken
-/// from here.
+/// The way into the queue of frames for one client.
 #[derive(Clone)]
 pub struct FrameQueue {
     frames: Sender<Box<Frame>>,
-    writer: Arc<OnceLock<Thread>>,
+    /// Tells whoever takes the frames out that there are some. It must not wait. Says whether somebody will come.
+    ring: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl From<Sender<Box<Frame>>> for FrameQueue {
+    /// A queue at which somebody waits.
     fn from(frames: Sender<Box<Frame>>) -> Self {
-        Self { frames, writer: Arc::default() }
+        Self::new(frames, Arc::new(|| true))
     }
 }
 
 impl FrameQueue {
-    /// Names the thread that takes the frames out. Before that nobody is woken.
-    pub fn is_written_by(&self, writer: &Thread) {
-        // There is one writer; a second call would name the same.
-        let _ = self.writer.set(writer.clone());
+    /// A queue whose other end is looked at when `ring` is called. It must not wait, and says whether somebody will look.
+    pub fn new(frames: Sender<Box<Frame>>, ring: Arc<dyn Fn() -> bool + Send + Sync>) -> Self {
+        Self { frames, ring }
     }
 
     /// Puts a frame in, if there is room and somebody takes frames out.
     pub fn send(&self, frame: Frame) -> bool {
-        let taken = self.frames.try_send(Box::new(frame)).is_ok();
-        if let Some(writer) = self.writer.get() {
-            // After the frame is in: the writer looks into the queue again before it sleeps.
-            writer.unpark();
-        }
-        taken
+        // After the frame is in: whoever comes finds it.
+        self.frames.try_send(Box::new(frame)).is_ok() && (self.ring)()
     }
 }
 
@@ -97,7 +91,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// An outbox. `disconnect` closes the client's socket without waiting, which ends its two threads.
+    /// An outbox. `disconnect` closes the client's socket without waiting, which ends it.
     pub fn new(frames: impl Into<FrameQueue>, disconnect: Box<dyn Fn() + Send>) -> Self {
         Self { frames: frames.into(), disconnect }
     }

@@ -37,19 +37,24 @@ fn event<D: Serialize>(out: &mut Vec<u8>, event: &str, data: &D) {
     let _ = serde_json::to_writer(out, &Event { data, event });
 }
 
-/// The text of a snapshot, in parts: its rows are as many as the roster's.
-pub(super) fn snapshot<'a>(
+/// The text of a snapshot, piece by piece: first its head, then a piece for each row, of which there are as many as the
+/// roster's, and its tail.
+pub(super) fn snapshot_piece<'a>(
     tx: &str,
     item_type: &'a str,
     rows: &'a [Arc<str>],
-) -> impl Iterator<Item = Cow<'a, str>> + use<'a> {
-    let tail = format!(r#"],"sequence":0,"totalCount":{},"tx":{}}}}}"#, rows.len(), Value::from(tx));
-    let head = Cow::Borrowed(r#"{"event":"ws:m:query-response","data":{"deletes":[],"upserts":["#);
-    let rows = rows.iter().enumerate().flat_map(move |(index, row)| {
-        let open = if index == 0 { r#"{"item":"# } else { r#",{"item":"# };
-        [open, row, r#","itemType":""#, item_type, r#""}"#].map(Cow::Borrowed)
-    });
-    std::iter::once(head).chain(rows).chain(std::iter::once(Cow::Owned(tail)))
+    number: usize,
+) -> Option<[Cow<'a, str>; 5]> {
+    let alone = |part: Cow<'a, str>| [part, "".into(), "".into(), "".into(), "".into()];
+    if number == 0 {
+        return Some(alone(r#"{"event":"ws:m:query-response","data":{"deletes":[],"upserts":["#.into()));
+    }
+    if let Some(row) = rows.get(number - 1) {
+        let open = if number == 1 { r#"{"item":"# } else { r#",{"item":"# };
+        return Some([open, row, r#","itemType":""#, item_type, r#""}"#].map(Cow::Borrowed));
+    }
+    let tail = || format!(r#"],"sequence":0,"totalCount":{},"tx":{}}}}}"#, rows.len(), Value::from(tx));
+    (number == rows.len() + 1).then(|| alone(tail().into()))
 }
 
 /// The text of a diff, in parts, of which only the last is made for this client.

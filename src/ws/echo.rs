@@ -1,17 +1,17 @@
-//! A WebSocket client whose messages are sent back as they came, over the same two threads and with the same bounds as
-//! any other: for the protocol's conformance suite, which wants an echo. The daemon never uses it.
+//! WebSocket clients whose messages are sent back as they came, over the same two threads and with the same bounds as
+//! any others: for the protocol's conformance suite, which wants an echo. The daemon never uses it.
 
 use super::frames::StoreGone;
-use super::reader::{Heard, LargeMessages};
-use super::writer::write_frame;
-use super::{Client, prepare, serve};
+use super::gather::write_frame;
+use super::reading::Heard;
+use super::{Client, Settings, start_with};
 use crate::gate::Upgrade;
-use crate::ids::ClientId;
-use crate::limits::{WS_LARGE_MESSAGE_DEADLINE, WS_LARGE_MESSAGES_MAX};
+use crate::limits::WS_CLIENTS_MAX;
 use crate::store::{Command, Frame};
 use crate::thread::Exit;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use std::io;
+use std::thread::JoinHandle;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 struct Echo(Client);
@@ -30,13 +30,11 @@ impl Heard for Echo {
     }
 }
 
-/// Serves one client until it is gone. `store` gets what the store would.
+/// Starts the threads. `store` gets what the store would.
 ///
 /// # Errors
-/// The operating system's reason for which the client cannot be served.
+/// As [`super::start`].
 #[doc(hidden)]
-pub fn echo(upgrade: Upgrade, store: &Sender<Command>, exits: &Sender<Exit>) -> io::Result<()> {
-    let large_messages = LargeMessages::new(WS_LARGE_MESSAGES_MAX, WS_LARGE_MESSAGE_DEADLINE);
-    let (client, said, queue) = prepare(upgrade, &ClientId::from("echo"), large_messages)?;
-    serve(client.clone(), said, queue, store, exits, Echo(client))
+pub fn echo(upgrades: Receiver<Upgrade>, store: Sender<Command>, exits: &Sender<Exit>) -> io::Result<JoinHandle<()>> {
+    start_with(upgrades, store, Settings::new(WS_CLIENTS_MAX), exits, |client: &Client| Echo(client.clone()))
 }

@@ -1,7 +1,7 @@
 //! What WebSocket clients say, as commands for the store: marshal 0.9's frames, taken tolerantly. Garbage is noted and
 //! never closes the connection; a command that makes no sense gets a command-error.
 
-use super::reader::Heard;
+use super::reading::Heard;
 use super::{Client, answer, disconnect};
 use crate::error::RequestError;
 use crate::ids::{MessageId, SessionId};
@@ -160,9 +160,7 @@ impl Frames {
         if frame.query.tx.len() > ID_BYTES_MAX {
             return self.ignore("a query with an overlong tx");
         }
-        if self.client.owe().is_err() {
-            return Ok(());
-        }
+        self.client.owed.add();
         self.tell(Command::Query { client: self.client.id.clone(), tx: frame.query.tx, view })
     }
 
@@ -225,9 +223,7 @@ impl Frames {
     }
 
     fn submit(&self, request: Request, tx: String, command_id: String) -> Result<(), StoreGone> {
-        if self.client.owe().is_err() {
-            return Ok(());
-        }
+        self.client.owed.add();
         let client = self.client.clone();
         let reply_to = Box::new(move |result: Result<_, _>| {
             let result = result.map_err(shorten);

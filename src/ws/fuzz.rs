@@ -2,7 +2,8 @@
 //! replay of its corpus. It is in no build but those of tests and fuzzers.
 
 use super::frames::Frames;
-use super::reader::Heard;
+use super::owed::Owed;
+use super::reading::Heard;
 use super::{Client, answer};
 use crate::gate::Stream;
 use crate::limits::{ID_BYTES_MAX, WS_ECHO_BYTES_MAX, WS_ERROR_CHARACTERS_MAX};
@@ -23,9 +24,10 @@ pub fn check(bytes: &[u8]) {
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES_MAX)]);
     let Ok((ours, _theirs)) = UnixStream::pair() else { return };
     let (outbox, answers) = bounded(4);
-    let (owed, written) = bounded(4);
+    let owed = Owed::default();
     let (store, commands) = bounded(COMMANDS_MAX);
-    let client = Client { id: "c".into(), stream: Arc::new(Stream::Unix(ours)), outbox: outbox.into(), owed };
+    let client =
+        Client { id: "c".into(), stream: Arc::new(Stream::Unix(ours)), outbox: outbox.into(), owed: owed.clone() };
     assert!(Frames::new(client, store).text(&text).is_ok(), "the store is there");
     let mut asked = 0;
     for command in commands.try_iter() {
@@ -51,7 +53,7 @@ pub fn check(bytes: &[u8]) {
         assert!(text.len() <= ANSWER_BYTES_MAX.max(WS_ECHO_BYTES_MAX), "{} bytes to be held", text.len());
         assert!(serde_json::from_slice::<serde_json::Value>(&text).is_ok(), "{}", String::from_utf8_lossy(&text));
     }
-    assert!(asked <= 1 && answered <= 1 && written.len() <= 1, "one frame, one answer");
+    assert!(asked <= 1 && answered <= 1 && owed.count() <= 1, "one frame, one answer");
 }
 
 #[cfg(test)]

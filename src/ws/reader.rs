@@ -1,228 +1,206 @@
-//! The reading half of a WebSocket client. It owns the protocol state; what the protocol makes it answer (pong, close)
-//! goes through the outbox like everything else, so that only one thread writes to the socket.
+//! The reading half of all WebSocket clients: one thread that waits for their sockets, and gives each a turn that has
+//! something to say. It waits for nobody but the store. It must not write to a socket.
 
-use super::Client;
+use super::bell::{Listener, Ropes};
 use super::frames::StoreGone;
-use crate::gate::Stream;
-use crate::limits::{WS_MESSAGE_BYTES_MAX, WS_READ_BUFFER_BYTES, WS_SMALL_MESSAGE_BYTES};
-use crate::roster::Request;
-use crate::store::{Command, Frame};
-use crossbeam_channel::{Receiver, Sender, bounded};
-use std::io::{self, Read, Write};
+use super::gather::Gatherer;
+use super::owed::Owed;
+use super::reading::{Common, Heard, Reading, Turn};
+use super::writer::Writing;
+use super::{Client, Settings, disconnect};
+use crate::error::exit_code;
+use crate::gate::Upgrade;
+use crate::ids::{ClientId, IdSource, SystemIds};
+use crate::limits::{REFUSAL_LOG_EVERY, WS_EVENTS_PER_TURN_MAX, WS_PUSH_PROOFS_MAX};
+use crate::store::{Command, FrameQueue, Outbox};
+use crate::thread::Exit;
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Token};
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tungstenite::error::CapacityError;
-use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tungstenite::{Error, Message, WebSocket};
 
-/// The socket as the protocol library sees it: it reads from the socket and writes to the outbox.
-struct Half {
-    stream: Arc<Stream>,
-    client: Client,
-    silence_max: Duration,
-    large_messages: LargeMessages,
-    /// Bytes read since the last whole message.
-    unfinished_bytes: usize,
-    /// What has been given for the message under way, if it is large.
-    leave: Option<Leave>,
+/// The ways to the other threads.
+pub(super) struct Ports {
+    pub(super) upgrades: Receiver<Upgrade>,
+    pub(super) store: Sender<Command>,
+    /// New clients for the writer.
+    pub(super) joins: Sender<Writing>,
+    /// The writer's.
+    pub(super) ropes: Ropes,
+    pub(super) exits: Sender<Exit>,
 }
 
-impl Half {
-    /// Waits for leave where a message gets large, and sees to it that it is not used for ever.
-    fn await_leave(&mut self) -> io::Result<()> {
-        if self.unfinished_bytes <= WS_SMALL_MESSAGE_BYTES {
-            return Ok(());
-        }
-        let late = || io::Error::new(io::ErrorKind::TimedOut, "a large message did not arrive in time");
-        if self.leave.is_none() {
-            self.leave = Some(self.large_messages.take().ok_or_else(late)?);
-        }
-        let left = self.leave.as_ref().map_or(Duration::ZERO, Leave::time_left);
-        if left.is_zero() {
-            return Err(late());
-        }
-        self.stream.set_read_timeout(Some(left))
-    }
-
-    /// A whole message has come.
-    fn is_whole(&mut self) {
-        self.unfinished_bytes = 0;
-        if self.leave.take().is_some() {
-            // If it fails the client is given up sooner than it need be.
-            let _ = self.stream.set_read_timeout(Some(self.silence_max));
-        }
-    }
-
-    /// A ping or a pong has come; they may stand in the middle of a message.
-    fn heard_control(&mut self, payload_bytes: usize) {
-        self.unfinished_bytes = self.unfinished_bytes.saturating_sub(CONTROL_HEAD_BYTES + payload_bytes);
-    }
+/// Serves all clients.
+pub(super) struct Reader<H, M> {
+    listener: Listener,
+    ports: Ports,
+    clients_max: usize,
+    /// Makes who takes a client's messages.
+    make: M,
+    clients: HashMap<usize, Reading<H>>,
+    common: Common,
+    /// Clients of whom there may be more to read.
+    again: VecDeque<usize>,
+    next_client: usize,
+    ids: SystemIds,
+    refused_at: Option<Instant>,
+    /// The gate is there.
+    is_open: bool,
 }
 
-/// Bytes of a client's control frame before its payload.
-const CONTROL_HEAD_BYTES: usize = 6;
-
-/// How many clients may be in the middle of a large message: a token in the channel for each that is.
-#[derive(Clone)]
-pub(super) struct LargeMessages {
-    taken: Sender<()>,
-    back: Receiver<()>,
-    deadline: Duration,
-}
-
-impl LargeMessages {
-    pub(super) fn new(count: usize, deadline: Duration) -> Self {
-        let (taken, back) = bounded(count);
-        Self { taken, back, deadline }
-    }
-
-    /// Waits until somebody else is through, but not for ever.
-    fn take(&self) -> Option<Leave> {
-        self.taken.send_timeout((), self.deadline).ok()?;
-        Some(Leave { back: self.back.clone(), end: Instant::now() + self.deadline })
-    }
-}
-
-/// Leave to send one large message; dropping it gives it back.
-struct Leave {
-    back: Receiver<()>,
-    end: Instant,
-}
-
-impl Leave {
-    fn time_left(&self) -> Duration {
-        self.end.saturating_duration_since(Instant::now())
-    }
-}
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        // Never empty: it holds the token of this one.
-        let _ = self.back.try_recv();
-    }
-}
-
-impl Read for Half {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.await_leave()?;
-        let count = (&*self.stream).read(buffer)?;
-        self.unfinished_bytes += count;
-        Ok(count)
-    }
-}
-
-impl Write for Half {
-    /// The library hands over whole frames.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = self.client.owe().is_ok();
-        match self.client.outbox.send(Frame::Raw(bytes.to_vec())) {
-            true if room => Ok(bytes.len()),
-            _ => Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client does not take its frames")),
+impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
+    pub(super) fn new(listener: Listener, ports: Ports, settings: Settings, make: M) -> Self {
+        Self {
+            listener,
+            clients_max: settings.clients_max,
+            common: Common::new(settings, ports.store.clone()),
+            ports,
+            make,
+            clients: HashMap::new(),
+            again: VecDeque::new(),
+            next_client: 0,
+            ids: SystemIds::new(),
+            refused_at: None,
+            is_open: true,
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    /// Until the gate is gone and so are all clients, or until the store is.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(WS_EVENTS_PER_TURN_MAX);
+        while self.is_open || !self.clients.is_empty() {
+            let timeout = match self.again.is_empty() {
+                true => self.common.next_deadline().map(|at| at.saturating_duration_since(Instant::now())),
+                false => Some(Duration::ZERO),
+            };
+            let upgrades = &self.ports.upgrades;
+            if let Err(error) = self.listener.wait(&mut events, timeout, || upgrades.is_empty()) {
+                let reason = format!("the WebSocket reader cannot wait for its sockets: {error}");
+                // Full means that the process is stopping already.
+                let _ = self.ports.exits.try_send(Exit::Fatal(reason, exit_code::OS));
+                return self.dismiss();
+            }
+            if let Err(StoreGone) = self.turn(&events) {
+                return self.dismiss();
+            }
+        }
+    }
+
+    fn turn(&mut self, events: &Events) -> Result<(), StoreGone> {
+        self.common.now = Instant::now();
+        self.admit()?;
+        for event in events {
+            let Token(number) = event.token();
+            if let Some(client) = self.clients.get_mut(&number) {
+                client.is_readable(event.is_read_closed() || event.is_error());
+                self.again.push_back(number);
+            }
+        }
+        self.again.extend(self.listener.rung());
+        for _ in 0..self.again.len() {
+            if let Some(number) = self.again.pop_front() {
+                self.serve(number)?;
+            }
+        }
+        while let Some(number) = self.common.overdue() {
+            let is_over = self.clients.get_mut(&number).is_some_and(|client| client.is_overdue(&mut self.common));
+            if is_over {
+                self.remove(number)?;
+            }
+        }
         Ok(())
     }
-}
 
-/// Who takes the messages that a client sends.
-pub(super) trait Heard {
-    /// A text message.
-    fn text(&mut self, text: &str) -> Result<(), StoreGone>;
-    /// A binary message.
-    fn binary(&mut self, bytes: &[u8]) -> Result<(), StoreGone>;
-}
-
-/// What the reader begins with.
-pub(super) struct Said {
-    /// Bytes that came with the handshake.
-    pub(super) leftover: Vec<u8>,
-    /// Silence after which the client is given up; the stream's read timeout.
-    pub(super) silence_max: Duration,
-    /// Shared by all clients.
-    pub(super) large_messages: LargeMessages,
-    /// What is read once the pong of this number has come, in order.
-    pub(super) proven: Receiver<(u64, Box<Request>)>,
-}
-
-/// The pushed messages whose ping has not been answered yet.
-struct Proofs {
-    waiting: Receiver<(u64, Box<Request>)>,
-    next: Option<(u64, Box<Request>)>,
-}
-
-impl Proofs {
-    /// The client has answered this ping: it has taken all that was written before.
-    fn answered(&mut self, pong: &[u8], store: &Sender<Command>) {
-        let Ok(number) = pong.try_into().map(u64::from_be_bytes) else { return };
-        while let Some((needed, request)) = self.next.take().or_else(|| self.waiting.try_recv().ok()) {
-            if needed > number {
-                self.next = Some((needed, request));
-                return;
-            }
-            // A store that is gone reads it back as unread.
-            let _ = store.send(Command::Request { request: *request, reply_to: None });
+    fn serve(&mut self, number: usize) -> Result<(), StoreGone> {
+        // Gone meanwhile.
+        let Some(client) = self.clients.get_mut(&number) else { return Ok(()) };
+        match client.turn(&mut self.common)? {
+            Turn::Over => {}
+            Turn::Again => self.again.push_back(number),
+            Turn::Gone => self.remove(number)?,
         }
+        while let Some(next) = self.common.next_with_leave() {
+            if self.clients.get_mut(&next).is_some_and(|client| client.get_leave(&mut self.common)) {
+                self.again.push_back(next);
+            }
+        }
+        Ok(())
     }
-}
 
-/// Reads until the client is gone, silent for too long, or breaks the protocol.
-pub(super) fn run(client: &Client, said: Said, store: &Sender<Command>, mut heard: impl Heard) {
-    let Said { leftover, silence_max, large_messages, proven } = said;
-    let mut proofs = Proofs { waiting: proven, next: None };
-    let (stream, client) = (client.stream.clone(), client.clone());
-    let half = Half { stream, client, silence_max, large_messages, unfinished_bytes: leftover.len(), leave: None };
-    let client = half.client.clone();
-    let config = WebSocketConfig::default()
-        .read_buffer_size(WS_READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_write_buffer_size(WS_MESSAGE_BYTES_MAX)
-        .max_message_size(Some(WS_MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(WS_MESSAGE_BYTES_MAX));
-    let mut socket = WebSocket::from_partially_read(half, leftover, Role::Server, Some(config));
-    loop {
-        match socket.read() {
-            Ok(Message::Text(text)) => {
-                if heard.text(text.as_str()).is_err() {
-                    return; // the store is gone, and so is the daemon
+    /// Takes in whom the gate has let in.
+    fn admit(&mut self) -> Result<(), StoreGone> {
+        loop {
+            match self.ports.upgrades.try_recv() {
+                Ok(upgrade) if self.clients.len() < self.clients_max => self.add(upgrade)?,
+                Ok(upgrade) => {
+                    if self.refused_at.is_none_or(|at| at.elapsed() >= REFUSAL_LOG_EVERY) {
+                        self.refused_at = Some(Instant::now());
+                        log::warn!("refused a WebSocket client: {} are connected", self.clients_max);
+                    }
+                    disconnect(&upgrade.stream);
                 }
-                drop(text);
-                socket.get_mut().is_whole();
-            }
-            Ok(Message::Binary(bytes)) => {
-                if heard.binary(&bytes).is_err() {
-                    return;
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => {
+                    self.is_open = false;
+                    return Ok(());
                 }
-                drop(bytes);
-                socket.get_mut().is_whole();
-            }
-            Ok(Message::Pong(payload)) => {
-                socket.get_mut().heard_control(payload.len());
-                proofs.answered(&payload, store);
-            }
-            Ok(Message::Ping(payload)) => socket.get_mut().heard_control(payload.len()),
-            Ok(Message::Close(_) | Message::Frame(_)) => {}
-            Err(error) => {
-                say_why(&mut socket, &error);
-                log::debug!("client {}: {error}", client.id);
-                return;
             }
         }
     }
-}
 
-/// Tells the client why it is disconnected, where the protocol has a code for it.
-fn say_why(socket: &mut WebSocket<Half>, error: &Error) {
-    let code = match error {
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => CloseCode::Size,
-        Error::Utf8(_) => CloseCode::Invalid,
-        Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => return,
-        Error::Protocol(_) => CloseCode::Protocol,
-        _ => return,
-    };
-    // The connection ends either way.
-    let _ = socket.close(Some(CloseFrame { code, reason: "".into() }));
-    let _ = socket.flush();
+    fn add(&mut self, upgrade: Upgrade) -> Result<(), StoreGone> {
+        let number = self.next_client;
+        self.next_client += 1;
+        let id = ClientId::from(self.ids.new_id());
+        log::debug!("client {id} connected from {}", upgrade.peer);
+        let stream = Arc::new(upgrade.stream);
+        let registered =
+            self.listener.registry().register(&mut SourceFd(&stream.as_raw_fd()), Token(number), Interest::READABLE);
+        if let Err(error) = registered {
+            log::error!("cannot serve a WebSocket client: {error}");
+            disconnect(&stream);
+            return Ok(());
+        }
+        let settings = &self.common.settings;
+        let (frames, to_write) = bounded(settings.outbox_frames_max);
+        let owed = Owed::default();
+        let (proofs, proven) = bounded(WS_PUSH_PROOFS_MAX);
+        let bell = self.ports.ropes.bell(number);
+        let resumes = self.listener.ropes().silent_bell(number);
+        let rings = bell.clone();
+        let outbox = FrameQueue::new(frames, Arc::new(move || rings.ring()));
+        let client = Client { id: id.clone(), stream: stream.clone(), outbox: outbox.clone(), owed: owed.clone() };
+        let gatherer = Gatherer::new(to_write, owed, proofs);
+        let writing = Writing::new(number, stream.clone(), gatherer, bell, resumes.clone());
+        // Its thread takes them out whatever else it does; if it is gone the process is stopping.
+        let _ = self.ports.joins.send(writing);
+        self.ports.ropes.sleeper.wake();
+        let way = Outbox::new(outbox, Box::new(move || disconnect(&stream)));
+        let heard = (self.make)(&client);
+        let reading = Reading::new(number, client, upgrade.leftover, heard, proven, resumes, &mut self.common);
+        self.clients.insert(number, reading);
+        self.again.push_back(number);
+        self.ports.store.send(Command::Connect { client: id, outbox: way }).map_err(|_| StoreGone)
+    }
+
+    fn remove(&mut self, number: usize) -> Result<(), StoreGone> {
+        let Some(client) = self.clients.remove(&number) else { return Ok(()) };
+        let client = client.end(&mut self.common);
+        log::debug!("client {} is gone", client.id);
+        // One that is not registered any more need not be taken out.
+        let _ = self.listener.registry().deregister(&mut SourceFd(&client.stream.as_raw_fd()));
+        let told = self.ports.store.send(Command::Disconnect { client: client.id.clone() });
+        client.end();
+        told.map_err(|_| StoreGone)
+    }
+
+    /// The store is gone: what it has said to clients, its good-bye too, is still written.
+    fn dismiss(&mut self) {
+        for (_, client) in self.clients.drain() {
+            client.end(&mut self.common).end();
+        }
+    }
 }

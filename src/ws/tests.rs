@@ -1,59 +1,132 @@
-//! A client's two threads over a socket pair, with a patience that a test can wait for.
+//! Clients over socket pairs, with bounds that a test can wait for.
 
 use super::*;
+use crate::gate::DoorKind;
 use crate::limits::WS_SMALL_MESSAGE_BYTES;
-use std::io::Read;
+use crate::roster::Request;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The threads of a client that is given up after `patience`, the client's end, and what the store gets.
-fn client(patience: Duration, ping_every: Duration) -> (JoinHandle<()>, UnixStream, Receiver<Command>) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    theirs.set_read_timeout(Some(DEADLINE)).unwrap();
-    ours.set_read_timeout(Some(patience)).unwrap();
-    let (thread, commands) = client_over(ours, patience, ping_every, LargeMessages::new(1, DEADLINE));
-    (thread, theirs, commands)
+/// All threads, and what the store gets.
+struct Bench {
+    upgrades: Option<Sender<Upgrade>>,
+    commands: Option<Receiver<Command>>,
+    threads: Option<JoinHandle<()>>,
+    exited: Receiver<Exit>,
 }
 
-fn client_over(
-    ours: UnixStream,
-    patience: Duration,
-    ping_every: Duration,
-    large_messages: LargeMessages,
-) -> (JoinHandle<()>, Receiver<Command>) {
-    let (outbox, frames) = bounded(8);
-    let (owed, written) = bounded(4);
-    let client = Client { id: "c".into(), stream: Arc::new(Stream::Unix(ours)), outbox: outbox.into(), owed };
-    let (store, commands) = bounded(8);
-    let (exits, _) = bounded(1);
-    let threads = exits.clone();
-    let (proofs, proven) = bounded(4);
-    let queue = writer::Queue { frames, written, ping_every, proofs };
-    let said = reader::Said { leftover: Vec::new(), silence_max: patience, large_messages, proven };
-    let thread = thread::spawn("ws-reader", None, &exits, move || {
-        let frames = frames::Frames::new(client.clone(), store.clone());
-        serve(client, said, queue, &store, &threads, frames).unwrap();
-    });
-    (thread.unwrap(), commands)
+/// With bounds that no test comes to.
+fn patient() -> Settings {
+    Settings { silence_max: DEADLINE, ping_every: DEADLINE, write_timeout: DEADLINE, ..Settings::new(8) }
+}
+
+impl Bench {
+    fn new(settings: Settings) -> Self {
+        let (upgrades, to_upgrade) = bounded(8);
+        let (store, commands) = bounded(8);
+        let (exits, exited) = bounded(4);
+        let to_store = store.clone();
+        let make = move |client: &Client| frames::Frames::new(client.clone(), to_store.clone());
+        let threads = start_with(to_upgrade, store, settings, &exits, make).unwrap();
+        Self { upgrades: Some(upgrades), commands: Some(commands), threads: Some(threads), exited }
+    }
+
+    /// The client's end of a new connection, with which these bytes came.
+    fn connect(&self, leftover: &[u8]) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_read_timeout(Some(DEADLINE)).unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let (stream, leftover) = (Stream::Unix(ours), leftover.to_vec());
+        let upgrade = Upgrade { stream, leftover, door: DoorKind::WebSocket, peer: "test".to_owned() };
+        self.upgrades.as_ref().unwrap().send(upgrade).unwrap();
+        theirs
+    }
+
+    fn command(&self) -> Command {
+        self.commands.as_ref().unwrap().recv_timeout(DEADLINE).unwrap()
+    }
+
+    /// What the store would do with the client.
+    fn connected(&self) -> (ClientId, crate::store::Outbox) {
+        let Command::Connect { client, outbox } = self.command() else { panic!("not a new client") };
+        (client, outbox)
+    }
+
+    fn is_gone(&self) {
+        assert!(matches!(self.command(), Command::Disconnect { .. }));
+    }
+
+    fn is_silent(&self) {
+        assert!(self.commands.as_ref().unwrap().try_recv().is_err());
+    }
+}
+
+impl Drop for Bench {
+    /// With the gate and all clients gone, all threads end, and none has panicked.
+    fn drop(&mut self) {
+        self.upgrades = None;
+        // Whoever is still connected is told of the store's end.
+        self.commands = None;
+        if !std::thread::panicking() {
+            self.threads.take().unwrap().join().unwrap();
+            assert!(self.exited.try_recv().is_err());
+        }
+    }
+}
+
+/// A text frame of a client, masked with zeros.
+fn text(text: &str) -> Vec<u8> {
+    let mut bytes = vec![0x81, 0xff];
+    bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
+}
+
+/// The texts of the next frames of the server, up to `count`.
+fn texts(peer: &mut UnixStream, count: usize) -> Vec<String> {
+    let mut next = || {
+        let mut head = [0; 2];
+        peer.read_exact(&mut head).unwrap();
+        let length = match head[1] {
+            126 => {
+                let mut more = [0; 2];
+                peer.read_exact(&mut more).unwrap();
+                usize::from(u16::from_be_bytes(more))
+            }
+            127 => {
+                let mut more = [0; 8];
+                peer.read_exact(&mut more).unwrap();
+                u64::from_be_bytes(more) as usize
+            }
+            short => usize::from(short),
+        };
+        let mut payload = vec![0; length];
+        peer.read_exact(&mut payload).unwrap();
+        String::from_utf8_lossy(&payload).into_owned()
+    };
+    (0..count).map(|_| next()).collect()
 }
 
 #[test]
-fn a_peer_that_died_without_a_word_is_reported_gone_and_its_threads_end() {
+fn a_peer_that_died_without_a_word_is_reported_gone() {
     // marshal 0.9 fault 22: its session stayed live until the kernel noticed.
-    let (thread, mut peer, commands) = client(Duration::from_millis(30), DEADLINE);
-    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Connect { .. }));
-    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Disconnect { .. }));
+    let bench = Bench::new(Settings { silence_max: Duration::from_millis(30), ..patient() });
+    let mut peer = bench.connect(b"");
+    bench.connected();
+    bench.is_gone();
     assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0, "its socket is closed");
-    thread.join().unwrap();
 }
 
 #[test]
 fn an_idle_peer_is_pinged_and_one_that_answers_is_not_given_up() {
     let patience = Duration::from_secs(2);
-    let (thread, mut peer, commands) = client(patience, Duration::from_millis(100));
-    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Connect { .. }));
+    let bench = Bench::new(Settings { silence_max: patience, ping_every: Duration::from_millis(100), ..patient() });
+    let mut peer = bench.connect(b"");
+    bench.connected();
     let begun = std::time::Instant::now();
     // Longer than its patience with silence.
     while begun.elapsed() < patience * 3 / 2 {
@@ -61,20 +134,20 @@ fn an_idle_peer_is_pinged_and_one_that_answers_is_not_given_up() {
         peer.read_exact(&mut frame).unwrap();
         assert_eq!(frame, [0x89, 0], "a ping without payload");
         // A masked pong.
-        io::Write::write_all(&mut peer, &[0x8a, 0x80, 0, 0, 0, 0]).unwrap();
+        peer.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).unwrap();
     }
-    assert!(commands.try_recv().is_err());
+    bench.is_silent();
     drop(peer);
-    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Disconnect { .. }));
-    thread.join().unwrap();
+    bench.is_gone();
 }
 
 #[test]
 fn a_push_counts_as_read_when_the_peer_has_answered_the_ping_behind_it_and_not_before() {
     use crate::model::{Message, Recipient, Stored};
-    use crate::roster::{Push, Request};
-    let (thread, mut peer, commands) = client(DEADLINE, DEADLINE);
-    let Command::Connect { outbox, client } = commands.recv_timeout(DEADLINE).unwrap() else { panic!() };
+    use crate::roster::Push;
+    let bench = Bench::new(patient());
+    let mut peer = bench.connect(b"");
+    let (client, outbox) = bench.connected();
     let message = Stored::new(Message {
         id: "m".into(),
         from_session_id: "a".into(),
@@ -87,84 +160,188 @@ fn a_push_counts_as_read_when_the_peer_has_answered_the_ping_behind_it_and_not_b
     });
     let push = Push { client, message, room_name: None, read_when_written: Some("b".into()) };
     assert!(outbox.send(Frame::Notify { tx: "t".to_owned(), push: Box::new(push) }));
-    let mut head = [0; 4];
-    peer.read_exact(&mut head).unwrap();
-    let mut body = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
-    peer.read_exact(&mut body).unwrap();
+    assert!(texts(&mut peer, 1)[0].contains("NotifyChannel"));
     let mut ping = [0; 10];
     peer.read_exact(&mut ping).unwrap();
     assert_eq!(ping[..2], [0x89, 8], "a ping with a number follows the push");
-    assert!(commands.try_recv().is_err(), "written is not read");
+    bench.is_silent();
     let mut pong = vec![0x8a, 0x88, 0, 0, 0, 0];
     pong.extend_from_slice(&ping[2..]);
-    io::Write::write_all(&mut peer, &pong).unwrap();
-    let Command::Request { request: Request::InboxHanded { session, complete, .. }, .. } =
-        commands.recv_timeout(DEADLINE).unwrap()
-    else {
+    peer.write_all(&pong).unwrap();
+    let Command::Request { request: Request::InboxHanded { session, complete, .. }, .. } = bench.command() else {
         panic!()
     };
     assert_eq!((session.as_str(), complete), ("b", true));
-    drop((peer, outbox));
-    thread.join().unwrap();
 }
 
-/// A frame of a client, masked with zeros, in the middle of which it stops.
-fn begin_large_message(peer: &mut UnixStream, payload_bytes: usize) {
-    let mut bytes = vec![0x81, 0xff];
-    bytes.extend_from_slice(&(2 * payload_bytes as u64).to_be_bytes());
-    bytes.extend_from_slice(&[0; 4]);
-    bytes.resize(bytes.len() + payload_bytes, b'x');
-    io::Write::write_all(peer, &bytes).unwrap();
+/// A frame in the middle of which the client stops.
+fn begin_large_message(peer: &mut UnixStream) {
+    let bytes = text(&"x".repeat(2 * WS_SMALL_MESSAGE_BYTES));
+    peer.write_all(&bytes[..WS_SMALL_MESSAGE_BYTES + 40_000]).unwrap();
 }
+
+const QUERY: &str = r#"{"event":"ws:m:query","data":{"query":{"tx":"t"},"queryItemType":"Session","x":"..."}}"#;
 
 #[test]
 fn a_large_message_that_does_not_arrive_ends_its_client_and_lets_the_next_in() {
-    let large_messages = LargeMessages::new(1, Duration::from_millis(300));
-    let begin = || {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        theirs.set_read_timeout(Some(DEADLINE)).unwrap();
-        ours.set_read_timeout(Some(DEADLINE)).unwrap();
-        (client_over(ours, DEADLINE, DEADLINE, large_messages.clone()), theirs)
-    };
-    let ((holder, commands), mut peer) = begin();
-    begin_large_message(&mut peer, WS_SMALL_MESSAGE_BYTES + 10_000);
-    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Connect { .. }));
-    // Its deadline, not that of silence.
-    assert!(matches!(commands.recv_timeout(DEADLINE / 2).unwrap(), Command::Disconnect { .. }));
-    holder.join().unwrap();
-
+    let bench =
+        Bench::new(Settings { large_messages_max: 1, large_message_deadline: Duration::from_millis(300), ..patient() });
+    let mut holder = bench.connect(b"");
+    bench.connected();
+    begin_large_message(&mut holder);
+    // By its deadline, not that of silence.
+    bench.is_gone();
     // The leave is free again: one who says the whole is heard, and is then not hurried any more.
-    let ((thread, commands), mut peer) = begin();
-    let text = format!(
-        "{{\"event\":\"ws:m:query\",\"data\":{{\"query\":{{\"tx\":\"t\"}},\"queryItemType\":\"Session\",\"x\":\"{}\"}}}}",
-        "x".repeat(200_000)
-    );
-    let mut bytes = vec![0x81, 0xff];
-    bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
-    bytes.extend_from_slice(&[0; 4]);
-    io::Write::write_all(&mut peer, &[&bytes, text.as_bytes()].concat()).unwrap();
-    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Connect { .. }));
-    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Query { .. }));
-    assert!(commands.recv_timeout(Duration::from_millis(600)).is_err(), "it may be silent as long as others");
-    drop(peer);
-    thread.join().unwrap();
+    let mut peer = bench.connect(b"");
+    bench.connected();
+    peer.write_all(&text(&QUERY.replace("...", &"x".repeat(200_000)))).unwrap();
+    assert!(matches!(bench.command(), Command::Query { .. }));
+    let silence = bench.commands.as_ref().unwrap().recv_timeout(Duration::from_millis(600));
+    assert!(silence.is_err(), "it may be silent as long as others");
+}
+
+#[test]
+fn one_that_waits_for_leave_gets_it_when_another_is_through() {
+    let bench = Bench::new(Settings { large_messages_max: 1, large_message_deadline: DEADLINE / 2, ..patient() });
+    let large = text(&QUERY.replace("...", &"x".repeat(200_000)));
+    let (mut first, mut second) = (bench.connect(b""), bench.connect(b""));
+    let (first_id, _) = bench.connected();
+    let (second_id, _) = bench.connected();
+    let middle = WS_SMALL_MESSAGE_BYTES + 40_000;
+    first.write_all(&large[..middle]).unwrap();
+    // More than its socket holds: this ends when it is read.
+    let writes = std::thread::Builder::new().spawn(move || {
+        second.write_all(&large).unwrap();
+        second
+    });
+    let rest = text(&QUERY.replace("...", &"x".repeat(200_000)))[middle..].to_vec();
+    first.write_all(&rest).unwrap();
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        let Command::Query { client, .. } = bench.command() else { panic!("not a query") };
+        asked.push(client);
+    }
+    asked.sort_unstable();
+    let mut both = vec![first_id, second_id];
+    both.sort_unstable();
+    assert_eq!(asked, both);
+    drop(writes.unwrap().join().unwrap());
 }
 
 #[test]
 fn many_small_messages_and_pings_are_not_a_large_one() {
     // There is no leave to be had.
-    let large_messages = LargeMessages::new(0, Duration::from_millis(1));
-    let (ours, mut peer) = UnixStream::pair().unwrap();
-    ours.set_read_timeout(Some(DEADLINE)).unwrap();
-    let (thread, commands) = client_over(ours, DEADLINE, DEADLINE, large_messages);
-    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Connect { .. }));
+    let large_message_deadline = Duration::from_millis(1);
+    let bench = Bench::new(Settings { large_messages_max: 0, large_message_deadline, ..patient() });
+    let mut peer = bench.connect(b"");
+    bench.connected();
     let pong = [&[0x8a, 0xfd, 0, 0, 0, 0], [b'p'; 125].as_slice()].concat();
-    let text = [&[0x81, 0xfe, 0x27, 0x10, 0, 0, 0, 0], [b'x'; 10_000].as_slice()].concat();
-    for bytes in [pong.repeat(WS_SMALL_MESSAGE_BYTES / 50), text.repeat(WS_SMALL_MESSAGE_BYTES / 5_000)] {
-        io::Write::write_all(&mut peer, &bytes).unwrap();
+    for bytes in [pong.repeat(WS_SMALL_MESSAGE_BYTES / 50), text(&"x".repeat(10_000)).repeat(30)] {
+        peer.write_all(&bytes).unwrap();
     }
-    assert!(commands.try_recv().is_err());
-    begin_large_message(&mut peer, WS_SMALL_MESSAGE_BYTES + 10_000);
-    assert!(matches!(commands.recv_timeout(DEADLINE).unwrap(), Command::Disconnect { .. }));
-    thread.join().unwrap();
+    bench.is_silent();
+    begin_large_message(&mut peer);
+    bench.is_gone();
+}
+
+#[test]
+fn one_that_asks_much_and_reads_late_is_held_up_and_then_gets_every_answer_in_order() {
+    let bench = Bench::new(Settings { answers_owed_max: 4, outbox_frames_max: 8, ..patient() });
+    let mut peer = bench.connect(b"");
+    bench.connected();
+    let count = 5_000;
+    let mut asks = peer.try_clone().unwrap();
+    let asking = std::thread::Builder::new().spawn(move || {
+        for number in 0..count {
+            let ping = format!(r#"{{"event":"ws:m:ping","data":{{"number":{number},"x":"{}"}}}}"#, "x".repeat(500));
+            asks.write_all(&text(&ping)).unwrap();
+        }
+    });
+    for number in 0..count {
+        let answer = &texts(&mut peer, 1)[0];
+        assert!(answer.contains(&format!(r#""number":{number},"#)), "{number}: {answer}");
+    }
+    asking.unwrap().join().unwrap();
+    bench.is_silent();
+}
+
+#[test]
+fn one_that_never_reads_is_given_up_and_holds_nobody_up() {
+    let bench = Bench::new(Settings { write_timeout: Duration::from_millis(200), ..patient() });
+    let (mut deaf, mut peer) = (bench.connect(b""), bench.connect(b""));
+    bench.connected();
+    bench.connected();
+    let ping = text(&format!(r#"{{"event":"ws:m:ping","data":"{}"}}"#, "x".repeat(900)));
+    // Until nobody takes any more of it.
+    deaf.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    while deaf.write_all(&ping).is_ok() {}
+    peer.write_all(&ping).unwrap();
+    assert_eq!(texts(&mut peer, 1)[0].len(), ping.len() - 14);
+    bench.is_gone();
+    peer.write_all(&ping).unwrap();
+    texts(&mut peer, 1);
+}
+
+#[test]
+fn what_came_with_the_handshake_and_in_single_bytes_is_heard() {
+    let bench = Bench::new(patient());
+    let bytes = text(QUERY);
+    let mut peer = bench.connect(&bytes);
+    bench.connected();
+    assert!(matches!(bench.command(), Command::Query { .. }));
+    for byte in &bytes {
+        peer.write_all(&[*byte]).unwrap();
+    }
+    assert!(matches!(bench.command(), Command::Query { .. }));
+    // All that was said before the end is heard, and then the end.
+    peer.write_all(&bytes.repeat(3)).unwrap();
+    drop(peer);
+    for _ in 0..3 {
+        assert!(matches!(bench.command(), Command::Query { .. }));
+    }
+    bench.is_gone();
+}
+
+#[test]
+fn more_clients_than_there_is_room_for_are_sent_away_until_one_leaves() {
+    let bench = Bench::new(Settings { clients_max: 1, ..patient() });
+    let first = bench.connect(b"");
+    bench.connected();
+    let mut refused = bench.connect(b"");
+    assert_eq!(refused.read(&mut [0; 8]).unwrap(), 0);
+    drop(first);
+    bench.is_gone();
+    let _third = bench.connect(b"");
+    bench.connected();
+}
+
+#[test]
+fn a_snapshot_larger_than_a_write_arrives_whole_with_what_follows_it() {
+    let bench = Bench::new(patient());
+    let mut peer = bench.connect(b"");
+    let (_, outbox) = bench.connected();
+    let rows: Arc<[Arc<str>]> = (0..5_000).map(|number| format!(r#"{{"id":"row {number}"}}"#).into()).collect();
+    assert!(outbox.send(Frame::Snapshot { tx: "t".into(), item_type: "Session", rows }));
+    assert!(outbox.send(Frame::Text("behind".to_owned())));
+    let texts = texts(&mut peer, 2);
+    let snapshot: serde_json::Value = serde_json::from_str(&texts[0]).unwrap();
+    let upserts = snapshot["data"]["upserts"].as_array().unwrap();
+    assert_eq!((upserts.len(), &snapshot["data"]["totalCount"]), (5_000, &5_000.into()));
+    assert_eq!(upserts[4_999], serde_json::json!({"item": {"id": "row 4999"}, "itemType": "Session"}));
+    assert_eq!(texts[1], "behind");
+}
+
+#[test]
+fn a_good_bye_is_written_behind_what_was_said_before_although_the_store_is_gone() {
+    let mut bench = Bench::new(patient());
+    let mut peer = bench.connect(b"");
+    let (_, outbox) = bench.connected();
+    assert!(outbox.send(Frame::Text("last words".to_owned())));
+    assert!(outbox.send(Frame::Close(1001)));
+    bench.commands = None;
+    assert_eq!(texts(&mut peer, 1), ["last words"]);
+    let mut close = [0; 4];
+    peer.read_exact(&mut close).unwrap();
+    assert_eq!(close, [0x88, 2, 0x03, 0xe9]);
+    assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
 }

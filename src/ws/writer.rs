@@ -1,188 +1,301 @@
-//! The writing half of a WebSocket client: the only thread that writes to its socket. It makes JSON of the store's
-//! frames, gathers what waits into one write, and pings a client that may have died without a word.
+//! The writing half of all WebSocket clients: the only thread that writes to their sockets. It gathers what waits for a
+//! client into one write that never blocks; what the socket does not take is kept until it does, or until the client is
+//! given up. It must not wait for anybody.
 
-use super::{answer, disconnect};
+use super::bell::{Bell, Listener};
+use super::gather::{Gatherer, write_ping};
+use super::{Settings, disconnect};
+use crate::error::exit_code;
 use crate::gate::Stream;
-use crate::limits::WS_WRITE_BYTES_MAX;
-use crate::roster::Request;
-use crate::store::Frame;
+use crate::limits::{WS_EVENTS_PER_TURN_MAX, WS_WRITES_PER_TURN_MAX};
+use crate::thread::Exit;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Token};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tungstenite::protocol::frame::FrameHeader;
-use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-/// What a writer takes from.
-pub(super) struct Queue {
-    /// What is to be written.
-    pub(super) frames: Receiver<Box<Frame>>,
-    /// A token for each answer among them, and for each that is still to come.
-    pub(super) written: Receiver<()>,
-    /// Time between two pings.
-    pub(super) ping_every: Duration,
-    /// What is read once the client's pong has answered the ping of this number: only that shows that the client has
-    /// taken what was written before it.
-    pub(super) proofs: Sender<(u64, Box<Request>)>,
+/// One client.
+pub(super) struct Writing {
+    number: usize,
+    stream: Arc<Stream>,
+    gatherer: Gatherer,
+    /// Rings when there is something to be written.
+    bell: Arc<Bell>,
+    /// Tells the reader that the client has taken answers.
+    resumes: Arc<Bell>,
+    /// What the socket has not taken yet, from `sent` on.
+    rest: Vec<u8>,
+    sent: usize,
+    next_ping: Instant,
+    /// When it is given up for taking nothing; the poll tells when it does.
+    blocked_until: Option<Instant>,
+    /// Its place among the deadlines.
+    due: Instant,
 }
 
-/// Writes until the client is gone or does not read, or there is nothing left to say.
-pub(super) fn run(stream: &Stream, queue: Queue) {
-    let mut proof_number = 0;
-    let mut next_ping = Instant::now() + queue.ping_every;
-    let mut out = Out { stream, bytes: Vec::new() };
-    loop {
-        let mut batch = Batch::default();
-        let Ok(first) = next_frame(&queue.frames, next_ping) else { return };
-        if first.is_none() {
-            next_ping = Instant::now() + queue.ping_every;
-            write_frame(&mut out.bytes, OpCode::Control(Control::Ping), b"");
+/// What has become of a client in its turn.
+enum Turn {
+    /// All is written.
+    Over,
+    /// There may be more.
+    Again,
+    /// The socket takes no more for now.
+    Blocked,
+    /// It is gone, or has been told all.
+    Gone,
+}
+
+impl Writing {
+    pub(super) fn new(
+        number: usize,
+        stream: Arc<Stream>,
+        gatherer: Gatherer,
+        bell: Arc<Bell>,
+        resumes: Arc<Bell>,
+    ) -> Self {
+        let now = Instant::now();
+        let (rest, blocked_until) = (Vec::new(), None);
+        Self { number, stream, gatherer, bell, resumes, rest, sent: 0, next_ping: now, blocked_until, due: now }
+    }
+
+    /// Writes what there is, up to a bound.
+    fn turn(&mut self, buffer: &mut Vec<u8>, ping: bool) -> io::Result<Turn> {
+        if !self.write_rest()? {
+            return Ok(Turn::Blocked);
         }
-        let gathered = batch.gather(first, &queue, &mut out);
-        if !batch.read.is_empty() {
-            proof_number += 1;
-            for request in batch.read {
-                // Full: the message stays unread, and the session's hook shows it again.
-                let _ = queue.proofs.try_send((proof_number, Box::new(request)));
+        // From here on somebody who puts a frame in is heard.
+        self.bell.heard();
+        buffer.clear();
+        if ping {
+            write_ping(buffer);
+        }
+        for _ in 0..WS_WRITES_PER_TURN_MAX {
+            if self.gatherer.is_over() {
+                return Ok(Turn::Gone);
             }
-            write_frame(&mut out.bytes, OpCode::Control(Control::Ping), &u64::to_be_bytes(proof_number));
+            let is_all = self.gatherer.gather(buffer);
+            // The reader may wait for the room that this has made.
+            self.resumes.ring();
+            let sent = self.write(buffer)?;
+            if sent < buffer.len() {
+                self.rest = buffer[sent..].to_vec();
+                return Ok(Turn::Blocked);
+            }
+            buffer.clear();
+            if is_all && !self.gatherer.is_over() {
+                return Ok(Turn::Over);
+            }
         }
-        if let Err(error) = gathered.and_then(|()| out.flush()) {
-            log::debug!("a client does not take its frames: {error}");
-            disconnect(stream);
-            return;
+        Ok(Turn::Again)
+    }
+
+    /// Writes what was left. Says whether nothing is.
+    fn write_rest(&mut self) -> io::Result<bool> {
+        if self.rest.is_empty() {
+            return Ok(true);
         }
-        if batch.last {
-            disconnect(stream);
-            return;
+        let sent = self.write(&self.rest[self.sent..])?;
+        if sent > 0 {
+            // It takes its time, but it takes it.
+            self.blocked_until = None;
         }
-        // One busy moment should not cost its size for the rest of the connection's life.
-        out.bytes.shrink_to(WS_WRITE_BYTES_MAX / 64);
+        self.sent += sent;
+        if self.sent < self.rest.len() {
+            return Ok(false);
+        }
+        (self.rest, self.sent) = (Vec::new(), 0);
+        Ok(true)
+    }
+
+    /// Writes what the socket takes now.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match (&*self.stream).write(&bytes[sent..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sent)
     }
 }
 
-/// Nobody is left who could put a frame in.
-struct Abandoned;
-
-/// The next frame, or none if there is none by `deadline`. Whoever puts one in wakes this thread.
-fn next_frame(frames: &Receiver<Box<Frame>>, deadline: Instant) -> Result<Option<Box<Frame>>, Abandoned> {
-    loop {
-        match frames.try_recv() {
-            Ok(frame) => return Ok(Some(frame)),
-            Err(TryRecvError::Disconnected) => return Err(Abandoned),
-            Err(TryRecvError::Empty) => {}
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(None);
-        }
-        std::thread::park_timeout(left);
-    }
+/// Serves all clients.
+pub(super) struct Writer {
+    listener: Listener,
+    joins: Receiver<Writing>,
+    exits: Sender<Exit>,
+    ping_every: Duration,
+    write_timeout: Duration,
+    clients: HashMap<usize, Writing>,
+    /// When to look after a client, at the latest; one for each.
+    deadlines: BTreeSet<(Instant, usize)>,
+    /// Clients for whom there may be more to write.
+    again: VecDeque<usize>,
+    /// What is being written.
+    buffer: Vec<u8>,
+    now: Instant,
+    /// The reader is there.
+    is_open: bool,
 }
 
-/// The way to the socket, with what has been gathered for the next write.
-struct Out<'a> {
-    stream: &'a Stream,
-    bytes: Vec<u8>,
-}
-
-impl Out<'_> {
-    fn flush(&mut self) -> io::Result<()> {
-        let mut stream = self.stream;
-        stream.write_all(&self.bytes)?;
-        self.bytes.clear();
-        Ok(())
+impl Writer {
+    pub(super) fn new(listener: Listener, joins: Receiver<Writing>, settings: &Settings, exits: Sender<Exit>) -> Self {
+        Self {
+            listener,
+            joins,
+            exits,
+            ping_every: settings.ping_every,
+            write_timeout: settings.write_timeout,
+            clients: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            again: VecDeque::new(),
+            buffer: Vec::new(),
+            now: Instant::now(),
+            is_open: true,
+        }
     }
 
-    /// A snapshot can be a thousand times as large as other frames: it leaves in pieces, and is never held as a whole.
-    fn snapshot(&mut self, tx: &str, item_type: &str, rows: &[Arc<str>]) -> io::Result<()> {
-        let parts = || answer::snapshot(tx, item_type, rows);
-        write_header(&mut self.bytes, OpCode::Data(Data::Text), parts().map(|part| part.len()).sum());
-        for part in parts() {
-            self.bytes.extend_from_slice(part.as_bytes());
-            if self.bytes.len() >= WS_WRITE_BYTES_MAX {
-                self.flush()?;
+    /// Until the reader is gone and all clients have been told what there was to tell.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(WS_EVENTS_PER_TURN_MAX);
+        while self.is_open || !self.clients.is_empty() {
+            let timeout = match self.again.is_empty() {
+                true => self.deadlines.first().map(|(at, _)| at.saturating_duration_since(Instant::now())),
+                false => Some(Duration::ZERO),
+            };
+            let joins = &self.joins;
+            if let Err(error) = self.listener.wait(&mut events, timeout, || joins.is_empty()) {
+                let reason = format!("the WebSocket writer cannot wait for its sockets: {error}");
+                // Full means that the process is stopping already.
+                let _ = self.exits.try_send(Exit::Fatal(reason, exit_code::OS));
+                return;
+            }
+            self.turn(&events);
+        }
+    }
+
+    fn turn(&mut self, events: &Events) {
+        self.now = Instant::now();
+        // Before the clients are let in: whoever rings for one has let it in before.
+        self.again.extend(self.listener.rung());
+        self.admit();
+        for event in events {
+            let Token(number) = event.token();
+            if self.clients.get(&number).is_some_and(|client| client.blocked_until.is_some()) {
+                self.serve(number, false);
             }
         }
-        Ok(())
-    }
-}
-
-/// The frames of one write.
-#[derive(Default)]
-struct Batch {
-    /// What is read once it has been taken.
-    read: Vec<Request>,
-    /// Nothing follows.
-    last: bool,
-}
-
-impl Batch {
-    /// Takes what waits, up to the size of one write.
-    fn gather(&mut self, first: Option<Box<Frame>>, queue: &Queue, out: &mut Out<'_>) -> io::Result<()> {
-        let mut next = first;
-        while let Some(frame) = next.take().or_else(|| queue.frames.try_recv().ok()) {
-            if matches!(*frame, Frame::Answer { .. } | Frame::Snapshot { .. } | Frame::Text(_) | Frame::Raw(_)) {
-                // Each of these answers something that the client said, and was counted when it did.
-                let _ = queue.written.try_recv();
-            }
-            match *frame {
-                Frame::Snapshot { tx, item_type, rows } => out.snapshot(&tx, item_type, &rows)?,
-                frame => self.add(frame, &mut out.bytes),
-            }
-            if self.last || out.bytes.len() >= WS_WRITE_BYTES_MAX {
-                break;
+        for _ in 0..self.again.len() {
+            if let Some(number) = self.again.pop_front()
+                && self.clients.get(&number).is_some_and(|client| client.blocked_until.is_none())
+            {
+                self.serve(number, false);
             }
         }
-        Ok(())
+        while let Some(number) = self.overdue() {
+            self.look_after(number);
+        }
     }
 
-    fn add(&mut self, frame: Frame, bytes: &mut Vec<u8>) {
-        match frame {
-            Frame::Raw(raw) => bytes.extend_from_slice(&raw),
-            Frame::End => self.last = true,
-            Frame::Close(code) => {
-                write_frame(bytes, OpCode::Control(Control::Close), &code.to_be_bytes());
-                self.last = true;
-            }
-            Frame::Notify { ref push, .. } => {
-                if let Some(session) = &push.read_when_written {
-                    let messages = vec![push.message.row.id.clone()];
-                    self.read.push(Request::InboxHanded { session: session.clone(), messages, complete: true });
+    fn admit(&mut self) {
+        loop {
+            match self.joins.try_recv() {
+                Ok(mut client) => {
+                    client.next_ping = self.now + self.ping_every;
+                    client.due = client.next_ping;
+                    self.deadlines.insert((client.due, client.number));
+                    self.clients.insert(client.number, client);
                 }
-                write_text(bytes, &frame);
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.is_open = false;
+                    return;
+                }
             }
-            Frame::Snapshot { .. } => {} // see gather
-            Frame::Diff { tx, sequence, total, body } => {
-                // Straight into the buffer: a thousand writers that each make and free a text of their own would leave
-                // a thousand caches of odd-sized pieces in the allocator, tens of KiB each.
-                let parts = answer::diff(&tx, sequence, total, &body);
-                write_header(bytes, OpCode::Data(Data::Text), parts.iter().map(|part| part.len()).sum());
-                parts.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
-            }
-            Frame::Answer { .. } | Frame::Text(_) => write_text(bytes, &frame),
         }
     }
-}
 
-/// Made in the buffer itself, where the header that tells its length is then put before it.
-fn write_text(bytes: &mut Vec<u8>, frame: &Frame) {
-    let start = bytes.len();
-    answer::write(frame, bytes);
-    let end = bytes.len();
-    write_header(bytes, OpCode::Data(Data::Text), end - start);
-    let header_bytes = bytes.len() - end;
-    bytes[start..].rotate_right(header_bytes);
-}
+    fn serve(&mut self, number: usize, ping: bool) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        let was_blocked = client.blocked_until.is_some();
+        let turn = client.turn(&mut self.buffer, ping).unwrap_or_else(|error| {
+            log::debug!("a client does not take its frames: {error}");
+            Turn::Gone
+        });
+        let source = client.stream.as_raw_fd();
+        let registry = self.listener.registry();
+        let watched = match turn {
+            Turn::Blocked if !was_blocked => {
+                registry.register(&mut SourceFd(&source), Token(number), Interest::WRITABLE)
+            }
+            Turn::Over | Turn::Again if was_blocked => registry.deregister(&mut SourceFd(&source)),
+            _ => Ok(()),
+        };
+        match turn {
+            Turn::Gone => return self.remove(number, was_blocked),
+            Turn::Over => client.blocked_until = None,
+            Turn::Again => {
+                client.blocked_until = None;
+                self.again.push_back(number);
+            }
+            Turn::Blocked => {
+                let until = *client.blocked_until.get_or_insert(self.now + self.write_timeout);
+                if until < client.due {
+                    self.deadlines.remove(&(client.due, number));
+                    client.due = until;
+                    self.deadlines.insert((until, number));
+                }
+            }
+        }
+        if let Err(error) = watched {
+            log::error!("cannot wait for a WebSocket client: {error}");
+            self.remove(number, false);
+        }
+    }
 
-/// One whole frame. A server does not mask.
-pub(super) fn write_frame(bytes: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
-    write_header(bytes, opcode, payload.len());
-    bytes.extend_from_slice(payload);
-}
+    /// A client to be looked after now; it is not named again until it has a new deadline.
+    fn overdue(&mut self) -> Option<usize> {
+        self.deadlines.first().filter(|(at, _)| *at <= self.now)?;
+        self.deadlines.pop_first().map(|(_, number)| number)
+    }
 
-fn write_header(bytes: &mut Vec<u8>, opcode: OpCode, payload_bytes: usize) {
-    let header = FrameHeader { opcode, ..FrameHeader::default() };
-    // Writing into a Vec cannot fail.
-    let _ = header.format(payload_bytes as u64, bytes);
+    /// Gives up a client that does not read, and pings one that may have died without a word.
+    fn look_after(&mut self, number: usize) {
+        let Some(client) = self.clients.get_mut(&number) else { return };
+        if client.blocked_until.is_some_and(|until| until <= self.now) {
+            log::debug!("a client does not take its frames in time");
+            return self.remove(number, true);
+        }
+        let ping = client.next_ping <= self.now;
+        if ping {
+            client.next_ping = self.now + self.ping_every;
+        }
+        client.due = client.blocked_until.map_or(client.next_ping, |until| until.min(client.next_ping));
+        self.deadlines.insert((client.due, number));
+        // One that is blocked has other things to read.
+        if ping && client.blocked_until.is_none() {
+            self.serve(number, true);
+        }
+    }
+
+    fn remove(&mut self, number: usize, is_registered: bool) {
+        let Some(client) = self.clients.remove(&number) else { return };
+        self.deadlines.remove(&(client.due, number));
+        if is_registered {
+            // Its descriptor is closed with it, if that fails.
+            let _ = self.listener.registry().deregister(&mut SourceFd(&client.stream.as_raw_fd()));
+        }
+        let Writing { stream, gatherer, resumes, .. } = client;
+        // In this order: a reader that is told of the end finds that nothing is owed any more.
+        drop(gatherer);
+        disconnect(&stream);
+        resumes.ring();
+    }
 }

@@ -14,8 +14,8 @@ use support::{Answer, DEADLINE, Daemon, Place, Shim, raw_unix};
 
 /// Descriptors that the daemon has.
 const DESCRIPTORS: usize = 256;
-/// Threads that the daemon may have: two for each WebSocket client that has a descriptor, and its own.
-const THREADS_MAX: usize = DESCRIPTORS + 20;
+/// Threads that the daemon may have, whoever is connected.
+const THREADS_MAX: usize = 20;
 /// Memory that the daemon may have used at any time.
 const PEAK_MIB_MAX: usize = 64;
 

@@ -1,0 +1,151 @@
+//! Makes bytes of the frames that wait for one WebSocket client, up to the size of one write. It must not touch the
+//! socket.
+
+use super::answer;
+use super::owed::Owed;
+use crate::limits::WS_WRITE_BYTES_MAX;
+use crate::roster::Request;
+use crate::store::Frame;
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
+use std::sync::Arc;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+/// What waits for a client.
+pub(super) struct Gatherer {
+    /// What is to be written.
+    frames: Receiver<Box<Frame>>,
+    /// The answers among them, and those that are still to come.
+    owed: Owed,
+    /// What is read once the client's pong has answered the ping of this number: only that shows that the client has
+    /// taken what was written before it.
+    proofs: Sender<(u64, Box<Request>)>,
+    proof_number: u64,
+    snapshot: Option<Snapshot>,
+    is_over: bool,
+}
+
+/// A snapshot can be a thousand times as large as other frames: it leaves in pieces, and is never held as a whole.
+struct Snapshot {
+    tx: Arc<str>,
+    item_type: &'static str,
+    rows: Arc<[Arc<str>]>,
+    /// Pieces that have been written.
+    pieces: usize,
+}
+
+impl Gatherer {
+    pub(super) fn new(frames: Receiver<Box<Frame>>, owed: Owed, proofs: Sender<(u64, Box<Request>)>) -> Self {
+        Self { frames, owed, proofs, proof_number: 0, snapshot: None, is_over: false }
+    }
+
+    /// Whether nothing will follow what has been gathered.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Adds what waits, up to the size of one write. Says whether that was all.
+    pub(super) fn gather(&mut self, bytes: &mut Vec<u8>) -> bool {
+        let mut read = Vec::new();
+        let mut is_all = false;
+        while !is_all && !self.is_over && bytes.len() < WS_WRITE_BYTES_MAX {
+            if self.snapshot.is_some() {
+                self.go_on_with_snapshot(bytes);
+                continue;
+            }
+            match self.frames.try_recv() {
+                Ok(frame) => self.add(*frame, bytes, &mut read),
+                Err(TryRecvError::Empty) => is_all = true,
+                // Nobody is left who could put a frame in.
+                Err(TryRecvError::Disconnected) => self.is_over = true,
+            }
+        }
+        if !read.is_empty() {
+            self.proof_number += 1;
+            for request in read {
+                // Full: the message stays unread, and the session's hook shows it again.
+                let _ = self.proofs.try_send((self.proof_number, Box::new(request)));
+            }
+            write_frame(bytes, OpCode::Control(Control::Ping), &u64::to_be_bytes(self.proof_number));
+        }
+        is_all || self.is_over
+    }
+
+    fn add(&mut self, frame: Frame, bytes: &mut Vec<u8>, read: &mut Vec<Request>) {
+        if matches!(frame, Frame::Answer { .. } | Frame::Snapshot { .. } | Frame::Text(_) | Frame::Raw(_)) {
+            // Each of these answers something that the client said, and was counted when it did.
+            self.owed.pay();
+        }
+        match frame {
+            Frame::Raw(raw) => bytes.extend_from_slice(&raw),
+            Frame::End => self.is_over = true,
+            Frame::Close(code) => {
+                write_frame(bytes, OpCode::Control(Control::Close), &code.to_be_bytes());
+                self.is_over = true;
+            }
+            Frame::Notify { ref push, .. } => {
+                if let Some(session) = &push.read_when_written {
+                    let messages = vec![push.message.row.id.clone()];
+                    read.push(Request::InboxHanded { session: session.clone(), messages, complete: true });
+                }
+                write_text(bytes, &frame);
+            }
+            Frame::Snapshot { tx, item_type, rows } => {
+                let pieces = (0..).map_while(|number| answer::snapshot_piece(&tx, item_type, &rows, number));
+                write_header(bytes, OpCode::Data(Data::Text), pieces.flatten().map(|part| part.len()).sum());
+                self.snapshot = Some(Snapshot { tx, item_type, rows, pieces: 0 });
+            }
+            Frame::Diff { tx, sequence, total, body } => {
+                let parts = answer::diff(&tx, sequence, total, &body);
+                write_header(bytes, OpCode::Data(Data::Text), parts.iter().map(|part| part.len()).sum());
+                parts.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
+            }
+            Frame::Answer { .. } | Frame::Text(_) => write_text(bytes, &frame),
+        }
+    }
+
+    fn go_on_with_snapshot(&mut self, bytes: &mut Vec<u8>) {
+        let Some(Snapshot { tx, item_type, rows, pieces }) = &mut self.snapshot else { return };
+        while bytes.len() < WS_WRITE_BYTES_MAX {
+            let Some(piece) = answer::snapshot_piece(tx, item_type, rows, *pieces) else {
+                self.snapshot = None;
+                return;
+            };
+            piece.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
+            *pieces += 1;
+        }
+    }
+}
+
+impl Drop for Gatherer {
+    fn drop(&mut self) {
+        self.owed.forgive();
+    }
+}
+
+/// Made in the buffer itself, where the header that tells its length is then put before it.
+fn write_text(bytes: &mut Vec<u8>, frame: &Frame) {
+    let start = bytes.len();
+    answer::write(frame, bytes);
+    let end = bytes.len();
+    write_header(bytes, OpCode::Data(Data::Text), end - start);
+    let header_bytes = bytes.len() - end;
+    bytes[start..].rotate_right(header_bytes);
+}
+
+/// A ping that proves nothing.
+pub(super) fn write_ping(bytes: &mut Vec<u8>) {
+    write_frame(bytes, OpCode::Control(Control::Ping), b"");
+}
+
+/// One whole frame. A server does not mask.
+pub(super) fn write_frame(bytes: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
+    write_header(bytes, opcode, payload.len());
+    bytes.extend_from_slice(payload);
+}
+
+fn write_header(bytes: &mut Vec<u8>, opcode: OpCode, payload_bytes: usize) {
+    let header = FrameHeader { opcode, ..FrameHeader::default() };
+    // Writing into a Vec cannot fail.
+    let _ = header.format(payload_bytes as u64, bytes);
+}
