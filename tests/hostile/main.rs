@@ -28,7 +28,8 @@ fn rounds() -> usize {
 fn start_with_few_descriptors(place: &Place) -> Daemon {
     place.start_with(|command| {
         let mut shell = Command::new("sh");
-        shell.args(["-c", r#"ulimit -n 256 && exec "$0" serve"#, env!("CARGO_BIN_EXE_marshal")]);
+        let limited = format!(r#"ulimit -n {DESCRIPTORS} && exec "$0" serve"#);
+        shell.args(["-c", &limited, env!("CARGO_BIN_EXE_marshal")]);
         shell.env_clear();
         shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
