@@ -6,12 +6,13 @@ use crate::event_log::disk::RangeReader;
 use crate::event_log::line::{Line, parse};
 use crate::event_log::replay::{Fold, Lines, RawLine};
 use crate::limits::{LOG_CHUNK_EVENTS_MAX, WATCH_DEBOUNCE};
-use crate::model::Row;
+use crate::model::{ItemType, Row};
 use crate::roster::ExternalEvent;
 use crate::store::{Command, LogRead, ReadDone, ReadJob};
 use crate::thread::{self, Exit};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use notify::{EventKind, RecursiveMode, Watcher};
+use std::collections::HashMap;
 use std::path::Path;
 use std::thread::JoinHandle;
 
@@ -136,8 +137,37 @@ fn read_whole(source: RangeReader, batch: &mut Batch<'_>) -> std::io::Result<Rea
     Ok(ReadDone { unfinished_at: None, malformed_lines, failed: false })
 }
 
+/// Of a part, too, only the last event of each row counts, as it does in a replay: a part may hold all of a log, if an
+/// editor is seen before it has written it, and what we wrote of a session that ends further down would stand behind its
+/// end.
+#[derive(Default)]
+struct Part {
+    events: HashMap<(ItemType, String), (usize, ExternalEvent)>,
+    read: usize,
+}
+
+impl Part {
+    /// A row keeps its first place until it is deleted, as in a replay.
+    fn add(&mut self, event: ExternalEvent) {
+        let place = self.read;
+        self.read += 1;
+        let slot = self.events.entry(event.key()).or_insert_with(|| (place, event.clone()));
+        if !matches!((&slot.1, &event), (ExternalEvent::Set(_), ExternalEvent::Set(_))) {
+            slot.0 = place;
+        }
+        slot.1 = event;
+    }
+
+    fn give(self, batch: &mut Batch<'_>) {
+        let mut events: Vec<_> = self.events.into_values().collect();
+        events.sort_unstable_by_key(|(place, _)| *place);
+        events.into_iter().for_each(|(_, event)| batch.add(event));
+    }
+}
+
 fn read_lines(source: RangeReader, start: u64, batch: &mut Batch<'_>) -> std::io::Result<ReadDone> {
     let mut lines = Lines::new(source);
+    let mut part = Part::default();
     let mut done = ReadDone { unfinished_at: None, malformed_lines: 0, failed: false };
     loop {
         let line_start = start + lines.offset();
@@ -145,11 +175,14 @@ fn read_lines(source: RangeReader, start: u64, batch: &mut Batch<'_>) -> std::io
             Some(RawLine::Whole(line)) => (parse(line), false),
             Some(RawLine::Unfinished(line)) => (parse(line), true),
             Some(RawLine::TooLong(length)) => (Err(format!("the line is {length} bytes long")), false),
-            None => return Ok(done),
+            None => {
+                part.give(batch);
+                return Ok(done);
+            }
         };
         match line {
-            Ok(Line::Set(row)) => batch.add(ExternalEvent::Set(row)),
-            Ok(Line::Delete(item_type, id)) => batch.add(ExternalEvent::Delete(item_type, id)),
+            Ok(Line::Set(row)) => part.add(ExternalEvent::Set(row)),
+            Ok(Line::Delete(item_type, id)) => part.add(ExternalEvent::Delete(item_type, id)),
             Ok(Line::Blank | Line::Foreign(_)) => {}
             Err(_) if unfinished => done.unfinished_at = Some(line_start),
             Err(reason) => {
@@ -180,8 +213,9 @@ mod tests {
         let deadline = Duration::from_secs(10);
 
         let line = "{\"item\":{\"id\":\"x\"},\"changeType\":\"SET\",\"itemType\":\"Session\"}\n";
+        let other = line.replace("\"x\"", "\"y\"");
         let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(format!("{line}garbage\n{line}{{\"item\"").as_bytes()).unwrap();
+        file.write_all(format!("{line}garbage\n{other}{line}{{\"item\"").as_bytes()).unwrap();
         assert!(matches!(commands.recv_timeout(deadline).unwrap(), Command::LogTouched));
 
         let length = file.metadata().unwrap().len();

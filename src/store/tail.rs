@@ -12,11 +12,24 @@ use crate::limits::{BATCH_BYTES_MAX, LOG_END_BYTES};
 use crate::model::ItemType;
 use crate::roster::{Change, ExternalEvent, Roster};
 use crossbeam_channel::Sender;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::ops::Range;
 
 type Key = (ItemType, String);
+
+/// How what we wrote of a row stands to what others wrote before it and we have not read yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Behind {
+    /// It follows from an older line of theirs. What they say below that line still counts, and must be written again:
+    /// a session that they end stays ended, although we gave it another name before we read so far.
+    Follows,
+    /// A caller, or time, has changed the row since: what they say of it is older.
+    Newer,
+}
+
+/// The rows that we wrote of.
+type Written = BTreeMap<Key, Behind>;
 
 /// What the store knows about the log's file.
 pub(super) struct Tail {
@@ -35,8 +48,8 @@ pub(super) struct Tail {
     /// The last line is an event of somebody else's that lacks its newline, and is about to be shown: it gets one, or what
     /// they append next would spoil it.
     ends_with_event: bool,
-    /// Parts that others wrote and that nobody reads yet, each with the rows that we changed behind it.
-    unread: VecDeque<(Range<u64>, BTreeSet<Key>)>,
+    /// Parts that others wrote and that nobody reads yet, each with the rows that we wrote of behind it.
+    unread: VecDeque<(Range<u64>, Written)>,
     /// The whole file must be read again.
     reload: bool,
     /// How often that had to be so.
@@ -44,8 +57,8 @@ pub(super) struct Tail {
     job: Option<Job>,
     jobs: u64,
     watcher: Sender<ReadJob>,
-    /// Rows that the reloaded file lacks: to be written to it.
-    missing: VecDeque<Key>,
+    /// Rows that the reloaded file lacks, or states as they were before: to be written to it.
+    missing: VecDeque<(Key, Behind)>,
     /// How many of them are in the batch being written.
     restating: usize,
     /// The batch holds events from the file.
@@ -60,8 +73,8 @@ struct Job {
     number: u64,
     range: Range<u64>,
     whole: bool,
-    /// Rows that we changed behind the part: what it says of them is older.
-    changed: BTreeSet<Key>,
+    /// Rows that we wrote of behind the part.
+    written: Written,
     /// Rows that the file being reloaded has.
     seen: BTreeSet<Key>,
 }
@@ -237,7 +250,7 @@ impl Tail {
         match self.unread.back_mut() {
             // Nothing of ours stands between the two.
             Some((last, _)) if last.end >= range.start => last.end = range.end,
-            _ => self.unread.push_back((range, BTreeSet::new())),
+            _ => self.unread.push_back((range, Written::new())),
         }
     }
 
@@ -255,15 +268,15 @@ impl Tail {
         let number = self.jobs + 1;
         if self.watcher.try_send(ReadJob { number, source: log.reader(), range: range.clone(), whole }).is_ok() {
             self.jobs = number;
-            let mut changed = BTreeSet::new();
+            let mut written = Written::new();
             if whole {
                 self.reload = false;
                 // What stands in the file up to here is read as a whole.
                 self.unread.clear();
             } else if let Some((_, behind)) = self.unread.pop_front() {
-                changed = behind;
+                written = behind;
             }
-            self.job = Some(Job { number, range, whole, changed, seen: BTreeSet::new() });
+            self.job = Some(Job { number, range, whole, written, seen: BTreeSet::new() });
         }
     }
 
@@ -272,16 +285,21 @@ impl Tail {
         let job = self.job.as_mut().filter(|job| job.number == read.number)?;
         let mut events = read.events;
         self.applying = true;
-        let key = |event: &ExternalEvent| match event {
-            ExternalEvent::Set(row) => (row.item_type(), row.id().to_owned()),
-            ExternalEvent::Delete(item_type, id) => (*item_type, id.clone()),
-        };
         if job.whole {
-            job.seen.extend(events.iter().filter(|event| matches!(event, ExternalEvent::Set(_))).map(key));
+            job.seen
+                .extend(events.iter().filter(|event| matches!(event, ExternalEvent::Set(_))).map(ExternalEvent::key));
         }
         // What the current batch has changed will stand behind all that has been read, as what was changed before does.
-        let ours: BTreeSet<Key> = ours(roster.journal()).collect();
-        events.retain(|event| !job.changed.contains(&key(event)) && !ours.contains(&key(event)));
+        let mut written = Written::new();
+        ours(roster.journal()).for_each(|(key, behind)| note(&mut written, key, behind));
+        events.retain(|event| {
+            let key = event.key();
+            let behind = job.written.get(&key).max(written.get(&key)).copied();
+            if behind == Some(Behind::Follows) && matches!(event, ExternalEvent::Set(_)) {
+                self.missing.push_front((key, Behind::Follows));
+            }
+            behind != Some(Behind::Newer)
+        });
         if let Some(done) = read.done {
             self.malformed_lines = done.malformed_lines + if job.whole { 0 } else { self.malformed_lines };
             let failed = done.failed;
@@ -306,11 +324,14 @@ impl Tail {
                 last.iter().any(|event| matches!(event, ExternalEvent::Delete(item_type, id) if (*item_type, id) == (key.0, &key.1)))
             };
             let rows = roster.rows_in_order().into_iter().map(|row| (row.item_type(), row.id().to_owned()));
-            self.missing =
-                rows.filter(|key| !job.seen.contains(key) && !job.changed.contains(key) && !deleted_now(key)).collect();
-            if !self.missing.is_empty() {
-                log::warn!("the log lacks {} rows that the roster has; writing them to it", self.missing.len());
+            let lacks = |key: &Key| !job.seen.contains(key) && !job.written.contains_key(key) && !deleted_now(key);
+            let lacking: Vec<Key> = rows.filter(lacks).collect();
+            if !lacking.is_empty() {
+                log::warn!("the log lacks {} rows that the roster has; writing them to it", lacking.len());
             }
+            // Of those that an earlier reading has found, this one has found all that are still lacking.
+            self.missing.retain(|(_, behind)| *behind == Behind::Follows);
+            self.missing.extend(lacking.into_iter().map(|key| (key, Behind::Newer)));
         }
     }
 
@@ -391,7 +412,7 @@ impl Tail {
         if std::mem::take(&mut self.ends_with_event) && self.needs_newline && lines.is_empty() {
             lines.push(b'\n');
         }
-        for (item_type, id) in &self.missing {
+        for ((item_type, id), _) in &self.missing {
             if lines.len() >= bytes_max {
                 break;
             }
@@ -434,7 +455,7 @@ impl Tail {
 
     /// The batch with those lines is on disk.
     pub(super) fn restated(&mut self) {
-        let restated: Vec<Key> = self.missing.drain(..self.restating).collect();
+        let restated: Vec<(Key, Behind)> = self.missing.drain(..self.restating).collect();
         self.note_behind(restated.into_iter());
         self.restating = 0;
         self.applying = false;
@@ -455,10 +476,10 @@ impl Tail {
         self.note_behind(ours(changes));
     }
 
-    fn note_behind(&mut self, rows: impl Iterator<Item = Key> + Clone) {
-        let reading = self.job.iter_mut().map(|job| &mut job.changed);
-        for changed in reading.chain(self.unread.iter_mut().map(|(_, changed)| changed)) {
-            changed.extend(rows.clone());
+    fn note_behind(&mut self, rows: impl Iterator<Item = (Key, Behind)> + Clone) {
+        let reading = self.job.iter_mut().map(|job| &mut job.written);
+        for written in reading.chain(self.unread.iter_mut().map(|(_, written)| written)) {
+            rows.clone().for_each(|(key, behind)| note(written, key, behind));
         }
     }
 }
@@ -482,10 +503,20 @@ fn line_start(log: &Log<impl Disk>, mut at: u64) -> io::Result<u64> {
     Ok(0)
 }
 
-/// The rows of which a batch writes.
-fn ours(changes: &[Change]) -> impl Iterator<Item = Key> + Clone {
+/// The rows of which a batch writes. Only a session's own row gives way to what others say of it below: memberships,
+/// rooms and receipts follow from the sessions, and are right as soon as these are.
+fn ours(changes: &[Change]) -> impl Iterator<Item = (Key, Behind)> + Clone {
     let written = changes.iter().filter(|change| change.persist);
-    written.map(|change| (change.item_type(), change.id().to_owned()))
+    written.map(|change| {
+        let follows = change.outside && change.item_type() == ItemType::Session;
+        let behind = if follows { Behind::Follows } else { Behind::Newer };
+        ((change.item_type(), change.id().to_owned()), behind)
+    })
+}
+
+fn note(written: &mut Written, key: Key, behind: Behind) {
+    let known = written.entry(key).or_insert(behind);
+    *known = behind.max(*known);
 }
 
 fn broken(error: AppendError) -> AppendError {

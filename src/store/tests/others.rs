@@ -420,3 +420,81 @@ fn a_row_that_is_written_back_behind_an_outsiders_line_that_is_not_read_yet_is_n
     bench.settle();
     assert_eq!(bench.rows(), bench.rows_in_log());
 }
+
+impl Bench {
+    /// Reads for the store as the watcher does, in as many pieces as it takes, each of them a batch.
+    fn read_in_pieces(&mut self) {
+        while let Ok(job) = self.jobs.try_recv() {
+            let mut pieces = Vec::new();
+            crate::watcher::read(&job, &mut |piece| pieces.push(piece));
+            for piece in pieces {
+                self.batch.push(Command::LogRead(piece));
+                self.turn();
+            }
+        }
+    }
+
+    /// With a session that has taken the name of one that ended, so that the latter, if it came back, would need another.
+    fn with_an_ended_session() -> Self {
+        let (mut bench, _outbox) = Self::with_sessions();
+        bench.start("session-ended");
+        bench.turn();
+        bench.ask("end", Request::SessionEnd("session-ended".into()));
+        bench.turn();
+        bench.start("session-there");
+        bench.turn();
+        assert!(!bench.rows().iter().any(|row| row.contains("session-ended")));
+        bench
+    }
+}
+
+#[test]
+fn a_session_that_ended_does_not_come_back_when_an_editor_is_seen_before_it_has_written_all() {
+    let whole = Bench::with_an_ended_session().log_bytes();
+    // At the end of each line, and a little further.
+    let ends = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    for written in ends.flat_map(|end| [end, end + 9]).chain([0]).filter(|written| *written <= whole.len()) {
+        for read_before_the_rest in [false, true] {
+            let mut bench = Bench::with_an_ended_session();
+            let before = bench.rows();
+            bench.disk.rewrite_from_outside(LOG_NAME, &whole[..written]);
+            bench.batch.push(Command::LogTouched);
+            bench.turn();
+            if read_before_the_rest {
+                bench.read_in_pieces();
+                bench.settle();
+                // The editor goes on where it was, over what we have appended there.
+                bench.disk.rewrite_from_outside(LOG_NAME, &whole);
+            } else {
+                bench.disk.append_from_outside(LOG_NAME, &whole[written..]);
+                bench.read_in_pieces();
+            }
+            for _ in 0..3 {
+                bench.batch.push(Command::LogTouched);
+                bench.turn();
+                bench.read_in_pieces();
+                bench.settle();
+            }
+            let what = format!("{written} of {} bytes, {read_before_the_rest}", whole.len());
+            assert!(bench.rows() == before && bench.rows_in_log() == before, "{what}: {:#?}", bench.rows());
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_session_counts_however_far_it_stands_behind_what_made_us_write_of_it() {
+    let mut bench = Bench::with_an_ended_session();
+    let before = bench.rows();
+    let other =
+        |id: usize| format!("{{\"item\":{{\"id\":\"{id}\"}},\"changeType\":\"DEL\",\"itemType\":\"Message\"}}\n");
+    let between: String = (0..crate::limits::LOG_CHUNK_EVENTS_MAX).map(other).collect();
+    let end = r#"{"item":{"id":"session-ended"},"changeType":"DEL","itemType":"Session"}"#;
+    // It takes another name than this, which is ours to write.
+    let begins = line("session-ended", "w@session-");
+    bench.append_from_outside(&format!("{begins}{between}{end}\n"));
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    bench.read_in_pieces();
+    bench.settle();
+    assert_eq!((bench.rows(), bench.rows_in_log()), (before.clone(), before));
+}
