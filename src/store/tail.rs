@@ -6,7 +6,7 @@ use super::command::{LogRead, ReadJob};
 use crate::event_log::disk::Disk;
 use crate::event_log::disk::RangeReader;
 use crate::event_log::file::{AppendError, Log, Look};
-use crate::event_log::line::{Stamp, encode_set};
+use crate::event_log::line::{Stamp, encode_delete, encode_set};
 use crate::event_log::replay::Fold;
 use crate::limits::{BATCH_BYTES_MAX, LOG_END_BYTES};
 use crate::model::ItemType;
@@ -21,8 +21,8 @@ type Key = (ItemType, String);
 /// How what we wrote of a row stands to what others wrote before it and we have not read yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Behind {
-    /// It follows from an older line of theirs. What they say below that line still counts, and must be written again:
-    /// a session that they end stays ended, although we gave it another name before we read so far.
+    /// It follows from older lines of theirs. What they say below those still counts, and must be written again: a
+    /// session that they end there stays ended, although we gave it another name before we read so far.
     Follows,
     /// A caller, or time, has changed the row since: what they say of it is older.
     Newer,
@@ -56,6 +56,8 @@ pub(super) struct Tail {
     generation: u64,
     job: Option<Job>,
     jobs: u64,
+    /// The job of which something was applied last.
+    applied: u64,
     watcher: Sender<ReadJob>,
     /// Rows that the reloaded file lacks, or states as they were before: to be written to it.
     missing: VecDeque<(Key, Behind)>,
@@ -94,6 +96,7 @@ impl Tail {
             generation: 0,
             job: None,
             jobs: 0,
+            applied: 0,
             watcher,
             missing: VecDeque::new(),
             restating: 0,
@@ -285,17 +288,17 @@ impl Tail {
         let job = self.job.as_mut().filter(|job| job.number == read.number)?;
         let mut events = read.events;
         self.applying = true;
+        self.applied = job.number;
         if job.whole {
             job.seen
                 .extend(events.iter().filter(|event| matches!(event, ExternalEvent::Set(_))).map(ExternalEvent::key));
         }
         // What the current batch has changed will stand behind all that has been read, as what was changed before does.
-        let mut written = Written::new();
-        ours(roster.journal()).for_each(|(key, behind)| note(&mut written, key, behind));
+        let ours: BTreeSet<Key> = ours(roster.journal()).map(|(key, _)| key).collect();
         events.retain(|event| {
             let key = event.key();
-            let behind = job.written.get(&key).max(written.get(&key)).copied();
-            if behind == Some(Behind::Follows) && matches!(event, ExternalEvent::Set(_)) {
+            let behind = if ours.contains(&key) { Some(Behind::Newer) } else { job.written.get(&key).copied() };
+            if behind == Some(Behind::Follows) {
                 self.missing.push_front((key, Behind::Follows));
             }
             behind != Some(Behind::Newer)
@@ -412,13 +415,15 @@ impl Tail {
         if std::mem::take(&mut self.ends_with_event) && self.needs_newline && lines.is_empty() {
             lines.push(b'\n');
         }
-        for ((item_type, id), _) in &self.missing {
+        for ((item_type, id), behind) in &self.missing {
             if lines.len() >= bytes_max {
                 break;
             }
             self.restating += 1;
-            if let Some(row) = roster.row(*item_type, id) {
-                encode_set(&row, stamp, lines);
+            match (roster.row(*item_type, id), behind) {
+                (Some(row), _) => encode_set(&row, stamp, lines),
+                (None, Behind::Follows) => encode_delete(*item_type, id, stamp, lines),
+                (None, Behind::Newer) => {}
             }
         }
     }
@@ -477,9 +482,16 @@ impl Tail {
     }
 
     fn note_behind(&mut self, rows: impl Iterator<Item = (Key, Behind)> + Clone) {
+        // What follows from a part is newer than all of it: only the last event of each of its rows is read.
+        if let Some(job) = self.job.as_mut().filter(|job| job.number == self.applied) {
+            job.written.extend(rows.clone().map(|(key, _)| (key, Behind::Newer)));
+        }
         let reading = self.job.iter_mut().map(|job| &mut job.written);
         for written in reading.chain(self.unread.iter_mut().map(|(_, written)| written)) {
-            rows.clone().for_each(|(key, behind)| note(written, key, behind));
+            for (key, behind) in rows.clone() {
+                let known = written.entry(key).or_insert(behind);
+                *known = behind.max(*known);
+            }
         }
     }
 }
@@ -503,20 +515,13 @@ fn line_start(log: &Log<impl Disk>, mut at: u64) -> io::Result<u64> {
     Ok(0)
 }
 
-/// The rows of which a batch writes. Only a session's own row gives way to what others say of it below: memberships,
-/// rooms and receipts follow from the sessions, and are right as soon as these are.
+/// The rows of which a batch writes.
 fn ours(changes: &[Change]) -> impl Iterator<Item = (Key, Behind)> + Clone {
     let written = changes.iter().filter(|change| change.persist);
     written.map(|change| {
-        let follows = change.outside && change.item_type() == ItemType::Session;
-        let behind = if follows { Behind::Follows } else { Behind::Newer };
+        let behind = if change.outside { Behind::Follows } else { Behind::Newer };
         ((change.item_type(), change.id().to_owned()), behind)
     })
-}
-
-fn note(written: &mut Written, key: Key, behind: Behind) {
-    let known = written.entry(key).or_insert(behind);
-    *known = behind.max(*known);
 }
 
 fn broken(error: AppendError) -> AppendError {
