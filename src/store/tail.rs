@@ -8,7 +8,7 @@ use crate::event_log::disk::RangeReader;
 use crate::event_log::file::{AppendError, Log, Look};
 use crate::event_log::line::{Stamp, encode_delete, encode_set};
 use crate::event_log::replay::Fold;
-use crate::limits::{BATCH_BYTES_MAX, LOG_END_BYTES};
+use crate::limits::{BATCH_BYTES_MAX, LOG_END_BYTES, LOG_REREADS_MAX};
 use crate::model::ItemType;
 use crate::roster::{Change, ExternalEvent, Roster};
 use crossbeam_channel::Sender;
@@ -54,6 +54,8 @@ pub(super) struct Tail {
     reload: bool,
     /// How often that had to be so.
     generation: u64,
+    /// How often, without anything applied in between, because it grew.
+    rereads: u32,
     job: Option<Job>,
     jobs: u64,
     /// The job of which something was applied last.
@@ -94,6 +96,7 @@ impl Tail {
             unread: VecDeque::new(),
             reload: false,
             generation: 0,
+            rereads: 0,
             job: None,
             jobs: 0,
             applied: 0,
@@ -203,6 +206,9 @@ impl Tail {
             self.begin_anew(log, look.length)
         } else if self.half_read == Some((look.length, look.changed_ns)) {
             Ok(())
+        } else if look.length > self.known && self.reads_a_beginning() {
+            self.rereads += 1;
+            self.begin_anew(log, look.length)
         } else if look.length > self.known {
             self.found_ns = look.changed_ns;
             self.found(line_start(log, self.known)?..look.length);
@@ -215,6 +221,13 @@ impl Tail {
             self.changed_ns = Some(look.changed_ns);
             Ok(())
         }
+    }
+
+    /// Whether a whole file that has grown by now is being read and nothing of it has been applied yet. Its end may say the
+    /// contrary of its beginning, and an editor that is still writing is better waited for than corrected.
+    fn reads_a_beginning(&self) -> bool {
+        let unapplied = |job: &Job| job.whole && job.number != self.applied;
+        self.rereads < LOG_REREADS_MAX && self.job.as_ref().is_some_and(unapplied)
     }
 
     /// Whether what we know of the file is not what stands there: an editor that saves into the same file leaves one
@@ -289,6 +302,7 @@ impl Tail {
         let mut events = read.events;
         self.applying = true;
         self.applied = job.number;
+        self.rereads = 0;
         if job.whole {
             job.seen
                 .extend(events.iter().filter(|event| matches!(event, ExternalEvent::Set(_))).map(ExternalEvent::key));

@@ -409,12 +409,12 @@ fn a_row_that_is_written_back_behind_an_outsiders_line_that_is_not_read_yet_is_n
     bench.disk.replace_from_outside(LOG_NAME, b"");
     bench.batch.push(Command::LogTouched);
     bench.turn();
-    let job = bench.jobs.try_recv().unwrap();
-    bench.append_from_outside("{\"item\":{\"id\":\"den::hook\"},\"changeType\":\"DEL\",\"itemType\":\"RoomMember\"}\n");
+    let theirs = "{\"item\":{\"id\":\"den::hook\"},\"changeType\":\"DEL\",\"itemType\":\"RoomMember\"}\n";
+    bench.disk.state().faults.race = Some((LOG_NAME.to_owned(), theirs.as_bytes().to_vec()));
     // The file is found empty, and what it lacks is written behind that line.
-    bench.batch.push(Command::LogRead(read(&job)));
-    bench.turn();
+    bench.read_for_store();
     bench.settle();
+    assert!(bench.rows().iter().any(|row| row.contains("den::hook")));
     bench.read_for_store();
     bench.look();
     bench.settle();
@@ -512,6 +512,26 @@ fn what_was_acknowledged_stands_when_an_editor_is_seen_before_it_has_written_all
             assert_eq!((bench.rows(), bench.rows_in_log()), (before.clone(), before.clone()), "{what}");
         }
     }
+}
+
+#[test]
+fn a_log_that_grows_while_it_is_read_is_read_again_and_not_believed_so_far() {
+    let whole = Bench::with_an_ended_session().log_bytes();
+    let mut bench = look_while_an_editor_writes(&whole, whole.len() / 2, Rest::BeforeItIsRead);
+    assert_eq!(bench.log_bytes(), whole, "nothing that followed from half of it was written");
+    // Whoever appends all the time does not keep us from reading.
+    bench.disk.replace_from_outside(LOG_NAME, b"");
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    for number in 0..=crate::limits::LOG_REREADS_MAX {
+        let job = bench.jobs.try_recv().unwrap();
+        bench.append_from_outside(&line(&format!("ext-{number}"), "ext"));
+        bench.batch.push(Command::LogRead(read(&job)));
+        bench.turn();
+    }
+    bench.settle();
+    assert!(bench.rows().iter().any(|row| row.contains("ext-15")));
+    assert!(bench.rows_in_log().iter().any(|row| row.contains("session-there")));
 }
 
 #[test]
