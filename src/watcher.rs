@@ -69,7 +69,7 @@ fn run(touches: &Receiver<()>, jobs: &Receiver<ReadJob>, store: &Sender<Command>
             } else {
                 // A burst of changes is looked at once, when it is over or this time has passed; a job goes first.
                 match jobs.recv_timeout(WATCH_DEBOUNCE) {
-                    Ok(job) => read_for(&job, store),
+                    Ok(job) => do_job(job, jobs, store),
                     Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
                     Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return,
                 }
@@ -78,14 +78,27 @@ fn run(touches: &Receiver<()>, jobs: &Receiver<ReadJob>, store: &Sender<Command>
                 let _ = store.try_send(Command::LogTouched);
             },
             recv(jobs) -> job => match job {
-                Ok(job) => read_for(&job, store),
+                Ok(job) => do_job(job, jobs, store),
                 Err(_) => return,
             }
         }
     }
 }
 
-/// Does a job. Waiting for room in the store's queue is right here: the watcher has nothing more urgent to do.
+/// Does a job, or one that has come in its place meanwhile. An editor that saves into the log's own file has cut it first
+/// and may be writing still: a whole file is given the time to become one.
+fn do_job(mut job: ReadJob, jobs: &Receiver<ReadJob>, store: &Sender<Command>) {
+    while job.whole {
+        match jobs.recv_timeout(WATCH_DEBOUNCE) {
+            Ok(newer) => job = newer,
+            Err(crossbeam_channel::RecvTimeoutError::Timeout) => break,
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return,
+        }
+    }
+    read_for(&job, store);
+}
+
+/// Reads what was asked for. Waiting for room in the store's queue is right here: the watcher has nothing more urgent to do.
 fn read_for(job: &ReadJob, store: &Sender<Command>) {
     read(job, &mut |read| {
         // A store that is gone needs no events.

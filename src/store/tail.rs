@@ -195,20 +195,20 @@ impl Tail {
                 }
                 reopened => reopened?,
             }
-            let length = log.look()?.length;
-            log::warn!("somebody replaced the log; reading the new one ({length} bytes)");
-            self.begin_anew(log, length)
+            let look = log.look()?;
+            log::warn!("somebody replaced the log; reading the new one ({} bytes)", look.length);
+            self.begin_anew(log, look)
         } else if look.length < self.known {
             log::warn!("somebody cut the log from {} to {} bytes; reading it again", self.known, look.length);
-            self.begin_anew(log, look.length)
+            self.begin_anew(log, look)
         } else if self.is_rewritten(log, look)? {
             log::warn!("somebody rewrote the log in place; reading it again");
-            self.begin_anew(log, look.length)
+            self.begin_anew(log, look)
         } else if self.half_read == Some((look.length, look.changed_ns)) {
             Ok(())
         } else if look.length > self.known && self.reads_a_beginning() {
             self.rereads += 1;
-            self.begin_anew(log, look.length)
+            self.begin_anew(log, look)
         } else if look.length > self.known {
             self.found_ns = look.changed_ns;
             self.found(line_start(log, self.known)?..look.length);
@@ -247,8 +247,8 @@ impl Tail {
         Ok(read == there.len() && there == *end)
     }
 
-    fn begin_anew(&mut self, log: &mut Log<impl Disk>, length: u64) -> io::Result<()> {
-        self.known = length;
+    fn begin_anew(&mut self, log: &mut Log<impl Disk>, look: Look) -> io::Result<()> {
+        self.known = look.length;
         self.unread.clear();
         self.missing.clear();
         self.restating = 0;
@@ -257,8 +257,9 @@ impl Tail {
         self.generation += 1;
         self.half_read = None;
         self.end = None;
-        self.changed_ns = None;
-        self.needs_newline = !log.line_ends_at(length)?;
+        // Who goes on writing into it is seen by that before what was read so far is believed.
+        self.changed_ns = Some(look.changed_ns);
+        self.needs_newline = !log.line_ends_at(look.length)?;
         Ok(())
     }
 
@@ -402,7 +403,7 @@ impl Tail {
         let look = log.look()?;
         if std::mem::take(&mut self.disturbed) && !look.replaced {
             log::warn!("somebody cut or rewrote the log while it was written; reading it again");
-            self.begin_anew(log, look.length)?;
+            self.begin_anew(log, look)?;
             return Ok(false);
         }
         if look.replaced || look.length < self.known || self.is_rewritten(log, look)? {

@@ -535,6 +535,25 @@ fn a_log_that_grows_while_it_is_read_is_read_again_and_not_believed_so_far() {
 }
 
 #[test]
+fn a_log_that_somebody_goes_on_writing_in_place_while_it_is_read_is_read_again() {
+    let mut bench = Bench::with_an_ended_session();
+    let (whole, before) = (bench.log_text(), bench.rows());
+    let end = r#"{"item":{"id":"session-ended"},"changeType":"DEL","itemType":"Session""#;
+    // Something else stands where the editor has not come to yet.
+    let half = whole.replace(end, &" ".repeat(end.len()));
+    bench.disk.rewrite_from_outside(LOG_NAME, half.as_bytes());
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    let half_read = read(&bench.jobs.try_recv().unwrap());
+    bench.disk.rewrite_from_outside(LOG_NAME, whole.as_bytes());
+    bench.batch.push(Command::LogRead(half_read));
+    bench.turn();
+    bench.read_in_pieces();
+    bench.settle();
+    assert_eq!((bench.log_text(), bench.rows()), (whole, before));
+}
+
+#[test]
 fn the_end_of_a_session_counts_however_far_it_stands_behind_what_made_us_write_of_it() {
     let mut bench = Bench::with_an_ended_session();
     let before = bench.rows();
