@@ -176,6 +176,8 @@ pub const HOOK_ANSWER_CHARACTERS_MAX: usize = 9_000;
 pub const LOG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often a batch is written while others put other files in the log's place; after that the log is in nobody's hands.
 pub const COMMIT_TRIES_MAX: usize = 10;
+/// How often a log is read again because it grew while it was read; after that half of it is as good as all of it.
+pub const LOG_REREADS_MAX: u32 = 16;
 /// Bytes before our end of the log by which a file that was rewritten in place is told from one that grew.
 pub const LOG_END_BYTES: usize = 64;
 /// Bytes that the watcher reads from the log in one step.

@@ -6,12 +6,13 @@ use crate::event_log::disk::RangeReader;
 use crate::event_log::line::{Line, parse};
 use crate::event_log::replay::{Fold, Lines, RawLine};
 use crate::limits::{LOG_CHUNK_EVENTS_MAX, WATCH_DEBOUNCE};
-use crate::model::Row;
+use crate::model::{ItemType, Row};
 use crate::roster::ExternalEvent;
 use crate::store::{Command, LogRead, ReadDone, ReadJob};
 use crate::thread::{self, Exit};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use notify::{EventKind, RecursiveMode, Watcher};
+use std::collections::HashMap;
 use std::path::Path;
 use std::thread::JoinHandle;
 
@@ -68,7 +69,7 @@ fn run(touches: &Receiver<()>, jobs: &Receiver<ReadJob>, store: &Sender<Command>
             } else {
                 // A burst of changes is looked at once, when it is over or this time has passed; a job goes first.
                 match jobs.recv_timeout(WATCH_DEBOUNCE) {
-                    Ok(job) => read_for(&job, store),
+                    Ok(job) => do_job(job, jobs, store),
                     Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
                     Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return,
                 }
@@ -77,14 +78,27 @@ fn run(touches: &Receiver<()>, jobs: &Receiver<ReadJob>, store: &Sender<Command>
                 let _ = store.try_send(Command::LogTouched);
             },
             recv(jobs) -> job => match job {
-                Ok(job) => read_for(&job, store),
+                Ok(job) => do_job(job, jobs, store),
                 Err(_) => return,
             }
         }
     }
 }
 
-/// Does a job. Waiting for room in the store's queue is right here: the watcher has nothing more urgent to do.
+/// Does a job, or one that has come in its place meanwhile. An editor that saves into the log's own file has cut it first
+/// and may be writing still: a whole file is given the time to become one.
+fn do_job(mut job: ReadJob, jobs: &Receiver<ReadJob>, store: &Sender<Command>) {
+    while job.whole {
+        match jobs.recv_timeout(WATCH_DEBOUNCE) {
+            Ok(newer) => job = newer,
+            Err(crossbeam_channel::RecvTimeoutError::Timeout) => break,
+            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => return,
+        }
+    }
+    read_for(&job, store);
+}
+
+/// Reads what was asked for. Waiting for room in the store's queue is right here: the watcher has nothing more urgent to do.
 fn read_for(job: &ReadJob, store: &Sender<Command>) {
     read(job, &mut |read| {
         // A store that is gone needs no events.
@@ -136,8 +150,37 @@ fn read_whole(source: RangeReader, batch: &mut Batch<'_>) -> std::io::Result<Rea
     Ok(ReadDone { unfinished_at: None, malformed_lines, failed: false })
 }
 
+/// Of a part, too, only the last event of each row counts, as it does in a replay: a part may hold all of a log, if an
+/// editor is seen before it has written it, and what we wrote of a session that ends further down would stand behind its
+/// end.
+#[derive(Default)]
+struct Part {
+    events: HashMap<(ItemType, String), (usize, ExternalEvent)>,
+    read: usize,
+}
+
+impl Part {
+    /// A row keeps its first place until it is deleted, as in a replay.
+    fn add(&mut self, event: ExternalEvent) {
+        let place = self.read;
+        self.read += 1;
+        let slot = self.events.entry(event.key()).or_insert_with(|| (place, event.clone()));
+        if !matches!((&slot.1, &event), (ExternalEvent::Set(_), ExternalEvent::Set(_))) {
+            slot.0 = place;
+        }
+        slot.1 = event;
+    }
+
+    fn give(self, batch: &mut Batch<'_>) {
+        let mut events: Vec<_> = self.events.into_values().collect();
+        events.sort_unstable_by_key(|(place, _)| *place);
+        events.into_iter().for_each(|(_, event)| batch.add(event));
+    }
+}
+
 fn read_lines(source: RangeReader, start: u64, batch: &mut Batch<'_>) -> std::io::Result<ReadDone> {
     let mut lines = Lines::new(source);
+    let mut part = Part::default();
     let mut done = ReadDone { unfinished_at: None, malformed_lines: 0, failed: false };
     loop {
         let line_start = start + lines.offset();
@@ -145,11 +188,14 @@ fn read_lines(source: RangeReader, start: u64, batch: &mut Batch<'_>) -> std::io
             Some(RawLine::Whole(line)) => (parse(line), false),
             Some(RawLine::Unfinished(line)) => (parse(line), true),
             Some(RawLine::TooLong(length)) => (Err(format!("the line is {length} bytes long")), false),
-            None => return Ok(done),
+            None => {
+                part.give(batch);
+                return Ok(done);
+            }
         };
         match line {
-            Ok(Line::Set(row)) => batch.add(ExternalEvent::Set(row)),
-            Ok(Line::Delete(item_type, id)) => batch.add(ExternalEvent::Delete(item_type, id)),
+            Ok(Line::Set(row)) => part.add(ExternalEvent::Set(row)),
+            Ok(Line::Delete(item_type, id)) => part.add(ExternalEvent::Delete(item_type, id)),
             Ok(Line::Blank | Line::Foreign(_)) => {}
             Err(_) if unfinished => done.unfinished_at = Some(line_start),
             Err(reason) => {
@@ -180,8 +226,9 @@ mod tests {
         let deadline = Duration::from_secs(10);
 
         let line = "{\"item\":{\"id\":\"x\"},\"changeType\":\"SET\",\"itemType\":\"Session\"}\n";
+        let other = line.replace("\"x\"", "\"y\"");
         let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(format!("{line}garbage\n{line}{{\"item\"").as_bytes()).unwrap();
+        file.write_all(format!("{line}garbage\n{other}{line}{{\"item\"").as_bytes()).unwrap();
         assert!(matches!(commands.recv_timeout(deadline).unwrap(), Command::LogTouched));
 
         let length = file.metadata().unwrap().len();

@@ -56,7 +56,7 @@ pub fn set_line_bytes(row: &Row) -> u64 {
 
 /// Appends the line that says that a row is gone. Of the item only the id matters to any reader, so that nothing else
 /// is repeated.
-pub(super) fn encode_delete(item_type: ItemType, id: &str, stamp: &Stamp, out: &mut Vec<u8>) {
+pub fn encode_delete(item_type: ItemType, id: &str, stamp: &Stamp, out: &mut Vec<u8>) {
     let item = serde_json::json!({ "id": id }).to_string();
     encode(&item, "DEL", item_type, stamp, out);
 }

@@ -7,6 +7,7 @@ use crate::model::{ItemType, Row, Session};
 
 impl Roster {
     pub(super) fn external(&mut self, events: Vec<ExternalEvent>) -> Answer {
+        self.tables.outside = true;
         for event in events {
             match event {
                 ExternalEvent::Set(row) if !validate::is_sound(&row) => {}
@@ -19,6 +20,7 @@ impl Roster {
                 ExternalEvent::Delete(item_type, id) => self.external_delete(item_type, &id),
             }
         }
+        self.tables.outside = false;
         Answer::new(Reply::Done, Wait::Batch)
     }
 

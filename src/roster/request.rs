@@ -3,7 +3,7 @@
 
 use crate::error::RequestError;
 use crate::ids::{ClientId, MessageId, RoomId, SessionId};
-use crate::model::{Host, Message, Room, RoomMember, Row, Session, Stored};
+use crate::model::{Host, ItemType, Message, Room, RoomMember, Row, Session, Stored};
 use std::sync::Arc;
 
 /// Everything that can be asked of the roster.
@@ -219,7 +219,17 @@ pub enum ExternalEvent {
     /// A row is there, or changed.
     Set(Row),
     /// A row is gone.
-    Delete(crate::model::ItemType, String),
+    Delete(ItemType, String),
+}
+
+impl ExternalEvent {
+    /// Of which row it is.
+    pub fn key(&self) -> (ItemType, String) {
+        match self {
+            Self::Set(row) => (row.item_type(), row.id().to_owned()),
+            Self::Delete(item_type, id) => (*item_type, id.clone()),
+        }
+    }
 }
 
 /// An answer of the roster.

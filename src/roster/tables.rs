@@ -29,6 +29,8 @@ pub struct Change {
     pub after: Option<(Row, u64)>,
     /// Whether the change belongs into the log; not so for one that came from there.
     pub persist: bool,
+    /// Whether it is what somebody else wrote, or follows from that.
+    pub outside: bool,
 }
 
 impl Change {
@@ -69,6 +71,8 @@ pub(crate) struct Tables {
     pub(crate) now: Now,
     /// Whether changes belong into the log; off while rows come from there.
     pub(crate) persist: bool,
+    /// Whether changes come from what somebody else wrote.
+    pub(crate) outside: bool,
     /// The last sign of life of each session that the log holds.
     activity_written: BTreeMap<SessionId, i64>,
     /// Sessions whose activity has changed in memory alone, and of which those who watch have not heard.
@@ -94,6 +98,7 @@ impl Tables {
             presence: Presence::default(),
             now: Now::at(0),
             persist: true,
+            outside: false,
             activity_written: BTreeMap::new(),
             touched: BTreeSet::new(),
             journal: Vec::new(),
@@ -113,7 +118,7 @@ impl Tables {
             self.touched.remove(&stored.row.id);
         }
         let before = self.put(row.clone(), place);
-        self.journal.push(Change { before, after: Some((row, place)), persist: self.persist });
+        self.journal.push(Change { before, after: Some((row, place)), persist: self.persist, outside: self.outside });
     }
 
     /// Takes over many rows without noting them in the journal. Into empty tables they go type by type: what hangs on
@@ -166,7 +171,12 @@ impl Tables {
     /// Removes a row if it is there.
     pub(crate) fn delete(&mut self, item_type: ItemType, id: &str) {
         if let Some(before) = self.take(item_type, id) {
-            self.journal.push(Change { before: Some(before), after: None, persist: self.persist });
+            self.journal.push(Change {
+                before: Some(before),
+                after: None,
+                persist: self.persist,
+                outside: self.outside,
+            });
         }
     }
 
@@ -185,7 +195,12 @@ impl Tables {
         for id in std::mem::take(&mut self.touched) {
             if let Some(placed) = self.sessions.get(&id) {
                 let row = (Row::Session(placed.stored.clone()), placed.place);
-                self.journal.push(Change { before: Some(row.clone()), after: Some(row), persist: false });
+                self.journal.push(Change {
+                    before: Some(row.clone()),
+                    after: Some(row),
+                    persist: false,
+                    outside: false,
+                });
             }
         }
     }

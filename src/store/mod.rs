@@ -276,6 +276,8 @@ impl<D: Disk> Store<D> {
 
     /// Applies what the watcher read from the log.
     fn log_read(&mut self, read: LogRead, now: Now, held: &mut Vec<Held>) {
+        // A file that has grown since may not be worth believing so far.
+        self.look();
         let Some(events) = self.tail.accept(read, &self.roster) else { return };
         let external: Vec<ExternalEvent> = events;
         self.stats.external_events += external.len() as u64;

@@ -6,17 +6,30 @@ use super::command::{LogRead, ReadJob};
 use crate::event_log::disk::Disk;
 use crate::event_log::disk::RangeReader;
 use crate::event_log::file::{AppendError, Log, Look};
-use crate::event_log::line::{Stamp, encode_set};
+use crate::event_log::line::{Stamp, encode_delete, encode_set};
 use crate::event_log::replay::Fold;
-use crate::limits::{BATCH_BYTES_MAX, LOG_END_BYTES};
+use crate::limits::{BATCH_BYTES_MAX, LOG_END_BYTES, LOG_REREADS_MAX};
 use crate::model::ItemType;
 use crate::roster::{Change, ExternalEvent, Roster};
 use crossbeam_channel::Sender;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::ops::Range;
 
 type Key = (ItemType, String);
+
+/// How what we wrote of a row stands to what others wrote before it and we have not read yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Behind {
+    /// It follows from older lines of theirs. What they say below those still counts, and must be written again: a
+    /// session that they end there stays ended, although we gave it another name before we read so far.
+    Follows,
+    /// A caller, or time, has changed the row since: what they say of it is older.
+    Newer,
+}
+
+/// The rows that we wrote of.
+type Written = BTreeMap<Key, Behind>;
 
 /// What the store knows about the log's file.
 pub(super) struct Tail {
@@ -35,17 +48,21 @@ pub(super) struct Tail {
     /// The last line is an event of somebody else's that lacks its newline, and is about to be shown: it gets one, or what
     /// they append next would spoil it.
     ends_with_event: bool,
-    /// Parts that others wrote and that nobody reads yet, each with the rows that we changed behind it.
-    unread: VecDeque<(Range<u64>, BTreeSet<Key>)>,
+    /// Parts that others wrote and that nobody reads yet, each with the rows that we wrote of behind it.
+    unread: VecDeque<(Range<u64>, Written)>,
     /// The whole file must be read again.
     reload: bool,
     /// How often that had to be so.
     generation: u64,
+    /// How often, without anything applied in between, because it grew.
+    rereads: u32,
     job: Option<Job>,
     jobs: u64,
+    /// The job of which something was applied last.
+    applied: u64,
     watcher: Sender<ReadJob>,
-    /// Rows that the reloaded file lacks: to be written to it.
-    missing: VecDeque<Key>,
+    /// Rows that the reloaded file lacks, or states as they were before: to be written to it.
+    missing: VecDeque<(Key, Behind)>,
     /// How many of them are in the batch being written.
     restating: usize,
     /// The batch holds events from the file.
@@ -60,8 +77,8 @@ struct Job {
     number: u64,
     range: Range<u64>,
     whole: bool,
-    /// Rows that we changed behind the part: what it says of them is older.
-    changed: BTreeSet<Key>,
+    /// Rows that we wrote of behind the part.
+    written: Written,
     /// Rows that the file being reloaded has.
     seen: BTreeSet<Key>,
 }
@@ -79,8 +96,10 @@ impl Tail {
             unread: VecDeque::new(),
             reload: false,
             generation: 0,
+            rereads: 0,
             job: None,
             jobs: 0,
+            applied: 0,
             watcher,
             missing: VecDeque::new(),
             restating: 0,
@@ -176,17 +195,20 @@ impl Tail {
                 }
                 reopened => reopened?,
             }
-            let length = log.look()?.length;
-            log::warn!("somebody replaced the log; reading the new one ({length} bytes)");
-            self.begin_anew(log, length)
+            let look = log.look()?;
+            log::warn!("somebody replaced the log; reading the new one ({} bytes)", look.length);
+            self.begin_anew(log, look)
         } else if look.length < self.known {
             log::warn!("somebody cut the log from {} to {} bytes; reading it again", self.known, look.length);
-            self.begin_anew(log, look.length)
+            self.begin_anew(log, look)
         } else if self.is_rewritten(log, look)? {
             log::warn!("somebody rewrote the log in place; reading it again");
-            self.begin_anew(log, look.length)
+            self.begin_anew(log, look)
         } else if self.half_read == Some((look.length, look.changed_ns)) {
             Ok(())
+        } else if look.length > self.known && self.reads_a_beginning() {
+            self.rereads += 1;
+            self.begin_anew(log, look)
         } else if look.length > self.known {
             self.found_ns = look.changed_ns;
             self.found(line_start(log, self.known)?..look.length);
@@ -199,6 +221,13 @@ impl Tail {
             self.changed_ns = Some(look.changed_ns);
             Ok(())
         }
+    }
+
+    /// Whether a whole file that has grown by now is being read and nothing of it has been applied yet. Its end may say the
+    /// contrary of its beginning, and an editor that is still writing is better waited for than corrected.
+    fn reads_a_beginning(&self) -> bool {
+        let unapplied = |job: &Job| job.whole && job.number != self.applied;
+        self.rereads < LOG_REREADS_MAX && self.job.as_ref().is_some_and(unapplied)
     }
 
     /// Whether what we know of the file is not what stands there: an editor that saves into the same file leaves one
@@ -218,8 +247,8 @@ impl Tail {
         Ok(read == there.len() && there == *end)
     }
 
-    fn begin_anew(&mut self, log: &mut Log<impl Disk>, length: u64) -> io::Result<()> {
-        self.known = length;
+    fn begin_anew(&mut self, log: &mut Log<impl Disk>, look: Look) -> io::Result<()> {
+        self.known = look.length;
         self.unread.clear();
         self.missing.clear();
         self.restating = 0;
@@ -228,8 +257,9 @@ impl Tail {
         self.generation += 1;
         self.half_read = None;
         self.end = None;
-        self.changed_ns = None;
-        self.needs_newline = !log.line_ends_at(length)?;
+        // Who goes on writing into it is seen by that before what was read so far is believed.
+        self.changed_ns = Some(look.changed_ns);
+        self.needs_newline = !log.line_ends_at(look.length)?;
         Ok(())
     }
 
@@ -237,7 +267,7 @@ impl Tail {
         match self.unread.back_mut() {
             // Nothing of ours stands between the two.
             Some((last, _)) if last.end >= range.start => last.end = range.end,
-            _ => self.unread.push_back((range, BTreeSet::new())),
+            _ => self.unread.push_back((range, Written::new())),
         }
     }
 
@@ -255,15 +285,15 @@ impl Tail {
         let number = self.jobs + 1;
         if self.watcher.try_send(ReadJob { number, source: log.reader(), range: range.clone(), whole }).is_ok() {
             self.jobs = number;
-            let mut changed = BTreeSet::new();
+            let mut written = Written::new();
             if whole {
                 self.reload = false;
                 // What stands in the file up to here is read as a whole.
                 self.unread.clear();
             } else if let Some((_, behind)) = self.unread.pop_front() {
-                changed = behind;
+                written = behind;
             }
-            self.job = Some(Job { number, range, whole, changed, seen: BTreeSet::new() });
+            self.job = Some(Job { number, range, whole, written, seen: BTreeSet::new() });
         }
     }
 
@@ -272,16 +302,22 @@ impl Tail {
         let job = self.job.as_mut().filter(|job| job.number == read.number)?;
         let mut events = read.events;
         self.applying = true;
-        let key = |event: &ExternalEvent| match event {
-            ExternalEvent::Set(row) => (row.item_type(), row.id().to_owned()),
-            ExternalEvent::Delete(item_type, id) => (*item_type, id.clone()),
-        };
+        self.applied = job.number;
+        self.rereads = 0;
         if job.whole {
-            job.seen.extend(events.iter().filter(|event| matches!(event, ExternalEvent::Set(_))).map(key));
+            job.seen
+                .extend(events.iter().filter(|event| matches!(event, ExternalEvent::Set(_))).map(ExternalEvent::key));
         }
         // What the current batch has changed will stand behind all that has been read, as what was changed before does.
-        let ours: BTreeSet<Key> = ours(roster.journal()).collect();
-        events.retain(|event| !job.changed.contains(&key(event)) && !ours.contains(&key(event)));
+        let ours: BTreeSet<Key> = ours(roster.journal()).map(|(key, _)| key).collect();
+        events.retain(|event| {
+            let key = event.key();
+            let behind = if ours.contains(&key) { Some(Behind::Newer) } else { job.written.get(&key).copied() };
+            if behind == Some(Behind::Follows) {
+                self.missing.push_front((key, Behind::Follows));
+            }
+            behind != Some(Behind::Newer)
+        });
         if let Some(done) = read.done {
             self.malformed_lines = done.malformed_lines + if job.whole { 0 } else { self.malformed_lines };
             let failed = done.failed;
@@ -306,11 +342,14 @@ impl Tail {
                 last.iter().any(|event| matches!(event, ExternalEvent::Delete(item_type, id) if (*item_type, id) == (key.0, &key.1)))
             };
             let rows = roster.rows_in_order().into_iter().map(|row| (row.item_type(), row.id().to_owned()));
-            self.missing =
-                rows.filter(|key| !job.seen.contains(key) && !job.changed.contains(key) && !deleted_now(key)).collect();
-            if !self.missing.is_empty() {
-                log::warn!("the log lacks {} rows that the roster has; writing them to it", self.missing.len());
+            let lacks = |key: &Key| !job.seen.contains(key) && !job.written.contains_key(key) && !deleted_now(key);
+            let lacking: Vec<Key> = rows.filter(lacks).collect();
+            if !lacking.is_empty() {
+                log::warn!("the log lacks {} rows that the roster has; writing them to it", lacking.len());
             }
+            // Of those that an earlier reading has found, this one has found all that are still lacking.
+            self.missing.retain(|(_, behind)| *behind == Behind::Follows);
+            self.missing.extend(lacking.into_iter().map(|key| (key, Behind::Newer)));
         }
     }
 
@@ -364,7 +403,7 @@ impl Tail {
         let look = log.look()?;
         if std::mem::take(&mut self.disturbed) && !look.replaced {
             log::warn!("somebody cut or rewrote the log while it was written; reading it again");
-            self.begin_anew(log, look.length)?;
+            self.begin_anew(log, look)?;
             return Ok(false);
         }
         if look.replaced || look.length < self.known || self.is_rewritten(log, look)? {
@@ -391,13 +430,15 @@ impl Tail {
         if std::mem::take(&mut self.ends_with_event) && self.needs_newline && lines.is_empty() {
             lines.push(b'\n');
         }
-        for (item_type, id) in &self.missing {
+        for ((item_type, id), behind) in &self.missing {
             if lines.len() >= bytes_max {
                 break;
             }
             self.restating += 1;
-            if let Some(row) = roster.row(*item_type, id) {
-                encode_set(&row, stamp, lines);
+            match (roster.row(*item_type, id), behind) {
+                (Some(row), _) => encode_set(&row, stamp, lines),
+                (None, Behind::Follows) => encode_delete(*item_type, id, stamp, lines),
+                (None, Behind::Newer) => {}
             }
         }
     }
@@ -434,7 +475,7 @@ impl Tail {
 
     /// The batch with those lines is on disk.
     pub(super) fn restated(&mut self) {
-        let restated: Vec<Key> = self.missing.drain(..self.restating).collect();
+        let restated: Vec<(Key, Behind)> = self.missing.drain(..self.restating).collect();
         self.note_behind(restated.into_iter());
         self.restating = 0;
         self.applying = false;
@@ -455,10 +496,17 @@ impl Tail {
         self.note_behind(ours(changes));
     }
 
-    fn note_behind(&mut self, rows: impl Iterator<Item = Key> + Clone) {
-        let reading = self.job.iter_mut().map(|job| &mut job.changed);
-        for changed in reading.chain(self.unread.iter_mut().map(|(_, changed)| changed)) {
-            changed.extend(rows.clone());
+    fn note_behind(&mut self, rows: impl Iterator<Item = (Key, Behind)> + Clone) {
+        // What follows from a part is newer than all of it: only the last event of each of its rows is read.
+        if let Some(job) = self.job.as_mut().filter(|job| job.number == self.applied) {
+            job.written.extend(rows.clone().map(|(key, _)| (key, Behind::Newer)));
+        }
+        let reading = self.job.iter_mut().map(|job| &mut job.written);
+        for written in reading.chain(self.unread.iter_mut().map(|(_, written)| written)) {
+            for (key, behind) in rows.clone() {
+                let known = written.entry(key).or_insert(behind);
+                *known = behind.max(*known);
+            }
         }
     }
 }
@@ -483,9 +531,12 @@ fn line_start(log: &Log<impl Disk>, mut at: u64) -> io::Result<u64> {
 }
 
 /// The rows of which a batch writes.
-fn ours(changes: &[Change]) -> impl Iterator<Item = Key> + Clone {
+fn ours(changes: &[Change]) -> impl Iterator<Item = (Key, Behind)> + Clone {
     let written = changes.iter().filter(|change| change.persist);
-    written.map(|change| (change.item_type(), change.id().to_owned()))
+    written.map(|change| {
+        let behind = if change.outside { Behind::Follows } else { Behind::Newer };
+        ((change.item_type(), change.id().to_owned()), behind)
+    })
 }
 
 fn broken(error: AppendError) -> AppendError {

@@ -399,7 +399,7 @@ impl Run {
         };
         edited.extend_from_slice(format!("\n{text}").as_bytes());
         match kind {
-            Kind::Rewrite => std::fs::write(self.place.log_path(), &edited).unwrap(),
+            Kind::Rewrite => nemesis::rewrite(&self.place, &edited, &mut self.random),
             _ => nemesis::replace(&self.place, &edited),
         }
         self.scribe.note(Event::Disordered { messages: disordered });

@@ -295,6 +295,20 @@ pub fn replace(place: &Place, bytes: &[u8]) {
     std::fs::rename(&other, place.log_path()).unwrap();
 }
 
+/// Writes these bytes into the log's own file, in pieces, so that the daemon may see it before all of them are there.
+pub fn rewrite(place: &Place, bytes: &[u8], random: &mut Random) {
+    let mut file = std::fs::File::create(place.log_path()).unwrap();
+    let mut left = bytes;
+    while !left.is_empty() {
+        let (piece, rest) = left.split_at((1 + random.below(bytes.len())).min(left.len()));
+        file.write_all(piece).unwrap();
+        for _ in 0..random.below(2_000_000) {
+            std::hint::spin_loop();
+        }
+        left = rest;
+    }
+}
+
 /// Garbage: bytes, NULs, lines that are no events, and perhaps a beginning without its end.
 pub fn garbage(random: &mut Random) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -409,14 +409,164 @@ fn a_row_that_is_written_back_behind_an_outsiders_line_that_is_not_read_yet_is_n
     bench.disk.replace_from_outside(LOG_NAME, b"");
     bench.batch.push(Command::LogTouched);
     bench.turn();
-    let job = bench.jobs.try_recv().unwrap();
-    bench.append_from_outside("{\"item\":{\"id\":\"den::hook\"},\"changeType\":\"DEL\",\"itemType\":\"RoomMember\"}\n");
+    let theirs = "{\"item\":{\"id\":\"den::hook\"},\"changeType\":\"DEL\",\"itemType\":\"RoomMember\"}\n";
+    bench.disk.state().faults.race = Some((LOG_NAME.to_owned(), theirs.as_bytes().to_vec()));
     // The file is found empty, and what it lacks is written behind that line.
-    bench.batch.push(Command::LogRead(read(&job)));
-    bench.turn();
+    bench.read_for_store();
     bench.settle();
+    assert!(bench.rows().iter().any(|row| row.contains("den::hook")));
     bench.read_for_store();
     bench.look();
     bench.settle();
     assert_eq!(bench.rows(), bench.rows_in_log());
+}
+
+impl Bench {
+    /// Reads for the store as the watcher does, in as many pieces as it takes, each of them a batch.
+    fn read_in_pieces(&mut self) {
+        while let Ok(job) = self.jobs.try_recv() {
+            let mut pieces = Vec::new();
+            crate::watcher::read(&job, &mut |piece| pieces.push(piece));
+            for piece in pieces {
+                self.batch.push(Command::LogRead(piece));
+                self.turn();
+            }
+        }
+    }
+
+    fn join(&mut self, session: &str) {
+        let (caller, name) = (Caller::session(session), "den".to_owned());
+        self.ask("join", Request::JoinRoom { caller, name, description: None });
+    }
+
+    /// With a session that has taken the name of one that ended, so that the latter, if it came back, would need another;
+    /// and with one that ended and began once more.
+    fn with_an_ended_session() -> Self {
+        let (mut bench, _outbox) = Self::with_sessions();
+        for session in ["resumed", "session-ended"] {
+            bench.start(session);
+            bench.join(session);
+            bench.turn();
+            bench.ask("end", Request::SessionEnd(session.into()));
+            bench.turn();
+        }
+        bench.start("session-there");
+        bench.start("resumed");
+        bench.join("resumed");
+        bench.turn();
+        assert!(!bench.rows().iter().any(|row| row.contains("session-ended")));
+        bench
+    }
+}
+
+/// When an editor that saves into the log's own file writes the rest, of which the store has seen the beginning.
+#[derive(Clone, Copy, Debug)]
+enum Rest {
+    /// Before anything of the beginning is believed.
+    BeforeItIsRead,
+    /// While the store writes what follows from the beginning, which comes to stand behind the rest.
+    WhileWeWrite,
+    /// Over what the store has written behind the beginning.
+    OverOurs,
+}
+
+fn look_while_an_editor_writes(whole: &[u8], written: usize, rest: Rest) -> Bench {
+    let mut bench = Bench::with_an_ended_session();
+    bench.disk.rewrite_from_outside(LOG_NAME, &whole[..written]);
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    match rest {
+        Rest::BeforeItIsRead => bench.disk.append_from_outside(LOG_NAME, &whole[written..]),
+        Rest::WhileWeWrite => {
+            bench.disk.state().faults.race = Some((LOG_NAME.to_owned(), whole[written..].to_vec()));
+            bench.read_in_pieces();
+            bench.settle();
+            let left = bench.disk.state().faults.race.take();
+            left.iter().for_each(|(name, rest)| bench.disk.append_from_outside(name, rest));
+        }
+        Rest::OverOurs => {
+            bench.read_in_pieces();
+            bench.settle();
+            bench.disk.rewrite_from_outside(LOG_NAME, whole);
+        }
+    }
+    for _ in 0..3 {
+        bench.batch.push(Command::LogTouched);
+        bench.turn();
+        bench.read_in_pieces();
+        bench.settle();
+    }
+    bench
+}
+
+#[test]
+fn what_was_acknowledged_stands_when_an_editor_is_seen_before_it_has_written_all() {
+    let bench = Bench::with_an_ended_session();
+    let (whole, before) = (bench.log_bytes(), bench.rows());
+    // At the end of each line, and a little further.
+    let ends = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    for written in ends.flat_map(|end| [end, end + 9]).chain([0]).filter(|written| *written <= whole.len()) {
+        for rest in [Rest::BeforeItIsRead, Rest::WhileWeWrite, Rest::OverOurs] {
+            let bench = look_while_an_editor_writes(&whole, written, rest);
+            let what = format!("{written} of {} bytes, {rest:?}", whole.len());
+            assert_eq!((bench.rows(), bench.rows_in_log()), (before.clone(), before.clone()), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_log_that_grows_while_it_is_read_is_read_again_and_not_believed_so_far() {
+    let whole = Bench::with_an_ended_session().log_bytes();
+    let mut bench = look_while_an_editor_writes(&whole, whole.len() / 2, Rest::BeforeItIsRead);
+    assert_eq!(bench.log_bytes(), whole, "nothing that followed from half of it was written");
+    // Whoever appends all the time does not keep us from reading.
+    bench.disk.replace_from_outside(LOG_NAME, b"");
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    for number in 0..=crate::limits::LOG_REREADS_MAX {
+        let job = bench.jobs.try_recv().unwrap();
+        bench.append_from_outside(&line(&format!("ext-{number}"), "ext"));
+        bench.batch.push(Command::LogRead(read(&job)));
+        bench.turn();
+    }
+    bench.settle();
+    assert!(bench.rows().iter().any(|row| row.contains("ext-15")));
+    assert!(bench.rows_in_log().iter().any(|row| row.contains("session-there")));
+}
+
+#[test]
+fn a_log_that_somebody_goes_on_writing_in_place_while_it_is_read_is_read_again() {
+    let mut bench = Bench::with_an_ended_session();
+    let (whole, before) = (bench.log_text(), bench.rows());
+    let end = r#"{"item":{"id":"session-ended"},"changeType":"DEL","itemType":"Session""#;
+    // Something else stands where the editor has not come to yet.
+    let half = whole.replace(end, &" ".repeat(end.len()));
+    bench.disk.rewrite_from_outside(LOG_NAME, half.as_bytes());
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    let half_read = read(&bench.jobs.try_recv().unwrap());
+    bench.disk.rewrite_from_outside(LOG_NAME, whole.as_bytes());
+    bench.batch.push(Command::LogRead(half_read));
+    bench.turn();
+    bench.read_in_pieces();
+    bench.settle();
+    assert_eq!((bench.log_text(), bench.rows()), (whole, before));
+}
+
+#[test]
+fn the_end_of_a_session_counts_however_far_it_stands_behind_what_made_us_write_of_it() {
+    let mut bench = Bench::with_an_ended_session();
+    let before = bench.rows();
+    let other =
+        |id: usize| format!("{{\"item\":{{\"id\":\"{id}\"}},\"changeType\":\"DEL\",\"itemType\":\"Message\"}}\n");
+    let between: String = (0..crate::limits::LOG_CHUNK_EVENTS_MAX).map(other).collect();
+    let end = r#"{"item":{"id":"session-ended"},"changeType":"DEL","itemType":"Session"}"#;
+    // It takes another name than this, which is ours to write.
+    let begins = line("session-ended", "w@session-");
+    bench.append_from_outside(&format!("{begins}{between}{end}\n"));
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    bench.read_in_pieces();
+    bench.settle();
+    assert_eq!((bench.rows(), bench.rows_in_log()), (before.clone(), before));
 }
