@@ -6,6 +6,7 @@ use crate::ids::{ClientId, MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::model::{Host, ItemType, Message, MessageRead, Recipient, Room, RoomKind, RoomMember, Row, Session};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 /// Text that is borrowed from the input unless it holds escapes. (Serde borrows a bare `Cow`, but not one inside an
@@ -236,13 +237,12 @@ pub fn member_text(row: &RoomMember) -> String {
     })
 }
 
-/// The JSON text of a message.
-pub fn message_text(row: &Message) -> String {
+fn message_json(row: &Message) -> MessageJson<'_> {
     let (to_session_id, to_room_id) = match &row.to {
         Recipient::Session(id) => (Some(id.as_str().into()), None),
         Recipient::Room(id) => (None, Some(id.as_str().into())),
     };
-    to_text(&MessageJson {
+    MessageJson {
         body: (&row.body).into(),
         from_nick: Some((&row.from_nick).into()),
         from_session_id: row.from_session_id.as_str().into(),
@@ -252,17 +252,26 @@ pub fn message_text(row: &Message) -> String {
         to_nick: Some((&row.to_nick).into()),
         to_room_id,
         to_session_id,
-    })
+    }
 }
 
-/// The JSON text of a read receipt.
-pub fn read_text(row: &MessageRead) -> String {
-    to_text(&ReadJson {
+/// The JSON text of a message.
+pub fn message_text(row: &Message) -> String {
+    to_text(&message_json(row))
+}
+
+fn read_json(row: &MessageRead) -> ReadJson<'_> {
+    ReadJson {
         id: row.id.as_str().into(),
         message_id: row.message_id.as_str().into(),
         read_at: row.read_at,
         session_id: row.session_id.as_str().into(),
-    })
+    }
+}
+
+/// The JSON text of a read receipt.
+pub fn read_text(row: &MessageRead) -> String {
+    to_text(&read_json(row))
 }
 
 /// The JSON text of a row of any type. For sessions, rooms and memberships, which live queries list again and again, it
@@ -275,6 +284,39 @@ pub fn row_text(row: &Row) -> Arc<str> {
         Row::Message(stored) => Arc::from(message_text(&stored.row)),
         Row::MessageRead(stored) => Arc::from(read_text(&stored.row)),
     }
+}
+
+/// Writes the text of [`row_text`] without making one first.
+///
+/// # Errors
+/// The writer's.
+pub fn write_row(row: &Row, out: &mut impl Write) -> io::Result<()> {
+    match row {
+        Row::Session(stored) => out.write_all(stored.text(session_text).as_bytes()),
+        Row::Room(stored) => out.write_all(stored.text(room_text).as_bytes()),
+        Row::RoomMember(stored) => out.write_all(stored.text(member_text).as_bytes()),
+        Row::Message(stored) => Ok(serde_json::to_writer(out, &message_json(&stored.row))?),
+        Row::MessageRead(stored) => Ok(serde_json::to_writer(out, &read_json(&stored.row))?),
+    }
+}
+
+/// Bytes of the text of [`row_text`].
+pub fn row_text_bytes(row: &Row) -> usize {
+    struct Count(usize);
+    impl Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Counting cannot fail.
+    let _ = write_row(row, &mut count);
+    count.0
 }
 
 /// Reads a row of the given type.

@@ -4,7 +4,7 @@
 use super::usual;
 use crate::model::{ItemType, Row};
 use crate::roster::Change;
-use crate::row_json::{Text, check_row, parse_row, row_text};
+use crate::row_json::{Text, check_row, parse_row, row_text_bytes, write_row};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::io::Write;
@@ -43,7 +43,10 @@ pub fn encode_change(change: &Change, stamp: &Stamp, out: &mut Vec<u8>) {
 
 /// Appends the line that says that `row` is there.
 pub fn encode_set(row: &Row, stamp: &Stamp, out: &mut Vec<u8>) {
-    encode(&row_text(row), "SET", row.item_type(), stamp, out);
+    out.extend_from_slice(br#"{"item":"#);
+    // Writing into a Vec cannot fail.
+    let _ = write_row(row, out);
+    end_line("SET", row.item_type(), stamp, out);
 }
 
 /// Bytes of a line around its item and its type, with ids and times of the usual length.
@@ -51,24 +54,33 @@ const ENVELOPE_BYTES: usize = 187;
 
 /// Bytes of the line that says that `row` is there, newline included, to a few.
 pub fn set_line_bytes(row: &Row) -> u64 {
-    (row_text(row).len() + row.item_type().as_str().len() + ENVELOPE_BYTES) as u64
+    (row_text_bytes(row) + row.item_type().as_str().len() + ENVELOPE_BYTES) as u64
 }
 
 /// Appends the line that says that a row is gone. Of the item only the id matters to any reader, so that nothing else
 /// is repeated.
 pub fn encode_delete(item_type: ItemType, id: &str, stamp: &Stamp, out: &mut Vec<u8>) {
-    let item = serde_json::json!({ "id": id }).to_string();
-    encode(&item, "DEL", item_type, stamp, out);
+    let item = serde_json::json!({ "id": id });
+    // Writing into a Vec cannot fail.
+    let _ = write!(out, r#"{{"item":{item}"#);
+    end_line("DEL", item_type, stamp, out);
 }
 
-fn encode(item: &str, change_type: &str, item_type: ItemType, stamp: &Stamp, out: &mut Vec<u8>) {
+/// What follows the item on every line. None of these texts holds what JSON escapes.
+fn end_line(change_type: &str, item_type: ItemType, stamp: &Stamp, out: &mut Vec<u8>) {
     let Stamp { created_at, tx, source_id } = stamp;
-    let item_type = item_type.as_str();
-    // Writing into a Vec cannot fail.
-    let _ = writeln!(
-        out,
-        r#"{{"item":{item},"changeType":"{change_type}","itemType":"{item_type}","createdAt":"{created_at}","tx":"{tx}","sourceId":"{source_id}"}}"#
-    );
+    let members = [
+        (r#","changeType":""#, change_type),
+        (r#"","itemType":""#, item_type.as_str()),
+        (r#"","createdAt":""#, created_at),
+        (r#"","tx":""#, tx),
+        (r#"","sourceId":""#, source_id),
+    ];
+    for (name, value) in members {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(value.as_bytes());
+    }
+    out.extend_from_slice(b"\"}\n");
 }
 
 #[derive(Deserialize)]

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::event_log::replay::Fold;
+use crate::row_json::row_text;
 use proptest::prelude::*;
 
 /// Lines of every kind that marshal 0.9 and we write.
@@ -44,6 +45,10 @@ fn agree(line: &str) {
     if let Ok(Event::Set(item_type, id, item)) = &json {
         let row = parse_row(*item_type, item).unwrap_or_else(|error| panic!("checked and not a row: {error}: {line}"));
         assert_eq!(row.id(), id.0);
+        let mut written = Vec::new();
+        write_row(&row, &mut written).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), *row_text(&row));
+        assert_eq!(row_text_bytes(&row), row_text(&row).len());
     }
 }
 

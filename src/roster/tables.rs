@@ -109,15 +109,19 @@ impl Tables {
     /// Puts a row in the place of the one with its id, or adds it.
     pub(crate) fn set(&mut self, row: impl Into<Row>) {
         let row = row.into();
-        let place = self.place_of(&row).unwrap_or_else(|| {
-            self.next_place += 1;
-            self.next_place - 1
-        });
+        let old_place = self.place_of(&row);
+        let place = old_place.unwrap_or(self.next_place);
         if let Row::Session(stored) = &row {
             self.activity_written.insert(stored.row.id.clone(), stored.row.last_seen_at());
             self.touched.remove(&stored.row.id);
         }
-        let before = self.put(row.clone(), place);
+        let before = match old_place {
+            Some(_) => self.put(row.clone(), place),
+            None => {
+                self.put_new(row.clone(), place);
+                None
+            }
+        };
         self.journal.push(Change { before, after: Some((row, place)), persist: self.persist, outside: self.outside });
     }
 
@@ -269,13 +273,20 @@ impl Tables {
     }
 
     fn put(&mut self, row: Row, place: u64) -> Option<(Row, u64)> {
-        self.next_place = self.next_place.max(place + 1);
         if let Row::Session(stored) = row {
+            self.next_place = self.next_place.max(place + 1);
             return self.put_session(stored, place);
         }
         let before = self.take(row.item_type(), row.id());
+        self.put_new(row, place);
+        before
+    }
+
+    /// Puts a row of whose id there is none.
+    fn put_new(&mut self, row: Row, place: u64) {
+        self.next_place = self.next_place.max(place + 1);
         match row {
-            Row::Session(_) => {}
+            Row::Session(stored) => drop(self.put_session(stored, place)),
             Row::Room(stored) => {
                 self.rooms_by_name.insert((stored.row.name.clone(), stored.row.id.clone()));
                 self.rooms.insert(stored.row.id.clone(), Placed { stored, place });
@@ -293,7 +304,6 @@ impl Tables {
                 self.reads.insert(stored.row.id.clone(), Placed { stored, place });
             }
         }
-        before
     }
 
     /// Sessions change most often, so that this does not take the old row out first: its nickname, which seldom
