@@ -47,6 +47,8 @@ pub const LOGGED_LINE_CHARACTERS_MAX: usize = 200;
 
 /// Commands waiting for the store.
 pub const STORE_QUEUE_MAX: usize = 4096;
+/// Events of one frame of a WebSocket client that are one command: a frame can hold thousands.
+pub const EVENTS_AT_ONCE_MAX: usize = 64;
 /// Commands applied in one batch, that is with one write and one sync.
 pub const BATCH_COMMANDS_MAX: usize = 1024;
 /// Bytes of rows written back to a log that lacks them, with one batch.
@@ -94,7 +96,13 @@ pub const WS_WRITES_PER_TURN_MAX: usize = 4;
 pub const WS_EVENTS_PER_TURN_MAX: usize = 256;
 /// Frames waiting for one WebSocket client; a client that lets more pile up is disconnected.
 pub const WS_OUTBOX_FRAMES_MAX: usize = 512;
-/// Answers that one WebSocket client may be owed, from its question until the answer is written; its reader waits before
+/// Bytes kept for all WebSocket clients whose sockets do not take them; beyond that the one that has taken nothing for
+/// longest is given up.
+pub const WS_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of messages of all WebSocket clients that are on their way in; beyond that a message counts as large when it has
+/// more than one piece.
+pub const WS_UNFINISHED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Answers that one WebSocket client may be owed, from its question until the answer is made ready to be written; its reader waits before
 /// it takes more. It leaves room in the outbox, so that a client that asks much at once is slowed down and not
 /// disconnected.
 pub const WS_ANSWERS_OWED_MAX: usize = 128;

@@ -153,7 +153,7 @@ pub struct Exchange {
 /// A WebSocket whose handshake is answered.
 #[derive(Debug)]
 pub struct Upgrade {
-    /// The connection, in blocking mode, without time limits.
+    /// The connection. It never blocks.
     pub stream: Stream,
     /// What came right after the handshake: the first bytes of the first frames.
     pub leftover: Vec<u8>,

@@ -165,7 +165,7 @@ impl Roster {
             Request::ListSessions => Ok(self.list_sessions()),
             Request::ListRooms => Ok(self.list_rooms()),
             Request::History(query) => self.history(&query),
-            Request::Sweep => Ok(self.sweep()),
+            Request::Sweep { settled } => Ok(self.sweep(settled)),
             Request::External(events) => Ok(self.external(events)),
         }
     }

@@ -104,7 +104,10 @@ pub enum Request {
     /// A page of messages. Answer: [`Reply::History`].
     History(HistoryQuery),
     /// Time has passed: remove what is over. No answer.
-    Sweep,
+    Sweep {
+        /// Nothing of what others wrote is still being read: what hangs on rows that are not there can go.
+        settled: bool,
+    },
     /// Somebody else wrote these events to the log. They are applied as if emitted here, and not written back.
     External(Vec<ExternalEvent>),
 }

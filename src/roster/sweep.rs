@@ -15,7 +15,7 @@ pub(super) fn can_be_suspect(row: &Row) -> bool {
 }
 
 impl Roster {
-    pub(super) fn sweep(&mut self) -> Answer {
+    pub(super) fn sweep(&mut self, settled: bool) -> Answer {
         let now = self.tables.now;
         let begun_at = self.tables.journal().len();
         // One session can take many rows with it: what counts is what has changed, not how many are looked at.
@@ -47,7 +47,7 @@ impl Roster {
             self.remove_message(&message);
         }
         for _ in 0..SWEEP_ROWS_MAX {
-            if is_full(self) {
+            if !settled || is_full(self) {
                 break;
             }
             let Some((item_type, id)) = self.suspects.pop_first() else {

@@ -33,6 +33,8 @@ pub enum Command {
         /// Where the answer goes, if anybody waits for it.
         reply_to: Option<ReplyTo>,
     },
+    /// Some of the events that a WebSocket client has sent in one frame. Nobody waits for an answer.
+    Events(Vec<Request>),
     /// A WebSocket client is there.
     Connect {
         /// Its name.
@@ -84,6 +86,7 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Request { .. } => "Request",
+            Self::Events(_) => "Events",
             Self::Connect { .. } => "Connect",
             Self::Disconnect { .. } => "Disconnect",
             Self::Query { .. } => "Query",

@@ -199,6 +199,9 @@ impl<D: Disk> Store<D> {
     fn apply(&mut self, command: Command, now: Now, held: &mut Vec<Held>) -> Result<(), Fatal> {
         match command {
             Command::Request { request, reply_to } => self.request(request, reply_to, now, held),
+            Command::Events(requests) => {
+                requests.into_iter().for_each(|request| self.request(request, None, now, held));
+            }
             Command::Connect { client, outbox } => {
                 self.hub.connect(client.clone(), outbox);
                 self.request(Request::ClientConnected(client), None, now, held);
@@ -262,7 +265,8 @@ impl<D: Disk> Store<D> {
             self.probe()?;
         }
         let begun = Instant::now();
-        self.request(Request::Sweep, None, now, held);
+        // What hangs on rows that are still being read is no orphan.
+        self.request(Request::Sweep { settled: self.tail.is_quiet() }, None, now, held);
         self.stats.note_sweep(begun.elapsed());
         Ok(())
     }

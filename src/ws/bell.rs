@@ -82,6 +82,10 @@ impl Bell {
             return true;
         }
         let taken = self.ropes.rope.try_send(self.client).is_ok();
+        if !taken {
+            // The next one tries again.
+            self.is_rung.store(false, Ordering::SeqCst);
+        }
         self.ropes.sleeper.wake();
         taken
     }
@@ -100,8 +104,9 @@ impl Listener {
     pub(super) fn new(clients_max: usize) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
-        // One for each client, and as many for clients who have left and been replaced since it was last emptied.
-        let (rope, rung) = bounded(2 * clients_max);
+        // One for each client that rings before it is heard, and one more for each that is heard before this is emptied;
+        // and as many for clients who have left and been replaced meanwhile.
+        let (rope, rung) = bounded(4 * clients_max);
         let sleeper = Sleeper(Arc::new(Shared { waker, sleeps: AtomicBool::new(false) }));
         Ok(Self { poll, rung, ropes: Ropes { rope, sleeper } })
     }

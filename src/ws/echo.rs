@@ -1,4 +1,4 @@
-//! WebSocket clients whose messages are sent back as they came, over the same two threads and with the same bounds as
+//! WebSocket clients whose messages are sent back as they came, over the same threads and with the same bounds as
 //! any others: for the protocol's conformance suite, which wants an echo. The daemon never uses it.
 
 use super::frames::StoreGone;

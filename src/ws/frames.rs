@@ -5,7 +5,7 @@ use super::reading::Heard;
 use super::{Client, answer, disconnect};
 use crate::error::RequestError;
 use crate::ids::{MessageId, SessionId};
-use crate::limits::{ID_BYTES_MAX, WS_ECHO_BYTES_MAX, WS_ERROR_CHARACTERS_MAX};
+use crate::limits::{EVENTS_AT_ONCE_MAX, ID_BYTES_MAX, WS_ECHO_BYTES_MAX, WS_ERROR_CHARACTERS_MAX};
 use crate::model::ItemType;
 use crate::roster::{Caller, MessageFilter, Request, SessionChange};
 use crate::row_json::{Text, parse_session};
@@ -137,7 +137,7 @@ impl Heard for Frames {
 }
 
 impl Frames {
-    /// Gives the store something to do; while its queue is full this client, and nobody else, waits.
+    /// Gives the store something to do; while its queue is full all clients wait.
     fn tell(&self, command: Command) -> Result<(), StoreGone> {
         self.store.send(command).map_err(|_| StoreGone)
     }
@@ -165,21 +165,29 @@ impl Frames {
     }
 
     fn event(&self, data: &str) -> Result<(), StoreGone> {
+        self.event_request(data).map_or(Ok(()), |request| self.tell(Command::Request { request, reply_to: None }))
+    }
+
+    /// What an event asks for, if it makes sense.
+    fn event_request(&self, data: &str) -> Option<Request> {
+        let ignore = |what: &str| {
+            let _ = self.ignore(what);
+            None
+        };
         let Ok(frame) = serde_json::from_str::<EventFrame<'_>>(data) else {
-            return self.ignore("an event without item, changeType or itemType");
+            return ignore("an event without item, changeType or itemType");
         };
         let client = self.client.id.clone();
-        let request = match (&*frame.item_type, &*frame.change_type, parse_session(frame.item.get())) {
-            ("Session", "SET", Ok(session)) => Request::PublishSession { client, session: Box::new(session) },
-            ("Session", "DEL", Ok(session)) => Request::WithdrawSession { client, session: session.id },
+        match (&*frame.item_type, &*frame.change_type, parse_session(frame.item.get())) {
+            ("Session", "SET", Ok(session)) => Some(Request::PublishSession { client, session: Box::new(session) }),
+            ("Session", "DEL", Ok(session)) => Some(Request::WithdrawSession { client, session: session.id }),
             ("Session", _, Err(error)) => {
                 log::warn!("client {client}: ignored a Session that cannot be read: {error}");
-                return Ok(());
+                None
             }
             // Rooms, memberships and messages come about by commands, which check who may do what.
-            _ => return self.ignore("an event that is no Session"),
-        };
-        self.tell(Command::Request { request, reply_to: None })
+            _ => ignore("an event that is no Session"),
+        }
     }
 
     fn event_batch(&self, data: &str) -> Result<(), StoreGone> {
@@ -194,7 +202,13 @@ impl Frames {
         if events.is_empty() {
             return self.ignore("an empty batch of events");
         }
-        events.into_iter().try_for_each(|event| self.event(event.get()))
+        // A frame has room for more events than the store's queue has for commands.
+        let requests: Vec<Request> = events.iter().filter_map(|event| self.event_request(event.get())).collect();
+        let mut requests = requests.into_iter().peekable();
+        while requests.peek().is_some() {
+            self.tell(Command::Events(requests.by_ref().take(EVENTS_AT_ONCE_MAX).collect()))?;
+        }
+        Ok(())
     }
 
     fn command(&mut self, data: &str) -> Result<(), StoreGone> {

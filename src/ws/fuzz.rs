@@ -41,7 +41,7 @@ pub fn check(bytes: &[u8]) {
                 asked += 1;
                 assert!(tx.len() <= ID_BYTES_MAX);
             }
-            Command::Request { reply_to: None, .. } | Command::CancelQuery { .. } => {}
+            Command::Request { reply_to: None, .. } | Command::Events(_) | Command::CancelQuery { .. } => {}
             _ => panic!("not a client's to say"),
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct Gatherer {
     /// taken what was written before it.
     proofs: Sender<(u64, Box<Request>)>,
     proof_number: u64,
+    /// What is read once the next proof has come.
+    read: Vec<Request>,
     snapshot: Option<Snapshot>,
     is_over: bool,
 }
@@ -36,7 +38,7 @@ struct Snapshot {
 
 impl Gatherer {
     pub(super) fn new(frames: Receiver<Box<Frame>>, owed: Owed, proofs: Sender<(u64, Box<Request>)>) -> Self {
-        Self { frames, owed, proofs, proof_number: 0, snapshot: None, is_over: false }
+        Self { frames, owed, proofs, proof_number: 0, read: Vec::new(), snapshot: None, is_over: false }
     }
 
     /// Whether nothing will follow what has been gathered.
@@ -44,9 +46,15 @@ impl Gatherer {
         self.is_over
     }
 
+    /// Adds a ping, unless the client is in the middle of a frame: it has something to read then.
+    pub(super) fn ping(&self, bytes: &mut Vec<u8>) {
+        if self.snapshot.is_none() {
+            write_frame(bytes, OpCode::Control(Control::Ping), b"");
+        }
+    }
+
     /// Adds what waits, up to the size of one write. Says whether that was all.
     pub(super) fn gather(&mut self, bytes: &mut Vec<u8>) -> bool {
-        let mut read = Vec::new();
         let mut is_all = false;
         while !is_all && !self.is_over && bytes.len() < WS_WRITE_BYTES_MAX {
             if self.snapshot.is_some() {
@@ -54,15 +62,15 @@ impl Gatherer {
                 continue;
             }
             match self.frames.try_recv() {
-                Ok(frame) => self.add(*frame, bytes, &mut read),
+                Ok(frame) => self.add(*frame, bytes),
                 Err(TryRecvError::Empty) => is_all = true,
                 // Nobody is left who could put a frame in.
                 Err(TryRecvError::Disconnected) => self.is_over = true,
             }
         }
-        if !read.is_empty() {
+        if !self.read.is_empty() && self.snapshot.is_none() {
             self.proof_number += 1;
-            for request in read {
+            for request in self.read.drain(..) {
                 // Full: the message stays unread, and the session's hook shows it again.
                 let _ = self.proofs.try_send((self.proof_number, Box::new(request)));
             }
@@ -71,7 +79,7 @@ impl Gatherer {
         is_all || self.is_over
     }
 
-    fn add(&mut self, frame: Frame, bytes: &mut Vec<u8>, read: &mut Vec<Request>) {
+    fn add(&mut self, frame: Frame, bytes: &mut Vec<u8>) {
         if matches!(frame, Frame::Answer { .. } | Frame::Snapshot { .. } | Frame::Text(_) | Frame::Raw(_)) {
             // Each of these answers something that the client said, and was counted when it did.
             self.owed.pay();
@@ -86,7 +94,7 @@ impl Gatherer {
             Frame::Notify { ref push, .. } => {
                 if let Some(session) = &push.read_when_written {
                     let messages = vec![push.message.row.id.clone()];
-                    read.push(Request::InboxHanded { session: session.clone(), messages, complete: true });
+                    self.read.push(Request::InboxHanded { session: session.clone(), messages, complete: true });
                 }
                 write_text(bytes, &frame);
             }
@@ -119,7 +127,7 @@ impl Gatherer {
 
 impl Drop for Gatherer {
     fn drop(&mut self) {
-        self.owed.forgive();
+        self.owed.end();
     }
 }
 
@@ -131,11 +139,6 @@ fn write_text(bytes: &mut Vec<u8>, frame: &Frame) {
     write_header(bytes, OpCode::Data(Data::Text), end - start);
     let header_bytes = bytes.len() - end;
     bytes[start..].rotate_right(header_bytes);
-}
-
-/// A ping that proves nothing.
-pub(super) fn write_ping(bytes: &mut Vec<u8>) {
-    write_frame(bytes, OpCode::Control(Control::Ping), b"");
 }
 
 /// One whole frame. A server does not mask.

@@ -20,8 +20,8 @@ pub use echo::echo;
 use crate::gate::{Stream, Upgrade};
 use crate::ids::ClientId;
 use crate::limits::{
-    WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_LARGE_MESSAGE_DEADLINE, WS_LARGE_MESSAGES_MAX, WS_OUTBOX_FRAMES_MAX,
-    WS_PING_EVERY, WS_SILENCE_MAX, WS_UPGRADE_QUEUE_MAX, WS_WRITE_TIMEOUT,
+    WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_HELD_BYTES_MAX, WS_LARGE_MESSAGE_DEADLINE, WS_LARGE_MESSAGES_MAX,
+    WS_OUTBOX_FRAMES_MAX, WS_PING_EVERY, WS_SILENCE_MAX, WS_UPGRADE_QUEUE_MAX, WS_WRITE_TIMEOUT,
 };
 use crate::store::{Command, Frame, FrameQueue};
 use crate::thread::{self, Exit};
@@ -33,6 +33,7 @@ use reading::Heard;
 use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use writer::Writer;
@@ -68,6 +69,23 @@ impl Client {
     }
 }
 
+/// A client's place among those who may be connected at once, held by its two halves: one that has left takes its place
+/// until what it is still owed has been written.
+struct Seat(Arc<AtomicUsize>);
+
+impl Seat {
+    fn take(taken: &Arc<AtomicUsize>) -> Arc<Self> {
+        taken.fetch_add(1, Ordering::SeqCst);
+        Arc::new(Self(taken.clone()))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Closes a client's socket without waiting, of which both threads hear.
 fn disconnect(stream: &Stream) {
     // A socket that is closed already cannot be closed again, which is what was wanted.
@@ -83,6 +101,7 @@ struct Settings {
     silence_max: Duration,
     ping_every: Duration,
     write_timeout: Duration,
+    held_bytes_max: usize,
     large_messages_max: usize,
     large_message_deadline: Duration,
 }
@@ -96,6 +115,7 @@ impl Settings {
             silence_max: WS_SILENCE_MAX,
             ping_every: WS_PING_EVERY,
             write_timeout: WS_WRITE_TIMEOUT,
+            held_bytes_max: WS_HELD_BYTES_MAX,
             large_messages_max: WS_LARGE_MESSAGES_MAX,
             large_message_deadline: WS_LARGE_MESSAGE_DEADLINE,
         }

@@ -7,7 +7,7 @@ use super::gather::Gatherer;
 use super::owed::Owed;
 use super::reading::{Common, Heard, Reading, Turn};
 use super::writer::Writing;
-use super::{Client, Settings, disconnect};
+use super::{Client, Seat, Settings, disconnect};
 use crate::error::exit_code;
 use crate::gate::Upgrade;
 use crate::ids::{ClientId, IdSource, SystemIds};
@@ -20,6 +20,7 @@ use mio::{Events, Interest, Token};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// The ways to the other threads.
@@ -46,6 +47,8 @@ pub(super) struct Reader<H, M> {
     again: VecDeque<usize>,
     next_client: usize,
     ids: SystemIds,
+    /// Clients who have a place.
+    seats: Arc<AtomicUsize>,
     refused_at: Option<Instant>,
     /// The gate is there.
     is_open: bool,
@@ -63,6 +66,7 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
             again: VecDeque::new(),
             next_client: 0,
             ids: SystemIds::new(),
+            seats: Arc::default(),
             refused_at: None,
             is_open: true,
         }
@@ -95,17 +99,21 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
         for event in events {
             let Token(number) = event.token();
             if let Some(client) = self.clients.get_mut(&number) {
-                client.is_readable(event.is_read_closed() || event.is_error());
-                self.again.push_back(number);
+                client.is_readable(event);
+                self.list(number);
             }
         }
-        self.again.extend(self.listener.rung());
+        let rung: Vec<usize> = self.listener.rung().collect();
+        rung.into_iter().for_each(|number| self.list(number));
         for _ in 0..self.again.len() {
             if let Some(number) = self.again.pop_front() {
                 self.serve(number)?;
             }
         }
-        while let Some(number) = self.common.overdue() {
+        // One that the poll has not told of yet need not be silent.
+        let is_seen = events.iter().count() < WS_EVENTS_PER_TURN_MAX;
+        self.common.now = Instant::now();
+        while is_seen && let Some(number) = self.common.overdue() {
             let is_over = self.clients.get_mut(&number).is_some_and(|client| client.is_overdue(&mut self.common));
             if is_over {
                 self.remove(number)?;
@@ -114,27 +122,39 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
         Ok(())
     }
 
+    /// Notes that there may be more to read of a client; once, however often it is said.
+    fn list(&mut self, number: usize) {
+        if self.clients.get_mut(&number).is_some_and(Reading::is_listed_now) {
+            self.again.push_back(number);
+        }
+    }
+
     fn serve(&mut self, number: usize) -> Result<(), StoreGone> {
         // Gone meanwhile.
         let Some(client) = self.clients.get_mut(&number) else { return Ok(()) };
         match client.turn(&mut self.common)? {
             Turn::Over => {}
-            Turn::Again => self.again.push_back(number),
-            Turn::Gone => self.remove(number)?,
+            Turn::Again => self.list(number),
+            Turn::Gone => return self.remove(number),
         }
+        self.hand_on_leave();
+        Ok(())
+    }
+
+    /// Gives leave to those who wait for it, as far as there is some.
+    fn hand_on_leave(&mut self) {
         while let Some(next) = self.common.next_with_leave() {
             if self.clients.get_mut(&next).is_some_and(|client| client.get_leave(&mut self.common)) {
-                self.again.push_back(next);
+                self.list(next);
             }
         }
-        Ok(())
     }
 
     /// Takes in whom the gate has let in.
     fn admit(&mut self) -> Result<(), StoreGone> {
         loop {
             match self.ports.upgrades.try_recv() {
-                Ok(upgrade) if self.clients.len() < self.clients_max => self.add(upgrade)?,
+                Ok(upgrade) if self.seats.load(Ordering::SeqCst) < self.clients_max => self.add(upgrade)?,
                 Ok(upgrade) => {
                     if self.refused_at.is_none_or(|at| at.elapsed() >= REFUSAL_LOG_EVERY) {
                         self.refused_at = Some(Instant::now());
@@ -173,16 +193,18 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
         let rings = bell.clone();
         let outbox = FrameQueue::new(frames, Arc::new(move || rings.ring()));
         let client = Client { id: id.clone(), stream: stream.clone(), outbox: outbox.clone(), owed: owed.clone() };
+        let seat = Seat::take(&self.seats);
         let gatherer = Gatherer::new(to_write, owed, proofs);
-        let writing = Writing::new(number, stream.clone(), gatherer, bell, resumes.clone());
+        let writing = Writing::new(number, stream.clone(), seat.clone(), gatherer, bell, resumes.clone());
         // Its thread takes them out whatever else it does; if it is gone the process is stopping.
         let _ = self.ports.joins.send(writing);
         self.ports.ropes.sleeper.wake();
         let way = Outbox::new(outbox, Box::new(move || disconnect(&stream)));
         let heard = (self.make)(&client);
-        let reading = Reading::new(number, client, upgrade.leftover, heard, proven, resumes, &mut self.common);
+        let halves = (seat, proven, resumes);
+        let reading = Reading::new(number, client, upgrade.leftover, heard, halves, &mut self.common);
         self.clients.insert(number, reading);
-        self.again.push_back(number);
+        self.list(number);
         self.ports.store.send(Command::Connect { client: id, outbox: way }).map_err(|_| StoreGone)
     }
 
@@ -194,6 +216,7 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
         let _ = self.listener.registry().deregister(&mut SourceFd(&client.stream.as_raw_fd()));
         let told = self.ports.store.send(Command::Disconnect { client: client.id.clone() });
         client.end();
+        self.hand_on_leave();
         told.map_err(|_| StoreGone)
     }
 

@@ -2,15 +2,15 @@
 //! hands them on. A client that asks faster than it takes the answers, or whose turn for a large message has not come,
 //! is not read meanwhile. It must never wait itself, but for the store.
 
-use super::Client;
-use super::Settings;
 use super::bell::Bell;
 use super::frames::StoreGone;
 use super::input::{self, Socket};
-use crate::limits::{WS_FRAMES_PER_TURN_MAX, WS_READ_BYTES, WS_SMALL_MESSAGE_BYTES};
+use super::{Client, Seat, Settings};
+use crate::limits::{WS_FRAMES_PER_TURN_MAX, WS_READ_BYTES, WS_SMALL_MESSAGE_BYTES, WS_UNFINISHED_BYTES_MAX};
 use crate::roster::Request;
 use crate::store::Command;
 use crossbeam_channel::{Receiver, Sender};
+use mio::event::Event;
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub(super) struct Common {
     waiting: VecDeque<usize>,
     /// Large messages that may come in beside those that do.
     leaves: usize,
+    /// Bytes of all clients' messages on their way in.
+    unfinished_bytes: usize,
     /// What is received comes here first. Empty while it is lent to a client.
     buffer: Vec<u8>,
 }
@@ -53,6 +55,7 @@ impl Common {
             now: Instant::now(),
             deadlines: BTreeSet::new(),
             waiting: VecDeque::new(),
+            unfinished_bytes: 0,
             buffer: vec![0; WS_READ_BYTES],
         }
     }
@@ -65,6 +68,11 @@ impl Common {
     pub(super) fn overdue(&mut self) -> Option<usize> {
         self.next_deadline().filter(|at| *at <= self.now)?;
         self.deadlines.pop_first().map(|(_, number)| number)
+    }
+
+    /// How large a message may get without leave.
+    fn small_message_bytes(&self) -> usize {
+        if self.unfinished_bytes > WS_UNFINISHED_BYTES_MAX { WS_READ_BYTES } else { WS_SMALL_MESSAGE_BYTES }
     }
 
     /// The next who may send a large message.
@@ -122,6 +130,7 @@ impl Proofs {
 pub(super) struct Reading<H> {
     number: usize,
     client: Client,
+    _seat: Arc<Seat>,
     socket: Socket,
     heard: H,
     proofs: Proofs,
@@ -136,6 +145,10 @@ pub(super) struct Reading<H> {
     is_readable: bool,
     /// The other side has ended its direction.
     is_ending: bool,
+    /// Both directions have ended.
+    is_hung_up: bool,
+    /// It stands in the list of those of whom there may be more.
+    is_listed: bool,
     /// Bytes received since the last whole message.
     unfinished_bytes: usize,
     leave: Leave,
@@ -147,17 +160,18 @@ impl<H: Heard> Reading<H> {
         client: Client,
         leftover: Vec<u8>,
         heard: H,
-        proven: Receiver<(u64, Box<Request>)>,
-        resumes: Arc<Bell>,
+        (seat, proven, resumes): (Arc<Seat>, Receiver<(u64, Box<Request>)>, Arc<Bell>),
         common: &mut Common,
     ) -> Self {
         let due = common.now + common.settings.silence_max;
         common.deadlines.insert((due, number));
+        common.unfinished_bytes += leftover.len();
         Self {
             number,
             unfinished_bytes: leftover.len(),
             socket: input::socket(client.clone(), leftover),
             client,
+            _seat: seat,
             heard,
             proofs: Proofs { waiting: proven, next: None },
             resumes,
@@ -166,18 +180,27 @@ impl<H: Heard> Reading<H> {
             due,
             is_readable: true,
             is_ending: false,
+            is_hung_up: false,
+            is_listed: false,
             leave: Leave::None,
         }
     }
 
-    /// The socket has something to read, or, if it is `ending`, nothing more after that.
-    pub(super) fn is_readable(&mut self, ending: bool) {
+    /// The poll has told something of the socket.
+    pub(super) fn is_readable(&mut self, event: &Event) {
         self.is_readable = true;
-        self.is_ending |= ending;
+        self.is_ending |= event.is_read_closed() || event.is_error();
+        self.is_hung_up |= event.is_write_closed() || event.is_error();
+    }
+
+    /// Puts it on the list of those of whom there may be more. Says whether it was not there.
+    pub(super) fn is_listed_now(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_listed, true)
     }
 
     /// Hears what it has to say, up to a bound.
     pub(super) fn turn(&mut self, common: &mut Common) -> Result<Turn, StoreGone> {
+        self.is_listed = false;
         let turn = self.hear(common);
         if common.buffer.is_empty() {
             common.buffer = self.socket.get_mut().give_back();
@@ -187,8 +210,12 @@ impl<H: Heard> Reading<H> {
 
     fn hear(&mut self, common: &mut Common) -> Result<Turn, StoreGone> {
         for _ in 0..WS_FRAMES_PER_TURN_MAX {
-            if self.is_owed_too_much(common.settings.answers_owed_max) {
-                return Ok(Turn::Over);
+            if self.client.owed.is_over() {
+                return Ok(self.give_up(&"nothing can be written to it"));
+            }
+            if self.is_owed_too_much(common) {
+                // Nobody is there who could take what it is owed.
+                return Ok(if self.is_hung_up { self.give_up(&"it has hung up") } else { Turn::Over });
             }
             match self.socket.read() {
                 Ok(message) => self.take(message, common)?,
@@ -208,9 +235,13 @@ impl<H: Heard> Reading<H> {
 
     /// Whether it must take answers before it is heard: one that asks faster than it reads is slowed down, and not
     /// disconnected. If so, the bell rings when it has.
-    fn is_owed_too_much(&mut self, max: usize) -> bool {
+    fn is_owed_too_much(&mut self, common: &Common) -> bool {
         // What one more frame of its may bring: its own answer, and a pong.
-        let is_too_much = |client: &Client| client.owed.count() + 2 > max;
+        let is_too_much = |client: &Client| client.owed.count() + 2 > common.settings.answers_owed_max;
+        if self.is_held_up {
+            // What was not heard was not its silence.
+            self.heard_at = common.now;
+        }
         self.is_held_up = is_too_much(&self.client);
         if self.is_held_up {
             self.resumes.heard();
@@ -222,7 +253,8 @@ impl<H: Heard> Reading<H> {
 
     /// Reads a piece. Says whether there was one.
     fn receive(&mut self, common: &mut Common) -> io::Result<bool> {
-        if !self.is_readable || (self.unfinished_bytes > WS_SMALL_MESSAGE_BYTES && !self.get_leave(common)) {
+        let is_large = self.unfinished_bytes > common.small_message_bytes();
+        if !self.is_readable || (is_large && !self.get_leave(common)) {
             return Ok(false);
         }
         let half = self.socket.get_mut();
@@ -242,6 +274,7 @@ impl<H: Heard> Reading<H> {
         // end behind it, if that has come already.
         self.is_readable = count == common.buffer.len() || self.is_ending;
         self.unfinished_bytes += count;
+        common.unfinished_bytes += count;
         self.heard_at = common.now;
         half.lend(std::mem::take(&mut common.buffer), count);
         Ok(true)
@@ -258,10 +291,10 @@ impl<H: Heard> Reading<H> {
                 self.is_whole(common);
             }
             Message::Pong(payload) => {
-                self.heard_control(payload.len());
+                self.heard_bytes(CONTROL_HEAD_BYTES + payload.len(), common);
                 self.proofs.answered(&payload, &common.store);
             }
-            Message::Ping(payload) => self.heard_control(payload.len()),
+            Message::Ping(payload) => self.heard_bytes(CONTROL_HEAD_BYTES + payload.len(), common),
             Message::Close(_) | Message::Frame(_) => {}
         }
         Ok(())
@@ -269,13 +302,15 @@ impl<H: Heard> Reading<H> {
 
     /// A whole message has come.
     fn is_whole(&mut self, common: &mut Common) {
-        self.unfinished_bytes = 0;
+        self.heard_bytes(self.unfinished_bytes, common);
         self.return_leave(common);
     }
 
-    /// A ping or a pong has come; they may stand in the middle of a message.
-    fn heard_control(&mut self, payload_bytes: usize) {
-        self.unfinished_bytes = self.unfinished_bytes.saturating_sub(CONTROL_HEAD_BYTES + payload_bytes);
+    /// So many bytes are no part of an unfinished message: a ping or a pong may stand in the middle of one.
+    fn heard_bytes(&mut self, bytes: usize, common: &mut Common) {
+        let bytes = bytes.min(self.unfinished_bytes);
+        self.unfinished_bytes -= bytes;
+        common.unfinished_bytes -= bytes;
     }
 
     /// Takes leave to send a large message, if there is one to be had, or gets in line for it. Says whether it has it.
@@ -283,8 +318,11 @@ impl<H: Heard> Reading<H> {
         if let Leave::Given(_) = self.leave {
             return true;
         }
-        let until = common.now + common.settings.large_message_deadline;
+        // The store may have been waited for since the turn began.
+        let until = Instant::now() + common.settings.large_message_deadline;
         if common.leaves > 0 {
+            // It need not stand in line any more.
+            self.return_leave(common);
             common.leaves -= 1;
             self.leave = Leave::Given(until);
         } else if self.leave == Leave::None {
@@ -360,6 +398,7 @@ impl<H: Heard> Reading<H> {
     /// Leaves the lists of all.
     pub(super) fn end(mut self, common: &mut Common) -> Client {
         common.deadlines.remove(&(self.due, self.number));
+        self.heard_bytes(self.unfinished_bytes, common);
         self.return_leave(common);
         self.client
     }

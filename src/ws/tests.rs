@@ -55,6 +55,19 @@ impl Bench {
         (client, outbox)
     }
 
+    /// Knocks until there is a place.
+    fn connect_when_free(&self) -> UnixStream {
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < DEADLINE {
+            let peer = self.connect(b"");
+            let next = self.commands.as_ref().unwrap().recv_timeout(Duration::from_millis(50));
+            if matches!(next, Ok(Command::Connect { .. })) {
+                return peer;
+            }
+        }
+        panic!("there is never a place");
+    }
+
     fn is_gone(&self) {
         assert!(matches!(self.command(), Command::Disconnect { .. }));
     }
@@ -141,24 +154,26 @@ fn an_idle_peer_is_pinged_and_one_that_answers_is_not_given_up() {
     bench.is_gone();
 }
 
-#[test]
-fn a_push_counts_as_read_when_the_peer_has_answered_the_ping_behind_it_and_not_before() {
-    use crate::model::{Message, Recipient, Stored};
-    use crate::roster::Push;
-    let bench = Bench::new(patient());
-    let mut peer = bench.connect(b"");
-    let (client, outbox) = bench.connected();
-    let message = Stored::new(Message {
+fn message() -> Arc<crate::model::Stored<crate::model::Message>> {
+    crate::model::Stored::new(crate::model::Message {
         id: "m".into(),
         from_session_id: "a".into(),
         from_nick: "a".into(),
-        to: Recipient::Session("b".into()),
+        to: crate::model::Recipient::Session("b".into()),
         to_nick: "b".into(),
         body: "x".into(),
         sent_at: 1,
         read_at: None,
-    });
-    let push = Push { client, message, room_name: None, read_when_written: Some("b".into()) };
+    })
+}
+
+#[test]
+fn a_push_counts_as_read_when_the_peer_has_answered_the_ping_behind_it_and_not_before() {
+    use crate::roster::Push;
+    let bench = Bench::new(patient());
+    let mut peer = bench.connect(b"");
+    let (client, outbox) = bench.connected();
+    let push = Push { client, message: message(), room_name: None, read_when_written: Some("b".into()) };
     assert!(outbox.send(Frame::Notify { tx: "t".to_owned(), push: Box::new(push) }));
     assert!(texts(&mut peer, 1)[0].contains("NotifyChannel"));
     let mut ping = [0; 10];
@@ -267,19 +282,98 @@ fn one_that_asks_much_and_reads_late_is_held_up_and_then_gets_every_answer_in_or
 
 #[test]
 fn one_that_never_reads_is_given_up_and_holds_nobody_up() {
-    let bench = Bench::new(Settings { write_timeout: Duration::from_millis(200), ..patient() });
-    let (mut deaf, mut peer) = (bench.connect(b""), bench.connect(b""));
-    bench.connected();
-    bench.connected();
-    let ping = text(&format!(r#"{{"event":"ws:m:ping","data":"{}"}}"#, "x".repeat(900)));
-    // Until nobody takes any more of it.
-    deaf.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
-    while deaf.write_all(&ping).is_ok() {}
-    peer.write_all(&ping).unwrap();
-    assert_eq!(texts(&mut peer, 1)[0].len(), ping.len() - 14);
+    // Small ones too: of those, more than may be owed fit into what the socket still holds.
+    for ping_bytes in [30, 900] {
+        let bench = Bench::new(Settings { write_timeout: Duration::from_millis(200), clients_max: 2, ..patient() });
+        let (mut deaf, mut peer) = (bench.connect(b""), bench.connect(b""));
+        bench.connected();
+        bench.connected();
+        let ping = text(&format!(r#"{{"event":"ws:m:ping","data":"{}"}}"#, "x".repeat(ping_bytes)));
+        // Until nobody takes any more of it.
+        deaf.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        while deaf.write_all(&ping.repeat(100)).is_ok() {}
+        peer.write_all(&ping).unwrap();
+        assert_eq!(texts(&mut peer, 1)[0].len(), ping.len() - 14);
+        bench.is_gone();
+        peer.write_all(&ping).unwrap();
+        texts(&mut peer, 1);
+        // And its place is free.
+        bench.connect_when_free();
+    }
+}
+
+#[test]
+fn when_too_much_is_kept_for_those_who_do_not_read_one_of_them_is_given_up() {
+    let bench = Bench::new(Settings { held_bytes_max: 1024 * 1024, ..patient() });
+    let peers: Vec<UnixStream> = (0..3).map(|_| bench.connect(b"")).collect();
+    let outboxes: Vec<_> = peers.iter().map(|_| bench.connected().1).collect();
+    for outbox in &outboxes {
+        // What does not fit into the socket is kept.
+        assert!(outbox.send(Frame::Text("x".repeat(800_000))));
+    }
     bench.is_gone();
-    peer.write_all(&ping).unwrap();
-    texts(&mut peer, 1);
+    bench.is_gone();
+    bench.is_silent();
+}
+
+#[test]
+fn no_ping_stands_in_the_middle_of_a_snapshot() {
+    use crate::roster::Push;
+    let bench = Bench::new(Settings { ping_every: Duration::from_millis(1), ..patient() });
+    let mut peer = bench.connect(b"");
+    let (client, outbox) = bench.connected();
+    let rows: Arc<[Arc<str>]> = (0..100_000).map(|number| format!(r#"{{"id":"row {number}"}}"#).into()).collect();
+    let push = Push { client, message: message(), room_name: None, read_when_written: Some("b".into()) };
+    assert!(outbox.send(Frame::Notify { tx: "t".to_owned(), push: Box::new(push) }));
+    assert!(outbox.send(Frame::Snapshot { tx: "t".into(), item_type: "Session", rows }));
+    let snapshot = loop {
+        let text = texts(&mut peer, 1).remove(0);
+        if text.contains("query-response") {
+            break text;
+        }
+    };
+    let snapshot: serde_json::Value = serde_json::from_str(&snapshot).unwrap();
+    assert_eq!(snapshot["data"]["upserts"].as_array().unwrap().len(), 100_000);
+}
+
+#[test]
+fn one_that_waits_for_leave_gets_it_when_the_one_that_has_it_is_given_up() {
+    let deadline = Duration::from_millis(400);
+    let bench = Bench::new(Settings { large_messages_max: 1, large_message_deadline: deadline, ..patient() });
+    let (mut holder, mut second) = (bench.connect(b""), bench.connect(b""));
+    let (holder_id, _) = bench.connected();
+    let (second_id, _) = bench.connected();
+    begin_large_message(&mut holder);
+    let large = text(&QUERY.replace("...", &"x".repeat(200_000)));
+    // It begins to wait when the other one's time is half over.
+    assert!(bench.commands.as_ref().unwrap().recv_timeout(deadline / 2).is_err());
+    let writes = std::thread::Builder::new().spawn(move || {
+        second.write_all(&large).unwrap();
+        second
+    });
+    let Command::Disconnect { client } = bench.command() else { panic!("not the end of the first") };
+    assert_eq!(client, holder_id);
+    let Command::Query { client, .. } = bench.command() else { panic!("not the second's query") };
+    assert_eq!(client, second_id);
+    let mut second = writes.unwrap().join().unwrap();
+    // It has no leave any more that it could be late with.
+    assert!(bench.commands.as_ref().unwrap().recv_timeout(deadline * 3 / 2).is_err());
+    second.write_all(&text(QUERY)).unwrap();
+    assert!(matches!(bench.command(), Command::Query { .. }));
+}
+
+#[test]
+fn one_who_has_left_keeps_its_place_until_it_is_given_up() {
+    let bench = Bench::new(Settings { clients_max: 1, write_timeout: Duration::from_millis(300), ..patient() });
+    let first = bench.connect(b"");
+    let (_, outbox) = bench.connected();
+    assert!(outbox.send(Frame::Text("x".repeat(2_000_000))));
+    // It says no more, and does not read.
+    first.shutdown(Shutdown::Write).unwrap();
+    bench.is_gone();
+    let mut refused = bench.connect(b"");
+    assert_eq!(refused.read(&mut [0; 8]).unwrap(), 0);
+    bench.connect_when_free();
 }
 
 #[test]
@@ -311,8 +405,7 @@ fn more_clients_than_there_is_room_for_are_sent_away_until_one_leaves() {
     assert_eq!(refused.read(&mut [0; 8]).unwrap(), 0);
     drop(first);
     bench.is_gone();
-    let _third = bench.connect(b"");
-    bench.connected();
+    bench.connect_when_free();
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! given up. It must not wait for anybody.
 
 use super::bell::{Bell, Listener};
-use super::gather::{Gatherer, write_ping};
-use super::{Settings, disconnect};
+use super::gather::Gatherer;
+use super::{Seat, Settings, disconnect};
 use crate::error::exit_code;
 use crate::gate::Stream;
 use crate::limits::{WS_EVENTS_PER_TURN_MAX, WS_WRITES_PER_TURN_MAX};
@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Writing {
     number: usize,
     stream: Arc<Stream>,
+    _seat: Arc<Seat>,
     gatherer: Gatherer,
     /// Rings when there is something to be written.
     bell: Arc<Bell>,
@@ -35,6 +36,8 @@ pub(super) struct Writing {
     blocked_until: Option<Instant>,
     /// Its place among the deadlines.
     due: Instant,
+    /// It stands in the list of those for whom there may be more.
+    is_listed: bool,
 }
 
 /// What has become of a client in its turn.
@@ -53,13 +56,26 @@ impl Writing {
     pub(super) fn new(
         number: usize,
         stream: Arc<Stream>,
+        seat: Arc<Seat>,
         gatherer: Gatherer,
         bell: Arc<Bell>,
         resumes: Arc<Bell>,
     ) -> Self {
         let now = Instant::now();
-        let (rest, blocked_until) = (Vec::new(), None);
-        Self { number, stream, gatherer, bell, resumes, rest, sent: 0, next_ping: now, blocked_until, due: now }
+        Self {
+            number,
+            stream,
+            _seat: seat,
+            gatherer,
+            bell,
+            resumes,
+            rest: Vec::new(),
+            sent: 0,
+            next_ping: now,
+            blocked_until: None,
+            due: now,
+            is_listed: false,
+        }
     }
 
     /// Writes what there is, up to a bound.
@@ -71,7 +87,7 @@ impl Writing {
         self.bell.heard();
         buffer.clear();
         if ping {
-            write_ping(buffer);
+            self.gatherer.ping(buffer);
         }
         for _ in 0..WS_WRITES_PER_TURN_MAX {
             if self.gatherer.is_over() {
@@ -133,9 +149,12 @@ pub(super) struct Writer {
     exits: Sender<Exit>,
     ping_every: Duration,
     write_timeout: Duration,
+    held_bytes_max: usize,
     clients: HashMap<usize, Writing>,
     /// When to look after a client, at the latest; one for each.
     deadlines: BTreeSet<(Instant, usize)>,
+    /// Bytes that sockets have not taken yet, of all clients.
+    held_bytes: usize,
     /// Clients for whom there may be more to write.
     again: VecDeque<usize>,
     /// What is being written.
@@ -153,8 +172,10 @@ impl Writer {
             exits,
             ping_every: settings.ping_every,
             write_timeout: settings.write_timeout,
+            held_bytes_max: settings.held_bytes_max,
             clients: HashMap::new(),
             deadlines: BTreeSet::new(),
+            held_bytes: 0,
             again: VecDeque::new(),
             buffer: Vec::new(),
             now: Instant::now(),
@@ -184,8 +205,9 @@ impl Writer {
     fn turn(&mut self, events: &Events) {
         self.now = Instant::now();
         // Before the clients are let in: whoever rings for one has let it in before.
-        self.again.extend(self.listener.rung());
+        let rung: Vec<usize> = self.listener.rung().collect();
         self.admit();
+        rung.into_iter().for_each(|number| self.list(number));
         for event in events {
             let Token(number) = event.token();
             if self.clients.get(&number).is_some_and(|client| client.blocked_until.is_some()) {
@@ -193,14 +215,27 @@ impl Writer {
             }
         }
         for _ in 0..self.again.len() {
-            if let Some(number) = self.again.pop_front()
-                && self.clients.get(&number).is_some_and(|client| client.blocked_until.is_none())
-            {
+            let next = self.again.pop_front();
+            let client = next.and_then(|number| self.clients.get_mut(&number));
+            let Some(client) = client else { continue };
+            client.is_listed = false;
+            // The poll tells of one that is blocked.
+            if client.blocked_until.is_none() {
+                let number = client.number;
                 self.serve(number, false);
             }
         }
         while let Some(number) = self.overdue() {
             self.look_after(number);
+        }
+    }
+
+    /// Notes that there may be more to write for a client; once, however often it is said.
+    fn list(&mut self, number: usize) {
+        if let Some(client) = self.clients.get_mut(&number)
+            && !std::mem::replace(&mut client.is_listed, true)
+        {
+            self.again.push_back(number);
         }
     }
 
@@ -225,10 +260,12 @@ impl Writer {
     fn serve(&mut self, number: usize, ping: bool) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         let was_blocked = client.blocked_until.is_some();
+        let held_before = client.rest.len();
         let turn = client.turn(&mut self.buffer, ping).unwrap_or_else(|error| {
             log::debug!("a client does not take its frames: {error}");
             Turn::Gone
         });
+        self.held_bytes = self.held_bytes - held_before + client.rest.len();
         let source = client.stream.as_raw_fd();
         let registry = self.listener.registry();
         let watched = match turn {
@@ -243,7 +280,7 @@ impl Writer {
             Turn::Over => client.blocked_until = None,
             Turn::Again => {
                 client.blocked_until = None;
-                self.again.push_back(number);
+                self.list(number);
             }
             Turn::Blocked => {
                 let until = *client.blocked_until.get_or_insert(self.now + self.write_timeout);
@@ -258,6 +295,16 @@ impl Writer {
             log::error!("cannot wait for a WebSocket client: {error}");
             self.remove(number, false);
         }
+        while self.held_bytes > self.held_bytes_max && self.give_up_longest_blocked() {}
+    }
+
+    /// Too much is kept for those who do not read. Says whether there was one.
+    fn give_up_longest_blocked(&mut self) -> bool {
+        let blocked = self.clients.values().filter_map(|client| Some((client.blocked_until?, client.number)));
+        let Some((_, number)) = blocked.min() else { return false };
+        log::debug!("a client does not take its frames, and too much is kept for such");
+        self.remove(number, true);
+        true
     }
 
     /// A client to be looked after now; it is not named again until it has a new deadline.
@@ -288,6 +335,7 @@ impl Writer {
     fn remove(&mut self, number: usize, is_registered: bool) {
         let Some(client) = self.clients.remove(&number) else { return };
         self.deadlines.remove(&(client.due, number));
+        self.held_bytes -= client.rest.len();
         if is_registered {
             // Its descriptor is closed with it, if that fails.
             let _ = self.listener.registry().deregister(&mut SourceFd(&client.stream.as_raw_fd()));

@@ -162,7 +162,7 @@ impl World {
     }
 
     fn sweep(&mut self) {
-        self.ok(Request::Sweep);
+        self.ok(Request::Sweep { settled: true });
     }
 
     fn session(&self, id: &str) -> Session {

@@ -48,7 +48,7 @@ impl Run {
             70..=74 => self.world.pass([1, SECOND, 11 * SECOND, MINUTE + 1, HOUR][a % 5]),
             75 => self.world.jump([DAY, -DAY, -MINUTE][a % 3]),
             76 => self.restart_or_age(a, b),
-            77..=84 => self.request(Request::Sweep),
+            77..=84 => self.request(Request::Sweep { settled: true }),
             85..=94 => self.commit(),
             _ => self.roll_back(),
         }

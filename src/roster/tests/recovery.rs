@@ -74,7 +74,7 @@ fn ghosts_whose_removal_was_taken_back_are_removed_by_the_next_sweep() {
         created_at: BIRTH,
     };
     world.roster.load([ghost.into()], world.now);
-    world.apply(Request::Sweep).reply.unwrap();
+    world.apply(Request::Sweep { settled: true }).reply.unwrap();
     world.roster.roll_back();
     assert!(world.has_room("empty"));
     world.sweep();
