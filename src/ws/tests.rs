@@ -397,6 +397,28 @@ fn what_came_with_the_handshake_and_in_single_bytes_is_heard() {
 }
 
 #[test]
+fn a_frame_of_many_events_comes_in_few_commands_and_in_order() {
+    let bench = Bench::new(patient());
+    let mut peer = bench.connect(b"");
+    bench.connected();
+    let event = |number: usize| format!(r#"{{"item":{{"id":"s{number}"}},"changeType":"SET","itemType":"Session"}}"#);
+    let events: Vec<String> = (0..150).map(event).collect();
+    let batch = format!(r#"{{"event":"ws:m:event-batch","data":[7,{}]}}"#, events.join(","));
+    peer.write_all(&text(&batch)).unwrap();
+    let (mut ids, mut commands) = (Vec::new(), 0);
+    while ids.len() < 150 {
+        let Command::Events(requests) = bench.command() else { panic!("not events") };
+        commands += 1;
+        ids.extend(requests.into_iter().map(|request| match request {
+            Request::PublishSession { session, .. } => session.id.as_str().to_owned(),
+            _ => panic!("not a session"),
+        }));
+    }
+    assert_eq!(ids, (0..150).map(|number| format!("s{number}")).collect::<Vec<_>>());
+    assert_eq!(commands, 3);
+}
+
+#[test]
 fn more_clients_than_there_is_room_for_are_sent_away_until_one_leaves() {
     let bench = Bench::new(Settings { clients_max: 1, ..patient() });
     let first = bench.connect(b"");

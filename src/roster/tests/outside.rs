@@ -157,6 +157,20 @@ fn ghosts_in_a_log_stay_at_load_and_go_with_the_first_sweep() {
 }
 
 #[test]
+fn what_hangs_on_a_row_that_is_still_being_read_is_no_orphan() {
+    let mut world = World::new();
+    external(&mut world, vec![ExternalEvent::Set(room("r").into()), ExternalEvent::Set(member("r", "late").into())]);
+    world.apply(Request::Sweep { settled: false }).reply.unwrap();
+    assert!(world.has_room("r"));
+    external(&mut world, vec![ExternalEvent::Set(session("late", "late").into())]);
+    world.sweep();
+    assert!(world.has_room("r") && world.rooms_of("late").contains(&"r".to_owned()));
+    world.apply(Request::SessionEnd("late".into())).reply.unwrap();
+    world.sweep();
+    assert!(!world.has_room("r"));
+}
+
+#[test]
 fn sessions_without_a_name_of_their_own_in_a_log_get_one_with_the_first_sweep() {
     let rows =
         vec![session("a", "n").into(), session("b", "n").into(), session("c", "").into(), session("d", "").into()];
