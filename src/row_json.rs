@@ -6,7 +6,6 @@ use crate::ids::{ClientId, MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::model::{Host, ItemType, Message, MessageRead, Recipient, Room, RoomKind, RoomMember, Row, Session};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::io::{self, Write};
 use std::sync::Arc;
 
 /// Text that is borrowed from the input unless it holds escapes. (Serde borrows a bare `Cow`, but not one inside an
@@ -286,37 +285,27 @@ pub fn row_text(row: &Row) -> Arc<str> {
     }
 }
 
-/// Writes the text of [`row_text`] without making one first.
-///
-/// # Errors
-/// The writer's.
-pub fn write_row(row: &Row, out: &mut impl Write) -> io::Result<()> {
-    match row {
-        Row::Session(stored) => out.write_all(stored.text(session_text).as_bytes()),
-        Row::Room(stored) => out.write_all(stored.text(room_text).as_bytes()),
-        Row::RoomMember(stored) => out.write_all(stored.text(member_text).as_bytes()),
-        Row::Message(stored) => Ok(serde_json::to_writer(out, &message_json(&stored.row))?),
-        Row::MessageRead(stored) => Ok(serde_json::to_writer(out, &read_json(&stored.row))?),
-    }
+/// Adds the text of [`row_text`] to some bytes.
+pub fn add_row(row: &Row, out: &mut Vec<u8>) {
+    // As for `to_text`; and a Vec takes everything.
+    let _ = match row {
+        Row::Session(stored) => return out.extend_from_slice(stored.text(session_text).as_bytes()),
+        Row::Room(stored) => return out.extend_from_slice(stored.text(room_text).as_bytes()),
+        Row::RoomMember(stored) => return out.extend_from_slice(stored.text(member_text).as_bytes()),
+        Row::Message(stored) => serde_json::to_writer(out, &message_json(&stored.row)),
+        Row::MessageRead(stored) => serde_json::to_writer(out, &read_json(&stored.row)),
+    };
 }
 
 /// Bytes of the text of [`row_text`].
 pub fn row_text_bytes(row: &Row) -> usize {
-    struct Count(usize);
-    impl Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
+    match row {
+        Row::Session(stored) => stored.text(session_text).len(),
+        Row::Room(stored) => stored.text(room_text).len(),
+        Row::RoomMember(stored) => stored.text(member_text).len(),
+        Row::Message(stored) => message_text(&stored.row).len(),
+        Row::MessageRead(stored) => read_text(&stored.row).len(),
     }
-    let mut count = Count(0);
-    // Counting cannot fail.
-    let _ = write_row(row, &mut count);
-    count.0
 }
 
 /// Reads a row of the given type.

@@ -4,7 +4,7 @@
 use super::usual;
 use crate::model::{ItemType, Row};
 use crate::roster::Change;
-use crate::row_json::{Text, check_row, parse_row, row_text_bytes, write_row};
+use crate::row_json::{Text, add_row, check_row, parse_row, row_text_bytes};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::io::Write;
@@ -44,8 +44,7 @@ pub fn encode_change(change: &Change, stamp: &Stamp, out: &mut Vec<u8>) {
 /// Appends the line that says that `row` is there.
 pub fn encode_set(row: &Row, stamp: &Stamp, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"item":"#);
-    // Writing into a Vec cannot fail.
-    let _ = write_row(row, out);
+    add_row(row, out);
     end_line("SET", row.item_type(), stamp, out);
 }
 
