@@ -5,7 +5,7 @@ use super::bell::{Listener, Ropes};
 use super::frames::StoreGone;
 use super::gather::Gatherer;
 use super::owed::Owed;
-use super::reading::{Common, Heard, Reading, Turn};
+use super::reading::{Common, FromWriter, Heard, Reading, Turn};
 use super::writer::Writing;
 use super::{Client, Seat, Settings, disconnect};
 use crate::error::exit_code;
@@ -201,8 +201,8 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
         self.ports.ropes.sleeper.wake();
         let way = Outbox::new(outbox, Box::new(move || disconnect(&stream)));
         let heard = (self.make)(&client);
-        let halves = (seat, proven, resumes);
-        let reading = Reading::new(number, client, upgrade.leftover, heard, halves, &mut self.common);
+        let writer = FromWriter { seat, proven, resumes };
+        let reading = Reading::new(number, client, upgrade.leftover, heard, writer, &mut self.common);
         self.clients.insert(number, reading);
         self.list(number);
         self.ports.store.send(Command::Connect { client: id, outbox: way }).map_err(|_| StoreGone)

@@ -126,6 +126,15 @@ impl Proofs {
     }
 }
 
+/// What a client's reading half gets from its writing half.
+pub(super) struct FromWriter {
+    pub(super) seat: Arc<Seat>,
+    /// What is read once the pong of this number has come, in order.
+    pub(super) proven: Receiver<(u64, Box<Request>)>,
+    /// Rings when the client has taken answers, once somebody wants to hear it.
+    pub(super) resumes: Arc<Bell>,
+}
+
 /// One client.
 pub(super) struct Reading<H> {
     number: usize,
@@ -160,9 +169,10 @@ impl<H: Heard> Reading<H> {
         client: Client,
         leftover: Vec<u8>,
         heard: H,
-        (seat, proven, resumes): (Arc<Seat>, Receiver<(u64, Box<Request>)>, Arc<Bell>),
+        writer: FromWriter,
         common: &mut Common,
     ) -> Self {
+        let FromWriter { seat, proven, resumes } = writer;
         let due = common.now + common.settings.silence_max;
         common.deadlines.insert((due, number));
         common.unfinished_bytes += leftover.len();
