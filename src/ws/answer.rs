@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-/// Appends the text of a frame that holds one answer or push. The others have a form of their own ([`snapshot`],
+/// Appends the text of a frame that holds one answer or push. The others have a form of their own ([`snapshot_piece`],
 /// [`diff`]) or none, and add nothing.
 pub(super) fn write(frame: &Frame, out: &mut Vec<u8>) {
     match frame {
