@@ -46,12 +46,13 @@ impl Roster {
 
     /// The session that alone has a nickname with this beginning: `web` for `web@b81d04ee`.
     fn resolve_nickname_beginning(&self, address: &str) -> Result<SessionId, RequestError> {
-        let mut names = self.tables.nicknames.beginning_with(address);
-        let (Some(name), None) = (names.next(), names.next()) else { return Err(self.unknown_session(address)) };
-        let mut holders = self.tables.nicknames.holders(name);
-        match (holders.next(), holders.next()) {
+        let nicknames = &self.tables.nicknames;
+        let holders = || nicknames.beginning_with(address).flat_map(|name| nicknames.holders(name));
+        let (first, second) = (holders().next(), holders().nth(1));
+        match (first, second) {
+            (None, _) => Err(self.unknown_session(address)),
             (Some(only), None) => Ok(only.clone()),
-            _ => Err(self.ambiguous(address, self.tables.nicknames.holders(name))),
+            (Some(_), Some(_)) => Err(self.ambiguous(address, holders())),
         }
     }
 

@@ -37,6 +37,10 @@ fn an_ambiguous_prefix_lists_candidates_and_stores_nothing() {
     let error = world.err(send("xyz", "abc", "m"));
     assert_eq!(error.kind, ErrorKind::Ambiguous);
     assert_eq!(error.candidates, ["abc1 (p@abc1)", "abc2 (p@abc2)"]);
+    // All but one are named so.
+    let error = world.err(send("xyz", "p@", "m"));
+    assert_eq!(error.kind, ErrorKind::Ambiguous);
+    assert_eq!(error.candidates, ["abc1 (p@abc1)", "abc2 (p@abc2)", "xyz (p@xyz)"]);
     for number in 0..20 {
         world.start(&format!("many{number:02}"), "/w/p");
     }
