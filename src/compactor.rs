@@ -21,7 +21,7 @@ pub fn start<D: Disk>(
     store: Sender<Command>,
     exits: &Sender<Exit>,
 ) -> io::Result<JoinHandle<()>> {
-    thread::spawn("compactor", None, exits, move || {
+    thread::spawn("compactor", exits, move || {
         while let Ok(mut job) = jobs.recv() {
             job.source = Arc::new(WhileWanted { source: job.source, wanted: job.wanted.clone() });
             let done = run(&disk, &job);

@@ -102,8 +102,8 @@ pub const WS_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of messages of all WebSocket clients that are on their way in; beyond that a message counts as large when it has
 /// more than one piece.
 pub const WS_UNFINISHED_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Answers that one WebSocket client may be owed, from its question until the answer is made ready to be written; its reader waits before
-/// it takes more. It leaves room in the outbox, so that a client that asks much at once is slowed down and not
+/// Answers that one WebSocket client may be owed, from its question until the answer is made ready to be written; it is not
+/// heard before it takes some. It leaves room in the outbox, so that a client that asks much at once is slowed down and not
 /// disconnected.
 pub const WS_ANSWERS_OWED_MAX: usize = 128;
 /// Pushed messages of one WebSocket client that wait for the proof that it has taken them.

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 /// # Errors
 /// The operating system's reason for which no thread could be had.
 pub fn start(store: Sender<Command>, stop: Receiver<()>, exits: &Sender<Exit>) -> std::io::Result<JoinHandle<()>> {
-    thread::spawn("sweeper", None, exits, move || {
+    thread::spawn("sweeper", exits, move || {
         while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(SWEEP_EVERY) {
             // Full: the store is busy, and the next tick is three seconds away.
             let _ = store.try_send(Command::Tick);

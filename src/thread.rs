@@ -23,14 +23,10 @@ pub enum Exit {
 /// The operating system's reason for which no thread could be had.
 pub fn spawn(
     name: &str,
-    stack_bytes: Option<usize>,
     exits: &Sender<Exit>,
     work: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
-    let mut builder = std::thread::Builder::new().name(name.to_owned());
-    if let Some(bytes) = stack_bytes {
-        builder = builder.stack_size(bytes);
-    }
+    let builder = std::thread::Builder::new().name(name.to_owned());
     let (name, exits) = (name.to_owned(), exits.clone());
     builder.spawn(move || {
         if catch_unwind(AssertUnwindSafe(work)).is_err() {

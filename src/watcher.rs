@@ -31,7 +31,7 @@ pub fn start(
 ) -> std::io::Result<JoinHandle<()>> {
     let (touched, touches) = bounded::<()>(1);
     let watching = watch(directory, touched);
-    thread::spawn("log-watcher", None, exits, move || {
+    thread::spawn("log-watcher", exits, move || {
         // Dropping it would end the watch.
         let _watching = watching;
         run(&touches, &jobs, &store);

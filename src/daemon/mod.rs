@@ -126,7 +126,7 @@ fn start_store(
     exits: &Sender<Exit>,
 ) -> std::io::Result<JoinHandle<()>> {
     let fatal = exits.clone();
-    thread::spawn("store", None, exits, move || {
+    thread::spawn("store", exits, move || {
         if let Err(error) = store.run(&queue, clock) {
             log::error!("{error}");
             let _ = fatal.try_send(Exit::Fatal(error.message, error.code));
@@ -212,7 +212,7 @@ fn stop(parts: Parts, exit: &Exit, socket: &Path) {
     // we hold the lock.
     let _ = std::fs::remove_file(socket);
     let (exits, _) = bounded(1);
-    let stopper = thread::spawn("stopper", None, &exits, move || {
+    let stopper = thread::spawn("stopper", &exits, move || {
         parts.gate.stop();
         drop(parts.stop_sweeper);
         // Blocks while the queue is full, which the store is working off.

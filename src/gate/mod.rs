@@ -236,7 +236,7 @@ pub fn start(
     let (stop, stop_asked): (_, Receiver<()>) = bounded(1);
     let ports = Ports { requests, upgrades, stop_asked, exits: exits.clone() };
     let event_loop = EventLoop::new(settings, poll, Arc::clone(&waker), ports)?;
-    let joined = thread::spawn("gate", None, exits, move || event_loop.run())?;
+    let joined = thread::spawn("gate", exits, move || event_loop.run())?;
     Ok((Handle { stop, waker }, joined))
 }
 

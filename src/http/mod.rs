@@ -97,7 +97,7 @@ pub fn start(
         let worker =
             Worker { store: store.clone(), answers: answers.clone(), answered: answered.clone(), about: about.clone() };
         let (requests, stop) = (requests.clone(), stop.clone());
-        thread::spawn(&format!("http-{number}"), None, exits, move || worker.run(requests, &stop))
+        thread::spawn(&format!("http-{number}"), exits, move || worker.run(requests, &stop))
     };
     (0..workers).map(spawn).collect()
 }

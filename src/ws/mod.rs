@@ -150,14 +150,14 @@ fn start_with<H: Heard + 'static>(
     let (joins, joined) = bounded(settings.clients_max);
     let ropes = writes.ropes().clone();
     let writer = Writer::new(writes, joined, &settings, exits.clone());
-    let writer = thread::spawn("ws-writer", None, exits, move || writer.run())?;
+    let writer = thread::spawn("ws-writer", exits, move || writer.run())?;
     let (arrivals, arrived) = bounded(WS_UPGRADE_QUEUE_MAX);
     let ports = Ports { upgrades: arrived, store, joins, ropes, exits: exits.clone() };
-    let reader = thread::spawn("ws-reader", None, exits, move || {
+    let reader = thread::spawn("ws-reader", exits, move || {
         Reader::new(reads, ports, settings, make).run();
         writer_sleeps.wake_surely();
     })?;
-    thread::spawn("ws-door", None, exits, move || {
+    thread::spawn("ws-door", exits, move || {
         for upgrade in upgrades {
             // An error means that the reader is gone, and the daemon is stopping.
             if arrivals.send(upgrade).is_err() {

@@ -99,7 +99,7 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
         for event in events {
             let Token(number) = event.token();
             if let Some(client) = self.clients.get_mut(&number) {
-                client.is_readable(event);
+                client.hear_of(event);
                 self.list(number);
             }
         }
@@ -124,7 +124,7 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
 
     /// Notes that there may be more to read of a client; once, however often it is said.
     fn list(&mut self, number: usize) {
-        if self.clients.get_mut(&number).is_some_and(Reading::is_listed_now) {
+        if self.clients.get_mut(&number).is_some_and(Reading::enlist) {
             self.again.push_back(number);
         }
     }

@@ -197,14 +197,14 @@ impl<H: Heard> Reading<H> {
     }
 
     /// The poll has told something of the socket.
-    pub(super) fn is_readable(&mut self, event: &Event) {
+    pub(super) fn hear_of(&mut self, event: &Event) {
         self.is_readable = true;
         self.is_ending |= event.is_read_closed() || event.is_error();
         self.is_hung_up |= event.is_write_closed() || event.is_error();
     }
 
     /// Puts it on the list of those of whom there may be more. Says whether it was not there.
-    pub(super) fn is_listed_now(&mut self) -> bool {
+    pub(super) fn enlist(&mut self) -> bool {
         !std::mem::replace(&mut self.is_listed, true)
     }
 
