@@ -38,11 +38,15 @@ impl Bench {
     fn connect(&self, leftover: &[u8]) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_read_timeout(Some(DEADLINE)).unwrap();
+        self.let_in(ours, leftover);
+        theirs
+    }
+
+    fn let_in(&self, ours: UnixStream, leftover: &[u8]) {
         ours.set_nonblocking(true).unwrap();
         let (stream, leftover) = (Stream::Unix(ours), leftover.to_vec());
         let upgrade = Upgrade { stream, leftover, door: DoorKind::WebSocket, peer: "test".to_owned() };
         self.upgrades.as_ref().unwrap().send(upgrade).unwrap();
-        theirs
     }
 
     fn command(&self) -> Command {
@@ -373,6 +377,7 @@ fn one_who_has_left_keeps_its_place_until_it_is_given_up() {
     bench.is_gone();
     let mut refused = bench.connect(b"");
     assert_eq!(refused.read(&mut [0; 8]).unwrap(), 0);
+    bench.is_silent();
     bench.connect_when_free();
 }
 
@@ -416,6 +421,20 @@ fn a_frame_of_many_events_comes_in_few_commands_and_in_order() {
     }
     assert_eq!(ids, (0..150).map(|number| format!("s{number}")).collect::<Vec<_>>());
     assert_eq!(commands, 3);
+}
+
+#[test]
+fn one_that_has_said_all_and_left_before_it_is_looked_at_is_heard_and_gone() {
+    let bench = Bench::new(patient());
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.write_all(&text(QUERY)).unwrap();
+    drop(theirs);
+    bench.let_in(ours, b"");
+    bench.connected();
+    assert!(matches!(bench.command(), Command::Query { .. }));
+    // Sooner than by its silence.
+    let next = bench.commands.as_ref().unwrap().recv_timeout(DEADLINE / 2);
+    assert!(matches!(next, Ok(Command::Disconnect { .. })));
 }
 
 #[test]
