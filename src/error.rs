@@ -13,6 +13,8 @@ pub struct RequestError {
     pub message: String,
     /// For ambiguous or unknown addresses: what could have been meant.
     pub candidates: Vec<String>,
+    /// In how many seconds the same request may succeed, where that is known.
+    pub retry_after_s: Option<u32>,
 }
 
 /// The kinds of request errors.
@@ -26,6 +28,12 @@ pub enum ErrorKind {
     Ambiguous,
     /// The caller has not said, or not shown, who it is.
     UnknownCaller,
+    /// The caller has shown no credential, or one that is not valid (any more).
+    Unauthorized,
+    /// The caller is known, and is not who it says it is, or may not do this.
+    Forbidden,
+    /// The caller asks too often; `retry_after_s` says when it may again.
+    RateLimited,
     /// The request is understood and refused.
     Refused,
     /// Too large for a stated bound.
@@ -48,6 +56,9 @@ impl ErrorKind {
             Self::NotFound => "not_found",
             Self::Ambiguous => "ambiguous",
             Self::UnknownCaller => "unknown_caller",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::RateLimited => "rate_limited",
             Self::Refused => "refused",
             Self::TooLarge => "too_large",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -61,11 +72,14 @@ impl ErrorKind {
     pub fn http_status(self) -> u16 {
         match self {
             Self::Invalid | Self::UnknownCaller => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Ambiguous | Self::Refused => 409,
             Self::TooLarge => 413,
             Self::MethodNotAllowed => 405,
             Self::MediaType => 415,
+            Self::RateLimited => 429,
             Self::StorageFull => 507,
             Self::Unavailable => 503,
         }
@@ -75,7 +89,8 @@ impl ErrorKind {
 impl RequestError {
     /// An error without candidates.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), candidates: Vec::new() }
+        let retry_after_s = (kind == ErrorKind::Unavailable).then_some(1);
+        Self { kind, message: message.into(), candidates: Vec::new(), retry_after_s }
     }
 
     /// A malformed request.

@@ -109,6 +109,7 @@ const SESSION: &[Member] = &[
     Member(r#""operator":""#, Value::Text, false),
     Member(r#""pid":"#, Value::Digits(9), false),
     Member(r#""project":""#, Value::Text, false),
+    Member(r#""role":""#, Value::Text, false),
     Member(r#""sessionName":""#, Value::Text, false),
 ];
 const MEMBER: &[Member] = &[
@@ -123,6 +124,7 @@ const MESSAGE: &[Member] = &[
     Member(r#""fromNick":""#, Value::Text, false),
     Member(r#""fromSessionId":""#, Value::Text, true),
     Member(r#""id":""#, Value::Id, true),
+    Member(r#""proof":""#, Value::Text, false),
     Member(r#""readAt":"#, MILLISECONDS, false),
     Member(r#""sentAt":"#, MILLISECONDS, true),
     Member(r#""toNick":""#, Value::Text, false),
@@ -142,7 +144,7 @@ fn usual_id(item_type: ItemType, item: &str) -> Option<&str> {
         ItemType::RoomMember => MEMBER,
         ItemType::Message => MESSAGE,
         ItemType::MessageRead => READ,
-        ItemType::Room => return None,
+        ItemType::Room | ItemType::Registration => return None,
     };
     if !is_plain(item) {
         return None;

@@ -7,7 +7,7 @@ use super::head::Head;
 use super::refusal_log::RefusalLog;
 use super::respond::{self, Line, Reason, Refusal};
 use super::stream::Socket;
-use super::{Caller, Counts, Exchange, Request, Returned, Settings, Upgrade};
+use super::{Caller, Counts, Credential, Exchange, Request, Returned, Settings, Upgrade};
 use crate::error::exit_code;
 use crate::limits;
 use crate::thread::Exit;
@@ -402,7 +402,7 @@ impl EventLoop {
         let (peer, door) = (place.socket.peer(), self.doors[place.door].facts.kind);
         let stream = place.socket.into_stream();
         // Disconnected means that the daemon is stopping: the client sees the end of the connection.
-        if onward.upgrades.try_send(Upgrade { stream, leftover, door, peer }).is_ok() {
+        if onward.upgrades.try_send(Upgrade { stream, leftover, door, credential: Credential::None, peer }).is_ok() {
             self.counts.upgraded += 1;
         }
     }
@@ -491,7 +491,8 @@ impl Place {
 fn request(head: Head, body: Vec<u8>, door: super::DoorKind, counts: Counts) -> Request {
     let Head { method, path, query, headers, .. } = head;
     let content_type = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.clone());
-    Request { method, path, query, content_type, headers, body, door, counts }
+    let credential = Credential::None;
+    Request { method, path, query, content_type, headers, body, door, credential, counts }
 }
 
 #[cfg(test)]

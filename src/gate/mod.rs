@@ -37,6 +37,26 @@ pub enum DoorKind {
     Unix,
 }
 
+/// What a caller has shown at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// Nothing, since this daemon asks for nothing.
+    None,
+    /// The machine's token.
+    Machine,
+    /// Itself: the other end of a Unix socket, of which the kernel says who it is.
+    Peer(Peer),
+}
+
+/// The process at the other end of a Unix socket when it connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its process id; it may have ended, and the number may be another's by now.
+    pub pid: u32,
+    /// Its user id.
+    pub uid: u32,
+}
+
 /// A listening socket, bound by the daemon. The gate makes it non-blocking.
 #[derive(Debug)]
 pub enum Listener {
@@ -138,6 +158,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// The door it came through.
     pub door: DoorKind,
+    /// What the caller has shown.
+    pub credential: Credential,
     /// The gate's counters at that moment.
     pub counts: Counts,
 }
@@ -159,6 +181,8 @@ pub struct Upgrade {
     pub leftover: Vec<u8>,
     /// The door it came through.
     pub door: DoorKind,
+    /// What the caller has shown.
+    pub credential: Credential,
     /// The other end, for logs.
     pub peer: String,
 }

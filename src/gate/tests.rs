@@ -407,7 +407,7 @@ fn a_websocket_is_handed_over_with_what_followed_its_handshake() {
     let gate = running(|_| {});
     let mut tcp = gate.connect();
     tcp.write_all(&[HANDSHAKE.as_bytes(), b"\x81\x00frame"].concat()).unwrap();
-    let Upgrade { stream, leftover, door, peer } = gate.upgrades.recv_timeout(PATIENCE).unwrap();
+    let Upgrade { stream, leftover, door, peer, .. } = gate.upgrades.recv_timeout(PATIENCE).unwrap();
     assert_eq!((leftover.as_slice(), door), (b"\x81\x00frame".as_slice(), DoorKind::Hooks));
     assert_eq!(peer, tcp.local_addr().unwrap().to_string());
     assert!(matches!(&stream, Stream::Tcp(stream) if stream.nodelay().unwrap()));

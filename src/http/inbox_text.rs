@@ -166,6 +166,7 @@ mod tests {
             body: Arc::from(body),
             sent_at: 0,
             read_at: None,
+            proof: None,
         })
     }
 

@@ -2,6 +2,7 @@
 //! neither the store nor the caller: a request goes into the store's queue with a note of where its answer goes, and an
 //! answer goes to the caller as far as its socket takes it. They must not know the roster's rules.
 
+mod caller;
 mod hook;
 mod inbox_text;
 mod metrics;
@@ -297,8 +298,8 @@ fn json_error(error: &RequestError) -> Response {
         value["error"]["candidates"] = error.candidates.clone().into();
     }
     let mut response = json_response(error.kind.http_status(), &value);
-    if error.kind == ErrorKind::Unavailable {
-        response.headers.push(("Retry-After", "1".to_owned()));
+    if let Some(seconds) = error.retry_after_s {
+        response.headers.push(("Retry-After", seconds.to_string()));
     }
     response
 }

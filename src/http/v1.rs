@@ -1,13 +1,14 @@
 //! The `/v1` paths: JSON for scripts and the command line. Every error is a JSON object with a stable code.
 
+use super::caller::caller;
 use super::{About, Action, Response, Shape as AnyShape, json_error, json_object, json_response, query::Query};
 use crate::error::{ErrorKind, RequestError};
 use crate::gate;
 use crate::ids::MessageId;
 use crate::model::{Message, Recipient};
 use crate::roster::{
-    BroadcastSent, Caller, HistoryEntry, HistoryQuery, MessageFilter, MessageView, Reply, Request, RoomView, Sent,
-    SessionView,
+    BroadcastSent, Caller, HistoryEntry, HistoryQuery, Known, MessageFilter, MessageView, Reply, Request, RoomView,
+    Sent, SessionView,
 };
 use crate::row_json;
 use crate::store::{Compacted, Report};
@@ -115,7 +116,7 @@ fn history(request: &gate::Request) -> Asked {
 
 fn inbox(request: &gate::Request) -> Asked {
     let query = Query::parse(request.query.as_deref())?;
-    let caller = caller(query.get("session"), query.get("human"))?;
+    let caller = speaker(request, query.get("session"), query.get("human"))?;
     let limit = query.number("limit")?;
     let filter = MessageFilter { inbox: true, unread: true, oldest_first: true, limit, ..MessageFilter::default() };
     Ok((Request::ReadMessages { caller, filter }, Shape::Inbox))
@@ -123,21 +124,24 @@ fn inbox(request: &gate::Request) -> Asked {
 
 fn send(request: &gate::Request) -> Asked {
     let body: SendBody = json_body(request)?;
-    let caller = caller(body.as_session.as_deref(), body.human.as_deref())?;
+    let caller = speaker(request, body.as_session.as_deref(), body.human.as_deref())?;
     Ok((Request::Send { caller, to: body.to, body: body.body }, Shape::Sent))
 }
 
 fn ack(request: &gate::Request) -> Asked {
     let body: AckBody = json_body(request)?;
-    let caller = caller(body.as_session.as_deref(), body.human.as_deref())?;
+    let caller = speaker(request, body.as_session.as_deref(), body.human.as_deref())?;
     let messages = body.message_ids.into_iter().map(MessageId::from).collect();
     Ok((Request::AckMessages { caller, messages }, Shape::Acked))
 }
 
-fn caller(session: Option<&str>, human: Option<&str>) -> Result<Caller, RequestError> {
+/// Who asks, and as whom. A caller that has shown who it is need not say it.
+fn speaker(request: &gate::Request, session: Option<&str>, human: Option<&str>) -> Result<Caller, RequestError> {
+    let caller = caller(request)?;
     match (session, human) {
-        (Some(session), None) => Ok(Caller::session(session)),
-        (None, Some(human)) => Ok(Caller::human(human)),
+        (Some(session), None) => Ok(Caller { as_session: Some(session.into()), ..caller }),
+        (None, Some(human)) => Ok(Caller { human: Some(human.to_owned()), ..caller }),
+        (None, None) if caller.token.is_some() || matches!(caller.known, Known::Owner(_)) => Ok(caller),
         (Some(_), Some(_)) => Err(RequestError::invalid("say either which session or which human you are, not both")),
         (None, None) => Err(RequestError::new(
             ErrorKind::UnknownCaller,

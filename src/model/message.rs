@@ -12,6 +12,39 @@ pub enum Recipient {
     Room(RoomId),
 }
 
+/// How the sender of a message is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The caller's process descends from the session's process.
+    Process,
+    /// The caller showed the session's token.
+    Token,
+    /// The caller showed the machine's token, or is the owner of the daemon, and belongs to no session.
+    Operator,
+    /// Nobody proved it: the daemon runs without credentials.
+    Asserted,
+}
+
+impl Proof {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Process, Self::Token, Self::Operator, Self::Asserted];
+
+    /// The spelling on the wire and in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Token => "token",
+            Self::Operator => "operator",
+            Self::Asserted => "asserted",
+        }
+    }
+
+    /// The proof that is spelled `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|proof| proof.as_str() == text)
+    }
+}
+
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -32,6 +65,8 @@ pub struct Message {
     /// For a direct message: when its recipient read it, kept here once the receipt is gone because the recipient is,
     /// so that a resumed session does not get it again. Not in marshal 0.9, whose readers ignore it.
     pub read_at: Option<i64>,
+    /// How its sender is known; none for a message of marshal 0.9, whose readers ignore it.
+    pub proof: Option<Proof>,
 }
 
 /// The fact that one session has read one message.

@@ -1,12 +1,16 @@
-//! The rows of the roster: sessions, rooms, memberships, messages, read receipts. Plain values without behaviour
+//! The rows of the roster: sessions, rooms, memberships, messages, read receipts, registrations. Plain values without behaviour
 //! beyond what their fields mean; they know neither JSON nor how they are stored. Timestamps are wall-clock
 //! milliseconds since 1970 (UTC).
 
 mod message;
+mod process;
+mod registration;
 mod room;
 mod session;
 
-pub use message::{Message, MessageRead, Recipient};
+pub use message::{Message, MessageRead, Proof, Recipient};
+pub use process::Process;
+pub use registration::{Registration, TokenHash};
 pub use room::{Room, RoomKind, RoomMember};
 pub use session::{Host, Session};
 
@@ -46,11 +50,14 @@ pub enum ItemType {
     Message,
     /// A read receipt.
     MessageRead,
+    /// A session's registration by token. Not in marshal 0.9; no client ever sees one.
+    Registration,
 }
 
 impl ItemType {
     /// All types, parents before children: the order in which a snapshot can be applied.
-    pub const ALL: [Self; 5] = [Self::Session, Self::Room, Self::RoomMember, Self::Message, Self::MessageRead];
+    pub const ALL: [Self; 6] =
+        [Self::Session, Self::Room, Self::RoomMember, Self::Message, Self::MessageRead, Self::Registration];
 
     /// The spelling on the wire and in the log.
     pub fn as_str(self) -> &'static str {
@@ -60,7 +67,13 @@ impl ItemType {
             Self::RoomMember => "RoomMember",
             Self::Message => "Message",
             Self::MessageRead => "MessageRead",
+            Self::Registration => "Registration",
         }
+    }
+
+    /// Whether clients may ask for rows of this type and state them.
+    pub fn is_public(self) -> bool {
+        self != Self::Registration
     }
 
     /// The type that is spelled `text`, if it is one of ours.
@@ -82,6 +95,8 @@ pub enum Row {
     Message(Arc<Stored<Message>>),
     /// A read receipt.
     MessageRead(Arc<Stored<MessageRead>>),
+    /// A registration.
+    Registration(Arc<Stored<Registration>>),
 }
 
 impl Row {
@@ -93,6 +108,7 @@ impl Row {
             Self::RoomMember(_) => ItemType::RoomMember,
             Self::Message(_) => ItemType::Message,
             Self::MessageRead(_) => ItemType::MessageRead,
+            Self::Registration(_) => ItemType::Registration,
         }
     }
 
@@ -104,6 +120,7 @@ impl Row {
             Self::RoomMember(stored) => stored.row.id.as_str(),
             Self::Message(stored) => stored.row.id.as_str(),
             Self::MessageRead(stored) => stored.row.id.as_str(),
+            Self::Registration(stored) => stored.row.id.as_str(),
         }
     }
 
@@ -115,6 +132,7 @@ impl Row {
             Self::RoomMember(stored) => stored.row.id.shared(),
             Self::Message(stored) => stored.row.id.shared(),
             Self::MessageRead(stored) => stored.row.id.shared(),
+            Self::Registration(stored) => stored.row.id.shared(),
         }
     }
 }
@@ -146,5 +164,11 @@ impl From<Message> for Row {
 impl From<MessageRead> for Row {
     fn from(row: MessageRead) -> Self {
         Self::MessageRead(Stored::new(row))
+    }
+}
+
+impl From<Registration> for Row {
+    fn from(row: Registration) -> Self {
+        Self::Registration(Stored::new(row))
     }
 }

@@ -1,5 +1,6 @@
 //! A session: one running agent. It must not know how sessions come and go; that is the roster's business.
 
+use super::Process;
 use crate::ids::{ClientId, SessionId};
 use std::sync::Arc;
 
@@ -57,6 +58,12 @@ pub struct Session {
     pub activity: Option<Arc<str>>,
     /// `interactive` or `bg` (shims from 0.40 on).
     pub kind: Option<Arc<str>>,
+    /// The process that it lives in, where that is known: while it lives, so does the session. Not in marshal 0.9.
+    pub process: Option<Process>,
+    /// What it is there for, as it says. Not in marshal 0.9.
+    pub role: Option<Arc<str>>,
+    /// The groups that it is in, each without its `@`, as they are addressed. Not in marshal 0.9.
+    pub groups: Vec<Arc<str>>,
 }
 
 impl Session {
@@ -82,6 +89,9 @@ impl Session {
             session_name: None,
             activity: None,
             kind: None,
+            process: None,
+            role: None,
+            groups: Vec::new(),
         }
     }
 

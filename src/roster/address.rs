@@ -72,7 +72,7 @@ impl Roster {
             candidates.push("...".to_owned());
         }
         let message = format!("'{address}' fits more than one session; give a whole id");
-        RequestError { kind: ErrorKind::Ambiguous, message, candidates }
+        RequestError { candidates, ..RequestError::new(ErrorKind::Ambiguous, message) }
     }
 
     fn unknown_session(&self, address: &str) -> RequestError {
@@ -125,7 +125,7 @@ impl Roster {
                 }
                 Ok((SessionId::human(human), Arc::from(human.as_str())))
             }
-            Caller { as_session: None, client: None, human: None } => unknown(
+            Caller { as_session: None, client: None, human: None, .. } => unknown(
                 "command needs either an `asSession` id (HTTP/self-identify) or a connected client (WS shim)"
                     .to_owned(),
             ),

@@ -77,7 +77,7 @@ impl Roster {
                 self.follow_identity_of(&stored.row.session_id);
             }
             Row::Message(_) => self.remove_receipts(&MessageId::from(id)),
-            Row::Session(_) | Row::MessageRead(_) => {}
+            Row::Session(_) | Row::MessageRead(_) | Row::Registration(_) => {}
         }
     }
 

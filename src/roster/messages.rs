@@ -86,6 +86,7 @@ impl Roster {
             body: Arc::from(body),
             sent_at: self.tables.now.wall_ms,
             read_at: None,
+            proof: None,
         });
         self.tables.set(Row::Message(stored.clone()));
         stored

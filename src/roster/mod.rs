@@ -84,6 +84,8 @@ pub struct RosterCounts {
     pub messages: usize,
     /// Read receipts.
     pub reads: usize,
+    /// Sessions that are registered by token.
+    pub registrations: usize,
 }
 
 impl Default for Roster {
@@ -198,6 +200,9 @@ impl Roster {
             ItemType::RoomMember => tables.members.values().map(|p| Row::RoomMember(p.stored.clone())).collect(),
             ItemType::Message => tables.messages.values().map(|p| Row::Message(p.stored.clone())).collect(),
             ItemType::MessageRead => tables.reads.values().map(|p| Row::MessageRead(p.stored.clone())).collect(),
+            ItemType::Registration => {
+                tables.registrations.values().map(|p| Row::Registration(p.stored.clone())).collect()
+            }
         }
     }
 
@@ -211,6 +216,7 @@ impl Roster {
         rows.extend(tables.members.values().map(|p| (p.place, Row::RoomMember(p.stored.clone()))));
         rows.extend(tables.messages.values().map(|p| (p.place, Row::Message(p.stored.clone()))));
         rows.extend(tables.reads.values().map(|p| (p.place, Row::MessageRead(p.stored.clone()))));
+        rows.extend(tables.registrations.values().map(|p| (p.place, Row::Registration(p.stored.clone()))));
         rows.sort_by_key(|(place, _)| *place);
         rows.into_iter().map(|(_, row)| row).collect()
     }
@@ -229,6 +235,7 @@ impl Roster {
             members: self.tables.members.len(),
             messages: self.tables.mail.len(),
             reads: self.tables.reads.len(),
+            registrations: self.tables.registrations.len(),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::error::RequestError;
 use crate::ids::{ClientId, MessageId, RoomId, SessionId};
-use crate::model::{Host, ItemType, Message, Room, RoomMember, Row, Session, Stored};
+use crate::model::{Host, ItemType, Message, Process, Room, RoomMember, Row, Session, Stored, TokenHash};
 use std::sync::Arc;
 
 /// Everything that can be asked of the roster.
@@ -141,6 +141,23 @@ pub struct Caller {
     pub client: Option<ClientId>,
     /// The human's name, for a caller that is no session.
     pub human: Option<String>,
+    /// What it has shown, whatever it says.
+    pub known: Known,
+    /// The session token that it has shown besides.
+    pub token: Option<TokenHash>,
+}
+
+/// What a caller has shown of itself at the door.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing, and nothing was asked for: the daemon runs without credentials.
+    #[default]
+    Unproven,
+    /// The machine's token.
+    Machine,
+    /// That it runs under the owner's user id, on the Unix socket: its process and those from which it descends,
+    /// nearest first, as far as they could be read.
+    Owner(Arc<[Process]>),
 }
 
 impl Caller {

@@ -208,6 +208,7 @@ impl Roster {
             row.connected_at = now;
         }
         row.hooks = false;
+        (row.process, row.role, row.groups) = (None, None, Vec::new());
         if let Some(prior) = prior {
             merge_prior(&mut row, prior);
         }
@@ -315,6 +316,7 @@ impl Roster {
         for room in rooms {
             self.remove_member(&room, session);
         }
+        self.tables.delete(ItemType::Registration, session.as_str());
         self.tables.delete(ItemType::Session, session.as_str());
         self.dirty.insert(session.clone());
     }
@@ -365,6 +367,10 @@ fn merge_prior(row: &mut Session, prior: Session) {
     row.session_name = row.session_name.take().or(prior.session_name);
     row.activity = row.activity.take().or(prior.activity);
     row.kind = row.kind.take().or(prior.kind);
+    // These are not a shim's to state: they come with proofs of their own.
+    row.process = prior.process;
+    row.role = prior.role;
+    row.groups = prior.groups;
     if row.cwd.is_empty() {
         row.cwd = prior.cwd;
     }

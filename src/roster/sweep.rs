@@ -114,6 +114,11 @@ impl Roster {
                     self.remove_read(id);
                 }
             }
+            ItemType::Registration => {
+                if !tables.sessions.contains_key(id) {
+                    self.tables.delete(ItemType::Registration, id);
+                }
+            }
             ItemType::Session => self.settle_session(&SessionId::from(id)),
             ItemType::Message => {}
         }

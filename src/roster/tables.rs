@@ -7,7 +7,9 @@ use super::nickname::Nicknames;
 use super::presence::Presence;
 use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::limits::ACTIVITY_PERSIST_EVERY_MS;
-use crate::model::{ItemType, Message, MessageRead, Recipient, Room, RoomMember, Row, Session, Stored};
+use crate::model::{
+    ItemType, Message, MessageRead, Recipient, Registration, Room, RoomMember, Row, Session, Stored, TokenHash,
+};
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -60,6 +62,8 @@ pub(crate) struct Tables {
     pub(crate) members: BTreeMap<MemberId, Placed<RoomMember>>,
     pub(crate) messages: BTreeMap<MessageId, Placed<Message>>,
     pub(crate) reads: BTreeMap<ReadId, Placed<MessageRead>>,
+    pub(crate) registrations: BTreeMap<SessionId, Placed<Registration>>,
+    pub(crate) by_token: BTreeMap<TokenHash, SessionId>,
     pub(crate) nicknames: Nicknames,
     pub(crate) rooms_by_name: BTreeSet<(Arc<str>, RoomId)>,
     pub(crate) members_of: BTreeMap<RoomId, BTreeMap<SessionId, MemberId>>,
@@ -89,6 +93,8 @@ impl Tables {
             members: BTreeMap::new(),
             messages: BTreeMap::new(),
             reads: BTreeMap::new(),
+            registrations: BTreeMap::new(),
+            by_token: BTreeMap::new(),
             nicknames: Nicknames::default(),
             rooms_by_name: BTreeSet::new(),
             members_of: BTreeMap::new(),
@@ -130,7 +136,7 @@ impl Tables {
     /// row and leaves no gaps in it.
     pub(crate) fn load(&mut self, rows: Vec<Row>) {
         let (sorted, next_place) = Sorted::new(&rows, self.next_place);
-        let Sorted { sessions, rooms, members, messages, reads } = sorted;
+        let Sorted { sessions, rooms, members, messages, reads, registrations } = sorted;
         let members_by_id = by_id(&members, |row| row.id.clone());
         let messages_by_id = by_id(&messages, |row| row.id.clone());
         let reads_by_id = by_id(&reads, |row| row.id.clone());
@@ -138,7 +144,8 @@ impl Tables {
             + by_id(&rooms, |row| row.id.clone()).len()
             + members_by_id.len()
             + messages_by_id.len()
-            + reads_by_id.len();
+            + reads_by_id.len()
+            + by_id(&registrations, |row| row.id.clone()).len();
         if !self.is_empty() || distinct < rows.len() {
             self.persist = false;
             rows.into_iter().for_each(|row| self.set(row));
@@ -162,6 +169,9 @@ impl Tables {
         self.messages = messages_by_id;
         reads.iter().for_each(|(_, stored)| self.index_read(&stored.row));
         self.reads = reads_by_id;
+        for (place, stored) in registrations {
+            drop(self.put(Row::Registration(stored), place));
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -170,6 +180,7 @@ impl Tables {
             && self.members.is_empty()
             && self.messages.is_empty()
             && self.reads.is_empty()
+            && self.registrations.is_empty()
     }
 
     /// Removes a row if it is there.
@@ -249,6 +260,7 @@ impl Tables {
             Row::RoomMember(stored) => self.members.get(&stored.row.id).map(|placed| placed.place),
             Row::Message(stored) => self.messages.get(&stored.row.id).map(|placed| placed.place),
             Row::MessageRead(stored) => self.reads.get(&stored.row.id).map(|placed| placed.place),
+            Row::Registration(stored) => self.registrations.get(&stored.row.id).map(|placed| placed.place),
         }
     }
 
@@ -260,6 +272,7 @@ impl Tables {
             ItemType::RoomMember => self.members.get(id).map(|placed| Row::RoomMember(placed.stored.clone())),
             ItemType::Message => self.messages.get(id).map(|placed| Row::Message(placed.stored.clone())),
             ItemType::MessageRead => self.reads.get(id).map(|placed| Row::MessageRead(placed.stored.clone())),
+            ItemType::Registration => self.registrations.get(id).map(|placed| Row::Registration(placed.stored.clone())),
         }
     }
 
@@ -302,6 +315,10 @@ impl Tables {
             Row::MessageRead(stored) => {
                 self.index_read(&stored.row);
                 self.reads.insert(stored.row.id.clone(), Placed { stored, place });
+            }
+            Row::Registration(stored) => {
+                self.by_token.insert(stored.row.token, stored.row.id.clone());
+                self.registrations.insert(stored.row.id.clone(), Placed { stored, place });
             }
         }
     }
@@ -398,7 +415,18 @@ impl Tables {
                 Some((Row::Message(placed.stored), placed.place))
             }
             ItemType::MessageRead => self.take_read(id),
+            ItemType::Registration => self.take_registration(id),
         }
+    }
+
+    fn take_registration(&mut self, id: &str) -> Option<(Row, u64)> {
+        let placed = self.registrations.remove(id)?;
+        let token = placed.stored.row.token;
+        // Somebody else's line may have given one token to two sessions.
+        if self.by_token.get(&token).is_some_and(|session| session.as_str() == id) {
+            self.by_token.remove(&token);
+        }
+        Some((Row::Registration(placed.stored), placed.place))
     }
 
     fn take_member(&mut self, id: &str) -> Option<(Row, u64)> {
@@ -455,6 +483,7 @@ struct Sorted {
     members: Vec<(u64, Arc<Stored<RoomMember>>)>,
     messages: Vec<(u64, Arc<Stored<Message>>)>,
     reads: Vec<(u64, Arc<Stored<MessageRead>>)>,
+    registrations: Vec<(u64, Arc<Stored<Registration>>)>,
 }
 
 impl Sorted {
@@ -468,6 +497,7 @@ impl Sorted {
                 Row::RoomMember(stored) => sorted.members.push((place, stored.clone())),
                 Row::Message(stored) => sorted.messages.push((place, stored.clone())),
                 Row::MessageRead(stored) => sorted.reads.push((place, stored.clone())),
+                Row::Registration(stored) => sorted.registrations.push((place, stored.clone())),
             }
         }
         (sorted, next + rows.len() as u64)

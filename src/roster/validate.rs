@@ -34,6 +34,7 @@ pub(super) fn is_sound(row: &Row) -> bool {
         Row::Session(stored) => !stored.row.id.is_human() && is_separable(stored.row.id.as_str()),
         Row::RoomMember(stored) => stored.row.id == MemberId::of(&stored.row.room_id, &stored.row.session_id),
         Row::MessageRead(stored) => stored.row.id == ReadId::of(&stored.row.message_id, &stored.row.session_id),
+        Row::Registration(stored) => is_separable(stored.row.id.as_str()),
         Row::Room(_) | Row::Message(_) => true,
     }
 }

@@ -229,6 +229,7 @@ fn diff(view: View, changed: &BTreeMap<(ItemType, String), bool>, roster: &Roste
         ItemType::RoomMember => counts.members,
         ItemType::Message => counts.messages,
         ItemType::MessageRead => counts.reads,
+        ItemType::Registration => counts.registrations,
     };
     Some((Arc::from(format!(r#""deletes":[{deletes}],"upserts":[{upserts}]"#)), total))
 }

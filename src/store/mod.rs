@@ -85,7 +85,7 @@ enum Held {
     /// What somebody only looked at. It shows what came before it in the batch, so it waits for the disk; if the batch
     /// fails it is looked at again, since reading must not fail because a write that came with it did.
     Look {
-        request: Request,
+        request: Box<Request>,
         reply_to: ReplyTo,
         reply: Result<Reply, RequestError>,
     },
@@ -243,7 +243,7 @@ impl<D: Disk> Store<D> {
         held.extend(outcome.pushes.into_iter().map(Held::Push));
         match (reply_to, outcome.reply) {
             (Some(reply_to), reply) if again.is_some() => {
-                held.extend(again.map(|request| Held::Look { request, reply_to, reply }));
+                held.extend(again.map(|request| Held::Look { request: Box::new(request), reply_to, reply }));
             }
             (Some(reply_to), reply) if outcome.needs_commit || self.tail.is_applying() => {
                 held.push(Held::Answer { reply_to, reply });
@@ -419,7 +419,9 @@ impl<D: Disk> Store<D> {
                 }
                 Held::Push(_) => {}
                 Held::Look { reply_to, reply, .. } if committed => reply_to(reply),
-                Held::Look { request, reply_to, .. } => reply_to(self.roster.apply(request, now, &mut *self.ids).reply),
+                Held::Look { request, reply_to, .. } => {
+                    reply_to(self.roster.apply(*request, now, &mut *self.ids).reply)
+                }
                 Held::Answer { reply_to, mut reply } => {
                     if !committed {
                         self.take_back(&reply, now);

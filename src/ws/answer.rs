@@ -337,6 +337,7 @@ mod tests {
             body: "line\n\u{1}end é".into(),
             sent_at: 7,
             read_at: None,
+            proof: None,
         })
     }
 

@@ -152,7 +152,8 @@ impl Frames {
             return self.ignore("a query without tx or item type");
         };
         // As in 0.9, a query of any name selects by item type.
-        let view = match (ItemType::parse(&frame.query_item_type), &*frame.query_item_type) {
+        let public = ItemType::parse(&frame.query_item_type).filter(|item_type| item_type.is_public());
+        let view = match (public, &*frame.query_item_type) {
             (Some(item_type), _) => View::Items(item_type),
             (None, "SessionNickname") => View::Nicknames,
             (None, _) => View::Nothing,
@@ -261,7 +262,7 @@ impl Frames {
         let caller = Caller {
             as_session: body.as_session.as_deref().map(SessionId::from),
             client: Some(self.client.id.clone()),
-            human: None,
+            ..Caller::default()
         };
         let need = |value: Option<String>, name: &str| {
             value.ok_or_else(|| RequestError::invalid(format!("{command_id}: missing field `{name}`")))

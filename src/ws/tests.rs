@@ -1,7 +1,7 @@
 //! Clients over socket pairs, with bounds that a test can wait for.
 
 use super::*;
-use crate::gate::DoorKind;
+use crate::gate::{Credential, DoorKind};
 use crate::limits::WS_SMALL_MESSAGE_BYTES;
 use crate::roster::Request;
 use std::io::{Read, Write};
@@ -45,7 +45,8 @@ impl Bench {
     fn let_in(&self, ours: UnixStream, leftover: &[u8]) {
         ours.set_nonblocking(true).unwrap();
         let (stream, leftover) = (Stream::Unix(ours), leftover.to_vec());
-        let upgrade = Upgrade { stream, leftover, door: DoorKind::WebSocket, peer: "test".to_owned() };
+        let (door, credential) = (DoorKind::WebSocket, Credential::None);
+        let upgrade = Upgrade { stream, leftover, door, credential, peer: "test".to_owned() };
         self.upgrades.as_ref().unwrap().send(upgrade).unwrap();
     }
 
@@ -168,6 +169,7 @@ fn message() -> Arc<crate::model::Stored<crate::model::Message>> {
         body: "x".into(),
         sent_at: 1,
         read_at: None,
+        proof: None,
     })
 }
 

@@ -40,7 +40,7 @@ pub fn text_of_json(item: &Value) -> (String, Arc<str>) {
 
 /// A value, or several, for each row.
 #[derive(Clone, Debug, Default)]
-pub struct ByRow<V>(pub [BTreeMap<String, V>; 5]);
+pub struct ByRow<V>(pub [BTreeMap<String, V>; ItemType::ALL.len()]);
 
 impl<V> ByRow<V> {
     pub fn get(&self, item_type: ItemType, id: &str) -> Option<&V> {

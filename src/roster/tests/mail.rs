@@ -283,6 +283,7 @@ fn a_receipt_goes_with_its_own_message_only() {
                 body: "m".into(),
                 sent_at,
                 read_at: None,
+                proof: None,
             }
             .into(),
         )

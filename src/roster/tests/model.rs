@@ -16,6 +16,7 @@ pub(super) fn contents(roster: &Roster) -> BTreeMap<(ItemType, String), (u64, St
             Row::RoomMember(stored) => tables.members[&stored.row.id].place,
             Row::Message(stored) => tables.messages[&stored.row.id].place,
             Row::MessageRead(stored) => tables.reads[&stored.row.id].place,
+            Row::Registration(stored) => tables.registrations[&stored.row.id].place,
         }
     };
     let keyed = |row: Row| ((row.item_type(), row.id().to_owned()), (place(&row), text(&row)));

@@ -31,6 +31,7 @@ fn message(id: &str, to: Recipient) -> Message {
         body: id.into(),
         sent_at: BIRTH,
         read_at: None,
+        proof: None,
     }
 }
 

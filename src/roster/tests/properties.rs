@@ -251,6 +251,7 @@ fn external_message(a: usize, b: usize, c: usize, now: Now) -> Message {
         body: "m".into(),
         sent_at: now.wall_ms,
         read_at: None,
+        proof: None,
     }
 }
 

@@ -1,0 +1,42 @@
+//! Who asks: what the gate has found out about a caller, and what its headers show, as the roster wants to know it. It
+//! must not decide what a caller may do.
+
+use crate::error::{ErrorKind, RequestError};
+use crate::gate::{self, Credential};
+use crate::model::TokenHash;
+use crate::roster::{Caller, Known};
+use std::sync::Arc;
+
+/// The header in which a session shows its token. It is not `Authorization`, which over TCP holds the machine's.
+const SESSION_HEADER: &str = "marshal-session";
+
+/// The caller, who says nothing yet of who it is.
+///
+/// # Errors
+/// The session token is there more than once or cannot be one.
+pub(super) fn caller(request: &gate::Request) -> Result<Caller, RequestError> {
+    Ok(Caller { known: known(request.credential), token: session_token(request)?, ..Caller::default() })
+}
+
+fn known(credential: Credential) -> Known {
+    match credential {
+        Credential::None => Known::Unproven,
+        Credential::Machine => Known::Machine,
+        Credential::Peer(_) => Known::Owner(Arc::new([])),
+    }
+}
+
+fn session_token(request: &gate::Request) -> Result<Option<TokenHash>, RequestError> {
+    let mut values = request.headers.iter().filter(|(name, _)| name == SESSION_HEADER).map(|(_, value)| value);
+    let Some(value) = values.next() else { return Ok(None) };
+    let token = parse_token(value).filter(|_| values.next().is_none());
+    let bad =
+        || RequestError::new(ErrorKind::Unauthorized, "Marshal-Session must hold one token of 64 hexadecimal digits");
+    token.map(Some).ok_or_else(bad)
+}
+
+/// The hash of a session token: 64 hexadecimal digits in any case.
+pub(super) fn parse_token(text: &str) -> Option<TokenHash> {
+    let is_token = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_token.then(|| TokenHash::of(&text.to_ascii_lowercase()))
+}
