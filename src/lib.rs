@@ -26,6 +26,7 @@ pub mod store;
 pub mod compactor;
 pub mod gate;
 pub mod http;
+pub mod process;
 pub mod sweeper;
 pub mod watcher;
 pub mod ws;

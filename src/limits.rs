@@ -170,6 +170,11 @@ pub const READ_MESSAGE_AGE_MAX_MS: i64 = 14 * 24 * 60 * 60 * 1000;
 /// Age at which a message that somebody has not read is deleted.
 pub const UNREAD_MESSAGE_AGE_MAX_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
+// ---- processes ----
+
+/// Processes in a line of descent, from a caller up, that are looked at.
+pub const ANCESTORS_MAX: usize = 64;
+
 // ---- answers to agents ----
 
 /// Messages in one hook answer.

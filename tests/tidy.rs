@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 11] = [
     &["row_json"],
     &["event_log"],
     &["store"],
-    &["gate"],
+    &["gate", "process"],
     &["compactor", "http", "sweeper", "watcher", "ws"],
     &["daemon", "cli"],
 ];
