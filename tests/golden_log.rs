@@ -217,7 +217,9 @@ fn read_strictly(line: &str) {
     }
     for (key, value) in item {
         assert!(
-            required.contains(&key.as_str()) || optional.contains(&key.as_str()) || key == "hooks",
+            required.contains(&key.as_str())
+                || optional.contains(&key.as_str())
+                || ["hooks", "proof"].contains(&key.as_str()),
             "{key}: {line}"
         );
         match key.as_str() {

@@ -8,6 +8,7 @@ use super::wire::{Messages, Refusal, Rooms, Sent, Session, Sessions, Status};
 use super::{Problem, World, render, text};
 use crate::error::exit_code;
 use crate::event_log::lock::LOCK_NAME;
+use crate::ids::HUMAN_PREFIX;
 use crate::limits::{ACK_IDS_MAX, CLIENT_DEADLINE, MESSAGE_BODY_BYTES_MAX, PAGE_MESSAGES_MAX};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -257,7 +258,12 @@ pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
     let answer: Messages =
         show(caller, world, &body, |answer: &Messages, world| render::messages(answer, world.now_ms, world.colour()))?;
     if answer.messages.is_empty() {
-        world.note(&format!("no unread messages for {}.", text::line(speaker.name())));
+        let name = match (&speaker, &answer.reader) {
+            // Whose inbox it was, the daemon has found out.
+            (Speaker::HumanElse(_), Some(reader)) => reader.strip_prefix(HUMAN_PREFIX).unwrap_or(reader),
+            _ => speaker.name(),
+        };
+        world.note(&format!("no unread messages for {}.", text::line(name)));
     }
     let shown = u64::try_from(answer.messages.len()).unwrap_or(u64::MAX);
     if answer.waiting > shown {

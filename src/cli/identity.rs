@@ -28,8 +28,11 @@ pub(crate) enum Speaker {
         /// Where that stood.
         source: Source,
     },
-    /// A person.
+    /// A person, by an option.
     Human(String),
+    /// A person, since nobody has said otherwise: if the daemon finds out that the command was given in a session's own
+    /// shell, it is that session.
+    HumanElse(String),
 }
 
 impl Speaker {
@@ -38,6 +41,7 @@ impl Speaker {
         match self {
             Self::Session { id, .. } => request["asSession"] = Value::from(id.as_str()),
             Self::Human(name) => request["human"] = Value::from(name.as_str()),
+            Self::HumanElse(name) => request["elseHuman"] = Value::from(name.as_str()),
         }
     }
 
@@ -46,6 +50,7 @@ impl Speaker {
         match self {
             Self::Session { id, .. } => ("session", id.clone()),
             Self::Human(name) => ("human", name.clone()),
+            Self::HumanElse(name) => ("elseHuman", name.clone()),
         }
     }
 
@@ -53,7 +58,7 @@ impl Speaker {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Session { id, .. } => id,
-            Self::Human(name) => name,
+            Self::Human(name) | Self::HumanElse(name) => name,
         }
     }
 }
@@ -68,13 +73,13 @@ pub(crate) fn speaker(
     human_flag: &str,
     env: Env<'_>,
 ) -> Result<Speaker, UsageError> {
-    let human = |name: &str| Speaker::Human(name.strip_prefix(HUMAN_PREFIX).unwrap_or(name).to_owned());
+    let bare = |name: &str| name.strip_prefix(HUMAN_PREFIX).unwrap_or(name).to_owned();
     match (parsed.text(session_flag)?, parsed.text(human_flag)?) {
         (Some(_), Some(_)) => {
             return Err(parsed.usage(format!("--{session_flag} and --{human_flag} exclude each other")));
         }
         (Some(id), None) => return Ok(Speaker::Session { id: id.to_owned(), source: Source::Option }),
-        (None, Some(name)) => return Ok(human(name)),
+        (None, Some(name)) => return Ok(Speaker::Human(bare(name))),
         (None, None) => {}
     }
     for (variable, source) in [("MARSHAL_SESSION", Source::Marshal), ("CLAUDE_CODE_SESSION_ID", Source::ClaudeCode)] {
@@ -85,7 +90,7 @@ pub(crate) fn speaker(
     }
     let names = ["MARSHAL_OPERATOR", "USER", "USERNAME"].into_iter().filter_map(|variable| set(env, variable));
     let name = names.filter_map(|name| name.into_string().ok()).next();
-    Ok(human(name.as_deref().unwrap_or("anonymous")))
+    Ok(Speaker::HumanElse(bare(name.as_deref().unwrap_or("anonymous"))))
 }
 
 /// The daemon's answer to `speaker`. That a session is unknown is explained where the person who typed the command has
@@ -127,15 +132,16 @@ mod tests {
     fn the_speaker_is_the_first_that_is_named() {
         let session = |id: &str, source| Ok(Speaker::Session { id: id.to_owned(), source });
         let human = |name: &str| Ok(Speaker::Human(name.to_owned()));
+        let or_human = |name: &str| Ok(Speaker::HumanElse(name.to_owned()));
         let all = [("MARSHAL_SESSION", "m"), ("CLAUDE_CODE_SESSION_ID", "c"), ("MARSHAL_OPERATOR", "o"), ("USER", "u")];
         assert_eq!(who("send --as s x y", &all), session("s", Source::Option));
         assert_eq!(who("send --from ana x y", &all), human("ana"));
         assert_eq!(who("send x y", &all), session("m", Source::Marshal));
         assert_eq!(who("send x y", &all[1..]), session("c", Source::ClaudeCode));
-        assert_eq!(who("send x y", &all[2..]), human("o"));
-        assert_eq!(who("send x y", &all[3..]), human("u"));
-        assert_eq!(who("send x y", &[("USER", ""), ("USERNAME", "w")]), human("w"));
-        assert_eq!(who("send x y", &[]), human("anonymous"));
+        assert_eq!(who("send x y", &all[2..]), or_human("o"));
+        assert_eq!(who("send x y", &all[3..]), or_human("u"));
+        assert_eq!(who("send x y", &[("USER", ""), ("USERNAME", "w")]), or_human("w"));
+        assert_eq!(who("send x y", &[]), or_human("anonymous"));
         assert_eq!(who("inbox --human human:ana", &all), human("ana"));
         assert_eq!(who("inbox --session s", &all), session("s", Source::Option));
         assert!(who("send --as s --from h x y", &[]).is_err());

@@ -7,7 +7,7 @@ use crate::event_log::MALFORMED_NAME;
 use crate::event_log::survey::{Ending, Survey};
 use crate::ids::HUMAN_PREFIX;
 use crate::limits::{COMPACT_OVER_BYTES, COMPACT_RATIO, RECIPIENTS_SHOWN_MAX, ROOM_MEMBERS_SHOWN_MAX};
-use crate::model::ItemType;
+use crate::model::{ItemType, Proof, proof_words};
 use crate::time::{human_age, human_utc};
 use std::fmt::Write;
 
@@ -119,6 +119,9 @@ fn message_block(message: &Message, now_ms: i64, colour: bool) -> String {
         block(&message.body),
         line(&message.id),
     );
+    let from_human = message.from_session_id.starts_with(HUMAN_PREFIX);
+    let proof = message.proof.as_deref().and_then(Proof::parse);
+    let _ = write!(text, ", {}", proof_words(proof, from_human));
     if let Some(readers) = message.read_by {
         let _ = write!(text, ", read by {readers}");
     }
@@ -346,7 +349,7 @@ ROOM                          KIND   MEMBERS
         let answer: Messages = from(&format!(
             r#"{{"messages":[
                 {{"id":"m1","fromSessionId":"s1","fromNick":"otter","toSessionId":"s2","toNick":"heron",
-                  "body":"first\n  message m0, read by 9\u001b[A\n","sentAt":{first},"readBy":0,"waitingFor":1}},
+                  "body":"first\n  message m0, read by 9\u001b[A\n","sentAt":{first},"proof":"process","readBy":0,"waitingFor":1}},
                 {{"id":"m2","fromSessionId":"human:ana","fromNick":"ana","toRoomId":"everyone","toNick":"everyone",
                   "body":"hi","sentAt":{second}}}
             ],"before":7}}"#,
@@ -357,11 +360,11 @@ ROOM                          KIND   MEMBERS
 2026-11-21 00:00:13 UTC (4 min ago)  otter [s1] -> heron
     first
       message m0, read by 9\u{fffd}[A
-  message m1, read by 0, waiting for 1
+  message m1, verified by its process, read by 0, waiting for 1
 
 2026-11-21 00:04:13 UTC (0 s ago)  ana [human:ana] -> @everyone
     hi
-  message m2
+  message m2, sender not verified
 ";
         assert_eq!(messages(&answer, NOW, false), expected);
         assert_eq!(answer.before, Some(7));

@@ -126,7 +126,7 @@ fn json_is_the_daemons_own() {
 fn send_speaks_as_whom_it_should() {
     let ran = run_with(&["send", "otter", "hi", "there"], &[("USER", "ana")], b"", vec![(201, SENT)]);
     assert_eq!(ran.stdout, "stored as m1 for otter (connected: pushed to its client)\n");
-    assert_eq!(ran.asked, [r#"POST /v1/messages {"body":"hi there","human":"ana","to":"otter"}"#]);
+    assert_eq!(ran.asked, [r#"POST /v1/messages {"body":"hi there","elseHuman":"ana","to":"otter"}"#]);
     let env = [("CLAUDE_CODE_SESSION_ID", "id-9"), ("USER", "ana")];
     let ran = run_with(&["send", "@all", "-"], &env, b"one\ntwo\n", vec![(201, SENT)]);
     assert_eq!(ran.asked, [r#"POST /v1/messages {"asSession":"id-9","body":"one\ntwo","to":"@all"}"#]);
@@ -182,7 +182,8 @@ fn refusals_are_printed_with_their_candidates() {
 fn inbox_acknowledges_what_it_has_printed() {
     let answers = vec![(200, INBOX), (200, ACKED)];
     let ran = run_with(&["inbox", "--human", "ana", "--limit", "1"], &[], b"", answers);
-    let expected = "2026-11-21 00:03:13 UTC (1 min ago)  heron [id-2] -> otter\n    hi\n  message m1\n";
+    let expected =
+        "2026-11-21 00:03:13 UTC (1 min ago)  heron [id-2] -> otter\n    hi\n  message m1, sender not verified\n";
     assert_eq!(ran.stdout, expected);
     assert_eq!(ran.stderr, "marshal: 2 more waiting: run 'marshal inbox --human ana' again.\n");
     let asked = ["GET /v1/inbox?human=ana&limit=1 ", r#"POST /v1/messages/ack {"human":"ana","messageIds":["m1"]}"#];

@@ -70,6 +70,8 @@ pub(crate) struct Member {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Messages {
+    /// Whose inbox it is.
+    pub(crate) reader: Option<String>,
     pub(crate) messages: Vec<Message>,
     pub(crate) before: Option<u64>,
     pub(crate) waiting: u64,
@@ -87,6 +89,7 @@ pub(crate) struct Message {
     pub(crate) to_nick: String,
     pub(crate) body: String,
     pub(crate) sent_at: i64,
+    pub(crate) proof: Option<String>,
     pub(crate) read_by: Option<u64>,
     pub(crate) waiting_for: Option<u64>,
 }

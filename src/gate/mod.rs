@@ -15,6 +15,7 @@ mod stream;
 
 pub use stream::Stream;
 
+use crate::roster::Known;
 use crate::{limits, thread};
 use connection::Pending;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -46,6 +47,18 @@ pub enum Credential {
     Machine,
     /// Itself: the other end of a Unix socket, of which the kernel says who it is.
     Peer(Peer),
+}
+
+impl Credential {
+    /// What the roster needs to know of it. It looks at the caller's process and at those that this descends from: not for
+    /// the gate's thread.
+    pub fn known(self) -> Known {
+        match self {
+            Self::None => Known::Unproven,
+            Self::Machine => Known::Machine,
+            Self::Peer(_) => Known::Owner(Arc::new([])),
+        }
+    }
 }
 
 /// The process at the other end of a Unix socket when it connected.

@@ -2,10 +2,9 @@
 //! must not decide what a caller may do.
 
 use crate::error::{ErrorKind, RequestError};
-use crate::gate::{self, Credential};
+use crate::gate;
 use crate::model::TokenHash;
-use crate::roster::{Caller, Known};
-use std::sync::Arc;
+use crate::roster::Caller;
 
 /// The header in which a session shows its token. It is not `Authorization`, which over TCP holds the machine's.
 const SESSION_HEADER: &str = "marshal-session";
@@ -15,15 +14,7 @@ const SESSION_HEADER: &str = "marshal-session";
 /// # Errors
 /// The session token is there more than once or cannot be one.
 pub(super) fn caller(request: &gate::Request) -> Result<Caller, RequestError> {
-    Ok(Caller { known: known(request.credential), token: session_token(request)?, ..Caller::default() })
-}
-
-fn known(credential: Credential) -> Known {
-    match credential {
-        Credential::None => Known::Unproven,
-        Credential::Machine => Known::Machine,
-        Credential::Peer(_) => Known::Owner(Arc::new([])),
-    }
+    Ok(Caller { known: request.credential.known(), token: session_token(request)?.map(Box::new), ..Caller::default() })
 }
 
 fn session_token(request: &gate::Request) -> Result<Option<TokenHash>, RequestError> {

@@ -1,6 +1,7 @@
 //! The hook paths of marshal 0.9: raw hook JSON in, text for the agent's context out. An error has an empty body, since
 //! curl would print anything else into that context; the reason goes into a header and the log.
 
+use super::caller::caller;
 use super::{Action, Response, Shape, json_object, query::Query};
 use crate::error::{ErrorKind, RequestError};
 use crate::gate;
@@ -40,7 +41,10 @@ pub(super) fn route(request: &gate::Request) -> Action {
         return Action::Respond(response);
     }
     match report(request) {
-        Ok(Some(report)) => Action::Ask(to_request(report), Shape::Hook),
+        Ok(Some(report)) => match caller(request) {
+            Ok(caller) => Action::Ask(to_request(report).by(caller), Shape::Hook),
+            Err(unknown) => Action::Respond(error(&unknown)),
+        },
         Ok(None) => Action::Respond(empty()),
         Err(invalid) => Action::Respond(error(&invalid)),
     }

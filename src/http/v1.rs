@@ -32,16 +32,26 @@ pub(super) enum Shape {
 struct SendBody {
     to: String,
     body: String,
-    as_session: Option<String>,
-    human: Option<String>,
+    #[serde(flatten)]
+    who: Who,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AckBody {
     message_ids: Vec<String>,
+    #[serde(flatten)]
+    who: Who,
+}
+
+/// Who a caller says it is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Who {
     as_session: Option<String>,
     human: Option<String>,
+    /// The human it is, should it not turn out to be a session: what the command line says where nobody has said more.
+    else_human: Option<String>,
 }
 
 pub(super) fn route(request: &gate::Request) -> Action {
@@ -104,6 +114,7 @@ fn history(request: &gate::Request) -> Asked {
     let query = Query::parse(request.query.as_deref())?;
     let text = |name| query.get(name).map(str::to_owned);
     let query = HistoryQuery {
+        caller: Box::new(caller(request)?),
         message: text("message"),
         session: text("session"),
         room: text("room"),
@@ -116,7 +127,9 @@ fn history(request: &gate::Request) -> Asked {
 
 fn inbox(request: &gate::Request) -> Asked {
     let query = Query::parse(request.query.as_deref())?;
-    let caller = speaker(request, query.get("session"), query.get("human"))?;
+    let text = |name| query.get(name).map(str::to_owned);
+    let who = Who { as_session: text("session"), human: text("human"), else_human: text("elseHuman") };
+    let caller = speaker(request, who)?;
     let limit = query.number("limit")?;
     let filter = MessageFilter { inbox: true, unread: true, oldest_first: true, limit, ..MessageFilter::default() };
     Ok((Request::ReadMessages { caller, filter }, Shape::Inbox))
@@ -124,30 +137,34 @@ fn inbox(request: &gate::Request) -> Asked {
 
 fn send(request: &gate::Request) -> Asked {
     let body: SendBody = json_body(request)?;
-    let caller = speaker(request, body.as_session.as_deref(), body.human.as_deref())?;
+    let caller = speaker(request, body.who)?;
     Ok((Request::Send { caller, to: body.to, body: body.body }, Shape::Sent))
 }
 
 fn ack(request: &gate::Request) -> Asked {
     let body: AckBody = json_body(request)?;
-    let caller = speaker(request, body.as_session.as_deref(), body.human.as_deref())?;
+    let caller = speaker(request, body.who)?;
     let messages = body.message_ids.into_iter().map(MessageId::from).collect();
     Ok((Request::AckMessages { caller, messages }, Shape::Acked))
 }
 
 /// Who asks, and as whom. A caller that has shown who it is need not say it.
-fn speaker(request: &gate::Request, session: Option<&str>, human: Option<&str>) -> Result<Caller, RequestError> {
+fn speaker(request: &gate::Request, who: Who) -> Result<Caller, RequestError> {
     let caller = caller(request)?;
-    match (session, human) {
-        (Some(session), None) => Ok(Caller { as_session: Some(session.into()), ..caller }),
-        (None, Some(human)) => Ok(Caller { human: Some(human.to_owned()), ..caller }),
-        (None, None) if caller.token.is_some() || matches!(caller.known, Known::Owner(_)) => Ok(caller),
-        (Some(_), Some(_)) => Err(RequestError::invalid("say either which session or which human you are, not both")),
-        (None, None) => Err(RequestError::new(
-            ErrorKind::UnknownCaller,
-            "say who you are: a session (asSession, or session= in a query) or a human (human)",
-        )),
+    let Who { as_session, human, else_human } = who;
+    match (&as_session, &human, &else_human) {
+        (Some(_), Some(_), _) => {
+            return Err(RequestError::invalid("say either which session or which human you are, not both"));
+        }
+        (None, None, None) if caller.token.is_none() && !matches!(caller.known, Known::Owner(_)) => {
+            return Err(RequestError::new(
+                ErrorKind::UnknownCaller,
+                "say who you are: a session (asSession, or session= in a query) or a human (human)",
+            ));
+        }
+        _ => {}
     }
+    Ok(Caller { as_session: as_session.map(Into::into), human, else_human, ..caller })
 }
 
 /// The body, which must say that it is JSON: a web page can send any other type without asking first.
@@ -175,9 +192,9 @@ pub(super) fn response(shape: Shape, reply: &Reply) -> Response {
             }
             json_response(200, &value)
         }
-        (Shape::Inbox, Reply::Messages { messages, total }) => {
+        (Shape::Inbox, Reply::Messages { reader, messages, total }) => {
             let messages: Vec<Value> = messages.iter().map(view_value).collect();
-            json_response(200, &json!({ "messages": messages, "waiting": total }))
+            json_response(200, &json!({ "reader": reader.as_str(), "messages": messages, "waiting": total }))
         }
         (Shape::Sent, Reply::Sent(sent)) => json_response(201, &sent_value(sent)),
         (Shape::Sent, Reply::Broadcast(sent)) => json_response(201, &broadcast_value(sent)),

@@ -45,6 +45,17 @@ impl Proof {
     }
 }
 
+/// In words, for those who read a message: how its sender is known.
+pub fn proof_words(proof: Option<Proof>, from_human: bool) -> &'static str {
+    match (proof, from_human) {
+        (Some(Proof::Process), _) => "verified by its process",
+        (Some(Proof::Token), _) => "verified by its token",
+        (Some(Proof::Operator), true) => "the human operator, verified",
+        (Some(Proof::Operator), false) => "sent by the operator under this name",
+        (Some(Proof::Asserted) | None, _) => "sender not verified",
+    }
+}
+
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {

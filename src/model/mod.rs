@@ -8,7 +8,7 @@ mod registration;
 mod room;
 mod session;
 
-pub use message::{Message, MessageRead, Proof, Recipient};
+pub use message::{Message, MessageRead, Proof, Recipient, proof_words};
 pub use process::Process;
 pub use registration::{Registration, TokenHash};
 pub use room::{Room, RoomKind, RoomMember};

@@ -125,6 +125,9 @@ impl Roster {
                 }
                 Ok((SessionId::human(human), Arc::from(human.as_str())))
             }
+            Caller { else_human: Some(human), .. } => {
+                self.resolve_caller(&Caller { human: Some(human.clone()), ..Caller::default() })
+            }
             Caller { as_session: None, client: None, human: None, .. } => unknown(
                 "command needs either an `asSession` id (HTTP/self-identify) or a connected client (WS shim)"
                     .to_owned(),

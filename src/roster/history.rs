@@ -4,7 +4,7 @@
 use super::{
     Answer, Caller, Handled, HistoryEntry, HistoryPage, HistoryQuery, MessageFilter, MessageView, Reply, Roster, Wait,
 };
-use crate::error::RequestError;
+use crate::error::{ErrorKind, RequestError};
 use crate::ids::{MessageId, RoomId, SessionId};
 use crate::limits::{HISTORY_SCAN_MAX, PAGE_BODY_BYTES_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
 use crate::model::{Message, Recipient};
@@ -66,7 +66,7 @@ impl Roster {
     }
 
     pub(super) fn read_messages(&self, caller: &Caller, filter: &MessageFilter) -> Handled {
-        let (me, _) = self.resolve_caller(caller)?;
+        let me = self.speaker(caller)?.id;
         let room = match &filter.room {
             Some(name) => match self.find_room(name) {
                 Some(room) => Some(room.row.id.clone()),
@@ -99,12 +99,16 @@ impl Roster {
                 messages.push(MessageView { message: placed.stored.clone(), read_by_me: !unread });
             }
         }
-        Ok(Answer::new(Reply::Messages { messages, total }, Wait::Batch))
+        Ok(Answer::new(Reply::Messages { reader: me, messages, total }, Wait::Batch))
     }
 
     pub(super) fn history(&self, query: &HistoryQuery) -> Handled {
+        let only = self.sees_only(&query.caller)?;
         if let Some(id) = &query.message {
-            let Some(placed) = self.tables.messages.get(id.as_str()) else {
+            let placed = self.tables.messages.get(id.as_str());
+            // To somebody else's message there is no more to say than to one that is not there.
+            let placed = placed.filter(|placed| only.as_ref().is_none_or(|me| self.concerns(placed, me)));
+            let Some(placed) = placed else {
                 return Err(RequestError::not_found("no message with this id is stored"));
             };
             let messages = vec![self.history_entry(placed)];
@@ -112,7 +116,15 @@ impl Roster {
         }
         let limit = query.limit.unwrap_or(PAGE_MESSAGES_DEFAULT).clamp(1, PAGE_MESSAGES_MAX);
         let before = query.before.unwrap_or(u64::MAX);
-        let session = query.session.as_deref().map(|address| self.resolve_participant(address)).transpose()?;
+        let asked = query.session.as_deref().map(|address| self.resolve_participant(address)).transpose()?;
+        let session = match (only, asked) {
+            (Some(me), Some(other)) if me != other => {
+                let message = format!("you are the session {me}, and see only what it has sent and received");
+                return Err(RequestError::new(ErrorKind::Forbidden, message));
+            }
+            (Some(me), _) => Some(me),
+            (None, asked) => asked,
+        };
         let room = match &query.room {
             Some(name) => match self.find_room(name.strip_prefix('@').unwrap_or(name)) {
                 Some(room) => Some(room.row.id.clone()),
@@ -148,6 +160,20 @@ impl Roster {
         }
         messages.reverse();
         Ok(Answer::new(Reply::History(HistoryPage { messages, before: cursor }), Wait::Batch))
+    }
+
+    /// Whether a message was sent by a session or human, or was for it.
+    fn concerns(&self, placed: &super::tables::Placed<Message>, me: &SessionId) -> bool {
+        let row = &placed.stored.row;
+        row.from_session_id == *me
+            || match &row.to {
+                Recipient::Session(session) => session == me,
+                Recipient::Room(room) => {
+                    let member = self.tables.members_of.get(room).and_then(|members| members.get(me));
+                    let member = member.and_then(|member| self.tables.members.get(member));
+                    member.is_some_and(|member| member.place < placed.place)
+                }
+            }
     }
 
     fn history_entry(&self, placed: &super::tables::Placed<Message>) -> HistoryEntry {

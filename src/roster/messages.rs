@@ -1,6 +1,7 @@
 //! Messages: stored first, pushed where somebody listens, read when the reader says so. It must not claim more than it
 //! knows: that a message is pushed means that it is on its way to a connected client, not that a model has seen it.
 
+use super::speaker::Speaker;
 use super::{Answer, BroadcastSent, Caller, Handled, Push, Reply, Roster, Sent, Wait, validate};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{ClientId, IdSource, MessageId, ReadId, SessionId};
@@ -20,7 +21,7 @@ impl Roster {
         if let Some(room) = to.strip_prefix('@') {
             return self.broadcast(caller, room, body, ids);
         }
-        let sender = self.resolve_caller(caller)?;
+        let sender = self.speaker(caller)?;
         let recipient = self.resolve_session(to)?;
         validate::body(body)?;
         let row = self.tables.sessions.get(&recipient).map(|placed| placed.stored.row.clone());
@@ -38,7 +39,7 @@ impl Roster {
     }
 
     pub(super) fn broadcast(&mut self, caller: &Caller, room: &str, body: &str, ids: &mut dyn IdSource) -> Handled {
-        let sender = self.resolve_caller(caller)?;
+        let sender = self.speaker(caller)?;
         let Some(room) = self.find_room(room).cloned() else {
             return Err(RequestError::not_found(format!("no room with id '{room}' on the roster")));
         };
@@ -46,7 +47,7 @@ impl Roster {
         let members = self.tables.members_of.get(&room.row.id).into_iter().flatten();
         // A membership whose session is gone is no recipient.
         let others: Vec<(SessionId, Arc<str>)> = members
-            .filter(|(session, _)| **session != sender.0)
+            .filter(|(session, _)| **session != sender.id)
             .filter_map(|(session, _)| {
                 Some((session.clone(), self.tables.sessions.get(session)?.stored.row.nickname.clone()))
             })
@@ -71,7 +72,7 @@ impl Roster {
 
     fn store_message(
         &mut self,
-        (from_session_id, from_nick): (SessionId, Arc<str>),
+        sender: Speaker,
         to: Recipient,
         to_nick: Arc<str>,
         body: &str,
@@ -79,14 +80,14 @@ impl Roster {
     ) -> Arc<Stored<Message>> {
         let stored = Stored::new(Message {
             id: MessageId::from(ids.new_id()),
-            from_session_id,
-            from_nick,
+            from_session_id: sender.id,
+            from_nick: sender.name,
             to,
             to_nick,
             body: Arc::from(body),
             sent_at: self.tables.now.wall_ms,
             read_at: None,
-            proof: None,
+            proof: Some(sender.proof),
         });
         self.tables.set(Row::Message(stored.clone()));
         stored
@@ -123,7 +124,7 @@ impl Roster {
     }
 
     pub(super) fn ack_messages(&mut self, caller: &Caller, messages: &[MessageId]) -> Handled {
-        let (session, _) = self.resolve_caller(caller)?;
+        let session = self.speaker(caller)?.id;
         if messages.len() > ACK_IDS_MAX {
             let message = format!("{} message ids; at most {ACK_IDS_MAX} are taken at once", messages.len());
             return Err(RequestError::new(ErrorKind::TooLarge, message));

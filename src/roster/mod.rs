@@ -12,6 +12,7 @@ mod presence;
 mod request;
 mod rooms;
 mod sessions;
+mod speaker;
 mod sweep;
 mod tables;
 mod validate;
@@ -169,6 +170,7 @@ impl Roster {
             Request::History(query) => self.history(&query),
             Request::Sweep { settled } => Ok(self.sweep(settled)),
             Request::External(events) => Ok(self.external(events)),
+            Request::Guarded { caller, request } => self.guarded(&caller, *request, ids),
         }
     }
 

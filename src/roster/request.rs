@@ -110,9 +110,33 @@ pub enum Request {
     },
     /// Somebody else wrote these events to the log. They are applied as if emitted here, and not written back.
     External(Vec<ExternalEvent>),
+    /// A request that states or changes a session, by somebody of whom something is known. Answer: that of the request.
+    Guarded {
+        /// Who asks.
+        caller: Box<Caller>,
+        /// What is asked.
+        request: Box<Request>,
+    },
 }
 
 impl Request {
+    /// The request, guarded where there is something to guard it by.
+    pub fn by(self, caller: Caller) -> Self {
+        if caller.known == Known::Unproven && caller.token.is_none() {
+            return self;
+        }
+        Self::Guarded { caller: Box::new(caller), request: Box::new(self) }
+    }
+
+    /// The client that states a session by it.
+    pub fn publisher(&self) -> Option<&ClientId> {
+        match self {
+            Self::PublishSession { client, .. } => Some(client),
+            Self::Guarded { request, .. } => request.publisher(),
+            _ => None,
+        }
+    }
+
     /// Whether it only looks: it may as well be asked again.
     pub fn only_looks(&self) -> bool {
         matches!(self, Self::ListSessions | Self::ListRooms | Self::History(_))
@@ -141,10 +165,12 @@ pub struct Caller {
     pub client: Option<ClientId>,
     /// The human's name, for a caller that is no session.
     pub human: Option<String>,
+    /// The human's name, should the caller turn out to be no session.
+    pub else_human: Option<String>,
     /// What it has shown, whatever it says.
     pub known: Known,
     /// The session token that it has shown besides.
-    pub token: Option<TokenHash>,
+    pub token: Option<Box<TokenHash>>,
 }
 
 /// What a caller has shown of itself at the door.
@@ -219,6 +245,8 @@ pub struct MessageFilter {
 /// Which page of the history is wanted.
 #[derive(Clone, Debug, Default)]
 pub struct HistoryQuery {
+    /// Who looks back: a proven session sees only what concerns it.
+    pub caller: Box<Caller>,
     /// Only the message with this id.
     pub message: Option<String>,
     /// Sent or received by this session (id, nickname or prefix) or human.
@@ -279,6 +307,8 @@ pub enum Reply {
     },
     /// Messages, newest first.
     Messages {
+        /// Whose they are: the session, or the human's mailbox.
+        reader: SessionId,
         /// The messages, each with whether the caller has read it.
         messages: Vec<MessageView>,
         /// How many fit the filter, as far as was looked.

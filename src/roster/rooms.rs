@@ -90,7 +90,7 @@ impl Roster {
     }
 
     pub(super) fn join_room(&mut self, caller: &Caller, name: &str, description: Option<&str>) -> Handled {
-        let (session, _) = self.resolve_caller(caller)?;
+        let session = self.speaker(caller)?.id;
         if session.is_human() {
             return Err(RequestError::new(
                 ErrorKind::Refused,
@@ -152,7 +152,7 @@ impl Roster {
     }
 
     pub(super) fn leave_room(&mut self, caller: &Caller, room: &str) -> Handled {
-        let (session, _) = self.resolve_caller(caller)?;
+        let session = self.speaker(caller)?.id;
         let Some(found) = self.find_room(room).map(|room| room.row.clone()) else {
             return Err(RequestError::not_found(format!("no room matching '{room}'")));
         };

@@ -233,7 +233,7 @@ impl<D: Disk> Store<D> {
     }
 
     fn request(&mut self, request: Request, reply_to: Option<ReplyTo>, now: Now, held: &mut Vec<Held>) {
-        if let Request::PublishSession { client, .. } = &request {
+        if let Some(client) = request.publisher() {
             held.push(Held::Publisher(client.clone()));
         }
         // What others wrote is shown only once it is on the disk, as much as what we wrote.

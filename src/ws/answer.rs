@@ -2,7 +2,7 @@
 //! added. It must not decide anything.
 
 use crate::error::RequestError;
-use crate::model::{Message, Recipient};
+use crate::model::{Message, Proof, Recipient, proof_words};
 use crate::roster::{BroadcastSent, MessageView, Push, Reply};
 use crate::store::Frame;
 use serde::{Serialize, Serializer};
@@ -85,6 +85,9 @@ struct Meta<'a> {
     from_session: &'a str,
     kind: &'a str,
     message_id: &'a str,
+    /// Not in marshal 0.9; left out where nobody proved anything, as there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<&'a str>,
     sent_at: i64,
     source: &'a str,
     to_nick: &'a str,
@@ -95,17 +98,22 @@ struct Meta<'a> {
 /// A push as one text for the model.
 struct Content<'a> {
     from: &'a str,
+    known: Option<&'a str>,
     room: Option<&'a str>,
     body: &'a str,
 }
 
 impl fmt::Display for Content<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { from, room, body } = self;
-        match room {
-            Some(room) => write!(f, "marshal: new message from '{from}' to room '{room}': {body}"),
-            None => write!(f, "marshal: new message from '{from}': {body}"),
+        let Self { from, known, room, body } = self;
+        write!(f, "marshal: new message from '{from}'")?;
+        if let Some(known) = known {
+            write!(f, " ({known})")?;
         }
+        if let Some(room) = room {
+            write!(f, " to room '{room}'")?;
+        }
+        write!(f, ": {body}")
     }
 }
 
@@ -122,7 +130,9 @@ fn notify<'a>(tx: &'a str, push: &'a Push) -> Command<'a, Notify<'a>> {
         Recipient::Room(room) => Some(room.as_str()),
         Recipient::Session(_) => None,
     };
+    let proof = message.proof.filter(|proof| *proof != Proof::Asserted);
     let content = Content {
+        known: proof.map(|_| proof_words(proof, message.from_session_id.is_human())),
         from: &message.from_nick,
         room: to_room.map(|room| push.room_name.as_deref().unwrap_or(room)),
         body: &message.body,
@@ -133,6 +143,7 @@ fn notify<'a>(tx: &'a str, push: &'a Push) -> Command<'a, Notify<'a>> {
         from_session: message.from_session_id.as_str(),
         kind: "new_message",
         message_id: message.id.as_str(),
+        proof: proof.map(Proof::as_str),
         sent_at: message.sent_at,
         source: "marshal",
         to_nick: &message.to_nick,
@@ -259,7 +270,7 @@ fn reply_json(reply: &Reply) -> ReplyJson<'_> {
             ReplyJson::Joined { created: *created, joined: true, name: &room.row.name, room_id: room.row.id.as_str() }
         }
         Reply::Left { room, left } => ReplyJson::Left { left: *left, room_id: room.as_str() },
-        Reply::Messages { messages, total } => {
+        Reply::Messages { messages, total, .. } => {
             ReplyJson::Messages { messages: messages.iter().map(message_json).collect(), total_matched: *total }
         }
         Reply::Acked { newly, already, .. } => ReplyJson::Acked { already_acked: *already, newly_acked: *newly },
@@ -372,7 +383,10 @@ mod tests {
         let view = with(json!({
             "body": "line\n\u{1}end é", "fromNick": "ann \"x\"", "fromSessionId": "a", "readByMe": true, "toSessionId": "b"
         }));
-        check(Reply::Messages { messages, total: 9 }, &json!({"messages": [view], "totalMatched": 9}));
+        check(
+            Reply::Messages { reader: "b".into(), messages, total: 9 },
+            &json!({"messages": [view], "totalMatched": 9}),
+        );
         check(Reply::Acked { newly: 1, already: 2, unknown: 3 }, &json!({"newlyAcked": 1, "alreadyAcked": 2}));
         check(Reply::Left { room: RoomId::from("r"), left: true }, &json!({"left": true, "roomId": "r"}));
         let room = Room { id: "r".into(), name: "R".into(), kind: RoomKind::AdHoc, created_at: 1, description: None };

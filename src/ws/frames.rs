@@ -165,6 +165,12 @@ impl Frames {
         self.tell(Command::Query { client: self.client.id.clone(), tx: frame.query.tx, view })
     }
 
+    /// What it is without saying so.
+    fn caller(&self) -> Caller {
+        let (client, known) = (Some(self.client.id.clone()), self.client.known.clone());
+        Caller { client, known, ..Caller::default() }
+    }
+
     fn event(&self, data: &str) -> Result<(), StoreGone> {
         self.event_request(data).map_or(Ok(()), |request| self.tell(Command::Request { request, reply_to: None }))
     }
@@ -180,8 +186,12 @@ impl Frames {
         };
         let client = self.client.id.clone();
         match (&*frame.item_type, &*frame.change_type, parse_session(frame.item.get())) {
-            ("Session", "SET", Ok(session)) => Some(Request::PublishSession { client, session: Box::new(session) }),
-            ("Session", "DEL", Ok(session)) => Some(Request::WithdrawSession { client, session: session.id }),
+            ("Session", "SET", Ok(session)) => {
+                Some(Request::PublishSession { client, session: Box::new(session) }.by(self.caller()))
+            }
+            ("Session", "DEL", Ok(session)) => {
+                Some(Request::WithdrawSession { client, session: session.id }.by(self.caller()))
+            }
             ("Session", _, Err(error)) => {
                 log::warn!("client {client}: ignored a Session that cannot be read: {error}");
                 None
@@ -259,11 +269,7 @@ impl Frames {
             return Err(RequestError::not_found(format!("Command handler not found: {command_id}")));
         }
         let body = body.map_err(|error| RequestError::invalid(format!("{command_id}: {error}")))?;
-        let caller = Caller {
-            as_session: body.as_session.as_deref().map(SessionId::from),
-            client: Some(self.client.id.clone()),
-            ..Caller::default()
-        };
+        let caller = Caller { as_session: body.as_session.as_deref().map(SessionId::from), ..self.caller() };
         let need = |value: Option<String>, name: &str| {
             value.ok_or_else(|| RequestError::invalid(format!("{command_id}: missing field `{name}`")))
         };
@@ -283,7 +289,7 @@ impl Frames {
             "ReadMessages" => Request::ReadMessages { caller, filter: filter(body) },
             _ => {
                 let session = SessionId::from(need(body.id.clone(), "id")?);
-                Request::UpdateSession { session, change: session_change(command_id, body)? }
+                Request::UpdateSession { session, change: session_change(command_id, body)? }.by(caller)
             }
         })
     }

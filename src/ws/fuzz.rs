@@ -7,6 +7,7 @@ use super::reading::Heard;
 use super::{Client, answer};
 use crate::gate::Stream;
 use crate::limits::{ID_BYTES_MAX, WS_ECHO_BYTES_MAX, WS_ERROR_CHARACTERS_MAX};
+use crate::roster::Known;
 use crate::store::Command;
 use crossbeam_channel::bounded;
 use std::os::unix::net::UnixStream;
@@ -26,8 +27,13 @@ pub fn check(bytes: &[u8]) {
     let (outbox, answers) = bounded(4);
     let owed = Owed::default();
     let (store, commands) = bounded(COMMANDS_MAX);
-    let client =
-        Client { id: "c".into(), stream: Arc::new(Stream::Unix(ours)), outbox: outbox.into(), owed: owed.clone() };
+    let client = Client {
+        id: "c".into(),
+        stream: Arc::new(Stream::Unix(ours)),
+        known: Known::Unproven,
+        outbox: outbox.into(),
+        owed: owed.clone(),
+    };
     assert!(Frames::new(client, store).text(&text).is_ok(), "the store is there");
     let mut asked = 0;
     for command in commands.try_iter() {

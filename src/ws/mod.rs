@@ -23,6 +23,7 @@ use crate::limits::{
     WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_HELD_BYTES_MAX, WS_LARGE_MESSAGE_DEADLINE, WS_LARGE_MESSAGES_MAX,
     WS_OUTBOX_FRAMES_MAX, WS_PING_EVERY, WS_SILENCE_MAX, WS_UPGRADE_QUEUE_MAX, WS_WRITE_TIMEOUT,
 };
+use crate::roster::Known;
 use crate::store::{Command, Frame, FrameQueue};
 use crate::thread::{self, Exit};
 use bell::Listener;
@@ -43,6 +44,8 @@ use writer::Writer;
 struct Client {
     id: ClientId,
     stream: Arc<Stream>,
+    /// What it has shown at the door.
+    known: Known,
     outbox: FrameQueue,
     owed: Owed,
 }
@@ -159,8 +162,10 @@ fn start_with<H: Heard + 'static>(
     })?;
     thread::spawn("ws-door", exits, move || {
         for upgrade in upgrades {
+            // Here, since it takes a look at processes, for which those who are connected must not wait.
+            let known = upgrade.credential.known();
             // An error means that the reader is gone, and the daemon is stopping.
-            if arrivals.send(upgrade).is_err() {
+            if arrivals.send((upgrade, known)).is_err() {
                 break;
             }
             reader_sleeps.wake();

@@ -12,6 +12,7 @@ use crate::error::exit_code;
 use crate::gate::Upgrade;
 use crate::ids::{ClientId, IdSource, SystemIds};
 use crate::limits::{REFUSAL_LOG_EVERY, WS_EVENTS_PER_TURN_MAX, WS_PUSH_PROOFS_MAX};
+use crate::roster::Known;
 use crate::store::{Command, FrameQueue, Outbox};
 use crate::thread::Exit;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 
 /// The ways to the other threads.
 pub(super) struct Ports {
-    pub(super) upgrades: Receiver<Upgrade>,
+    pub(super) upgrades: Receiver<(Upgrade, Known)>,
     pub(super) store: Sender<Command>,
     /// New clients for the writer.
     pub(super) joins: Sender<Writing>,
@@ -154,8 +155,10 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
     fn admit(&mut self) -> Result<(), StoreGone> {
         loop {
             match self.ports.upgrades.try_recv() {
-                Ok(upgrade) if self.seats.load(Ordering::SeqCst) < self.clients_max => self.add(upgrade)?,
-                Ok(upgrade) => {
+                Ok((upgrade, known)) if self.seats.load(Ordering::SeqCst) < self.clients_max => {
+                    self.add(upgrade, known)?;
+                }
+                Ok((upgrade, _)) => {
                     if self.refused_at.is_none_or(|at| at.elapsed() >= REFUSAL_LOG_EVERY) {
                         self.refused_at = Some(Instant::now());
                         log::warn!("refused a WebSocket client: {} are connected", self.clients_max);
@@ -171,7 +174,7 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
         }
     }
 
-    fn add(&mut self, upgrade: Upgrade) -> Result<(), StoreGone> {
+    fn add(&mut self, upgrade: Upgrade, known: Known) -> Result<(), StoreGone> {
         let number = self.next_client;
         self.next_client += 1;
         let id = ClientId::from(self.ids.new_id());
@@ -192,7 +195,8 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
         let resumes = self.listener.ropes().silent_bell(number);
         let rings = bell.clone();
         let outbox = FrameQueue::new(frames, Arc::new(move || rings.ring()));
-        let client = Client { id: id.clone(), stream: stream.clone(), outbox: outbox.clone(), owed: owed.clone() };
+        let client =
+            Client { id: id.clone(), stream: stream.clone(), known, outbox: outbox.clone(), owed: owed.clone() };
         let seat = Seat::take(&self.seats);
         let gatherer = Gatherer::new(to_write, owed, proofs);
         let writing = Writing::new(number, stream.clone(), seat.clone(), gatherer, bell, resumes.clone());

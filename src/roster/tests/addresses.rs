@@ -74,7 +74,7 @@ fn a_human_has_a_mailbox_and_can_write() {
     assert_eq!(world.unread("human:alice"), 1);
     let filter = MessageFilter { inbox: true, unread: true, ..MessageFilter::default() };
     let read = Request::ReadMessages { caller: Caller::human("alice"), filter };
-    let Reply::Messages { messages, total } = world.ok(read) else { panic!() };
+    let Reply::Messages { messages, total, .. } = world.ok(read) else { panic!() };
     assert_eq!((messages.len(), total, messages[0].read_by_me), (1, 1, false));
     assert_eq!(world.ack("human:alice", &[&sent.message.row.id]), (1, 0, 0));
     let back = world.send("human:alice", "xyz", "thanks");

@@ -11,6 +11,7 @@ mod properties;
 mod recovery;
 mod registration;
 mod rooms;
+mod speaking;
 mod validation;
 
 use super::*;

@@ -189,7 +189,7 @@ fn an_inbox_of_long_messages_is_read_in_order_and_without_holes() {
             limit: Some(PAGE_MESSAGES_MAX),
             ..MessageFilter::default()
         };
-        let Reply::Messages { messages, total } = world.ok(Request::ReadMessages { caller: caller("b"), filter })
+        let Reply::Messages { messages, total, .. } = world.ok(Request::ReadMessages { caller: caller("b"), filter })
         else {
             panic!()
         };

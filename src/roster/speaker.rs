@@ -1,0 +1,159 @@
+//! Who speaks: what a caller says of itself, held against what it has shown. It must not believe a caller that is proven
+//! to be one session when it says that it is another, or a human.
+
+use super::{Answer, Caller, Handled, Known, Request, Roster};
+use crate::error::{ErrorKind, RequestError};
+use crate::ids::{IdSource, SessionId};
+use crate::model::{Process, Proof};
+use std::sync::Arc;
+
+/// The sender of a message, the reader of an inbox, the member of a room.
+#[derive(Clone, Debug)]
+pub(super) struct Speaker {
+    /// A session, or a human's mailbox.
+    pub(super) id: SessionId,
+    /// Its name now.
+    pub(super) name: Arc<str>,
+    /// How that is known.
+    pub(super) proof: Proof,
+}
+
+/// What a caller has proved: that it is one of these sessions, of which the first is meant where it does not say.
+struct Proven {
+    sessions: Vec<SessionId>,
+    proof: Proof,
+}
+
+fn forbidden(message: String) -> RequestError {
+    RequestError::new(ErrorKind::Forbidden, message)
+}
+
+impl Roster {
+    /// Who a caller is. A caller that is proven to be a session is that session, without saying so; one that is not is
+    /// whom it says.
+    pub(super) fn speaker(&self, caller: &Caller) -> Result<Speaker, RequestError> {
+        let Some(proven) = self.proven(caller)? else {
+            let (id, name) = self.resolve_caller(caller)?;
+            let proof = if caller.known == Known::Unproven { Proof::Asserted } else { Proof::Operator };
+            return Ok(Speaker { id, name, proof });
+        };
+        if caller.human.is_some() {
+            let message = format!("you are the session {}, and a session cannot speak as a human", proven.sessions[0]);
+            return Err(forbidden(message));
+        }
+        let id = match self.said_session(caller)? {
+            Some(said) if proven.sessions.contains(&said) => said,
+            // Its connection is the session's own, although the session is not tied to its process.
+            Some(said) if self.holds(caller, &said) => return Ok(self.named(said, Proof::Operator)),
+            Some(said) => {
+                let message = format!("you are the session {}, and cannot speak as {said}", proven.sessions[0]);
+                return Err(forbidden(message));
+            }
+            None => proven.sessions[0].clone(),
+        };
+        Ok(self.named(id, proven.proof))
+    }
+
+    fn named(&self, id: SessionId, proof: Proof) -> Speaker {
+        let name = self.tables.sessions.get(&id).map_or_else(|| id.shared(), |p| p.stored.row.nickname.clone());
+        Speaker { id, name, proof }
+    }
+
+    /// The session that a caller says it is, by name or by the connection that it speaks on.
+    fn said_session(&self, caller: &Caller) -> Result<Option<SessionId>, RequestError> {
+        if caller.as_session.is_some() {
+            return self.resolve_caller(caller).map(|(id, _)| Some(id));
+        }
+        let on_connection = caller.client.as_ref().and_then(|client| self.tables.presence.session_of(client));
+        Ok(on_connection.cloned())
+    }
+
+    fn holds(&self, caller: &Caller, session: &SessionId) -> bool {
+        caller.client.as_ref().is_some_and(|client| self.tables.presence.session_of(client) == Some(session))
+    }
+
+    /// Which sessions a caller is proven to be: by its token; else by the nearest process, of its own and those that it
+    /// descends from, in which sessions live. None for one who proves nothing, or who is the operator.
+    fn proven(&self, caller: &Caller) -> Result<Option<Proven>, RequestError> {
+        let by_process = self.sessions_of_chain(&caller.known);
+        let Some(token) = &caller.token else {
+            return Ok(by_process.map(|sessions| Proven { sessions, proof: Proof::Process }));
+        };
+        let Some(session) = self.tables.by_token.get(&**token) else {
+            let message = "this session token is not registered, or not any more; register the session again";
+            return Err(RequestError::new(ErrorKind::Unauthorized, message));
+        };
+        match by_process {
+            // Somebody else's token, come by in whatever way.
+            Some(sessions) if !sessions.contains(session) => {
+                let message = format!("your process belongs to the session {}, the token to another", sessions[0]);
+                Err(forbidden(message))
+            }
+            _ => Ok(Some(Proven { sessions: vec![session.clone()], proof: Proof::Token })),
+        }
+    }
+
+    fn sessions_of_chain(&self, known: &Known) -> Option<Vec<SessionId>> {
+        let Known::Owner(chain) = known else { return None };
+        chain.iter().map(|process| self.sessions_in(process)).find(|sessions| !sessions.is_empty())
+    }
+
+    /// The sessions that live in a process, the youngest first: `/clear` begins another one in the same process.
+    fn sessions_in(&self, process: &Process) -> Vec<SessionId> {
+        let of = self.tables.sessions.values().filter(|placed| placed.stored.row.process.as_ref() == Some(process));
+        let mut of: Vec<_> = of.map(|placed| (placed.place, placed.stored.row.id.clone())).collect();
+        of.sort_by(|a, b| b.cmp(a));
+        of.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// The session to whose messages a caller is limited; none for the operator, and where nobody proves anything.
+    pub(super) fn sees_only(&self, caller: &Caller) -> Result<Option<SessionId>, RequestError> {
+        if self.proven(caller)?.is_none() {
+            return Ok(None);
+        }
+        self.speaker(&Caller { human: None, ..caller.clone() }).map(|speaker| Some(speaker.id))
+    }
+
+    /// Applies a request that states or changes a session, if its caller may speak for that session.
+    pub(super) fn guarded(&mut self, caller: &Caller, request: Request, ids: &mut dyn IdSource) -> Handled {
+        if let Some(session) = spoken_for(&request) {
+            self.may_speak_for(caller, &session)?;
+        }
+        let answer: Answer = self.handle(request, ids)?;
+        Ok(answer)
+    }
+
+    /// Whether a caller may state or change a session. Whoever is proven to be another one may not, if the session has a
+    /// process of its own to which the caller does not belong, or a token that it has not shown: an agent that is started
+    /// by another one must be able to come onto the roster.
+    fn may_speak_for(&self, caller: &Caller, session: &SessionId) -> Result<(), RequestError> {
+        let Some(proven) = self.proven(caller)? else { return Ok(()) };
+        if proven.sessions.contains(session) || self.holds(caller, session) {
+            return Ok(());
+        }
+        let row = self.tables.sessions.get(session).map(|placed| &placed.stored.row);
+        let lives_elsewhere = row.and_then(|row| row.process.as_ref()).is_some_and(|process| match &caller.known {
+            Known::Owner(chain) => !chain.contains(process),
+            Known::Machine | Known::Unproven => true,
+        });
+        if lives_elsewhere || self.tables.registrations.contains_key(session) {
+            return Err(forbidden(format!(
+                "you are the session {}, and cannot speak for {session}",
+                proven.sessions[0]
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The session that a request states or changes.
+fn spoken_for(request: &Request) -> Option<SessionId> {
+    match request {
+        Request::SessionStart(report) | Request::PromptSubmit(report) => Some(report.session_id.as_str().into()),
+        Request::SessionEnd(session)
+        | Request::WithdrawSession { session, .. }
+        | Request::UpdateSession { session, .. } => Some(session.clone()),
+        Request::PublishSession { session, .. } => Some(session.id.clone()),
+        _ => None,
+    }
+}

@@ -1,0 +1,177 @@
+//! Who speaks: what callers say of themselves against what they have shown.
+
+use super::*;
+use crate::model::{Process, Proof, Registration, TokenHash};
+use crate::roster::HistoryQuery;
+
+fn process(pid: u32) -> Process {
+    Process { pid, started: u64::from(pid) * 10, boot: "boot".into() }
+}
+
+/// A caller on the Unix socket: its process, its parent, and so on.
+fn owner(pids: &[u32]) -> Caller {
+    Caller { known: Known::Owner(pids.iter().copied().map(process).collect()), ..Caller::default() }
+}
+
+fn machine() -> Caller {
+    Caller { known: Known::Machine, ..Caller::default() }
+}
+
+fn saying(session: &str, caller: Caller) -> Caller {
+    Caller { as_session: Some(session.into()), ..caller }
+}
+
+fn token(text: &str) -> Option<Box<TokenHash>> {
+    Some(Box::new(TokenHash::of(text)))
+}
+
+/// The sessions a (process 10), b (process 20, begun below a's), and c without a process; b and c have tokens.
+fn world() -> World {
+    let mut world = World::new();
+    for id in ["a", "b", "c"] {
+        world.start(id, "/w/x");
+    }
+    let mut rows: Vec<ExternalEvent> = Vec::new();
+    for (id, pid) in [("a", 10), ("b", 20)] {
+        let Some(Row::Session(stored)) = world.roster.row(ItemType::Session, id) else { panic!() };
+        let row = Session { process: Some(process(pid)), ..stored.row.clone() };
+        rows.push(ExternalEvent::Set(row.into()));
+    }
+    for id in ["b", "c"] {
+        let row = Registration {
+            id: id.into(),
+            token: TokenHash::of(id),
+            registered_at: world.now.wall_ms,
+            renewed_at: world.now.wall_ms,
+        };
+        rows.push(ExternalEvent::Set(row.into()));
+    }
+    world.ok(Request::External(rows));
+    world
+}
+
+fn send(world: &mut World, caller: Caller) -> Result<(String, Proof), ErrorKind> {
+    let request = Request::Send { caller, to: "c".into(), body: "hi".into() };
+    match world.apply(request).reply {
+        Ok(Reply::Sent(sent)) => Ok((sent.message.row.from_session_id.to_string(), sent.message.row.proof.unwrap())),
+        Ok(_) => panic!(),
+        Err(error) => Err(error.kind),
+    }
+}
+
+#[test]
+fn a_sender_is_what_it_has_shown_to_be() {
+    let mut world = world();
+    let human = |caller: Caller| Caller { human: Some("ana".into()), ..caller };
+    let or_human = |caller: Caller| Caller { else_human: Some("ana".into()), ..caller };
+    let shows = |text: &str, caller: Caller| Caller { token: token(text), ..caller };
+    let ok = |id: &str, proof| Ok((id.to_owned(), proof));
+    let cases = [
+        // A process of a session's tree is the session, whatever else it does not say.
+        (owner(&[10]), ok("a", Proof::Process)),
+        (owner(&[99, 11, 10, 1]), ok("a", Proof::Process)),
+        (or_human(owner(&[99, 10])), ok("a", Proof::Process)),
+        (saying("a", owner(&[99, 10])), ok("a", Proof::Process)),
+        // The nearest one counts: an agent that was begun by another one.
+        (owner(&[99, 20, 11, 10]), ok("b", Proof::Process)),
+        (saying("a", owner(&[99, 20, 11, 10])), Err(ErrorKind::Forbidden)),
+        // It is nobody else, and no human.
+        (saying("b", owner(&[99, 10])), Err(ErrorKind::Forbidden)),
+        (saying("c", owner(&[99, 10])), Err(ErrorKind::Forbidden)),
+        (human(owner(&[99, 10])), Err(ErrorKind::Forbidden)),
+        (saying("nobody", owner(&[99, 10])), Err(ErrorKind::UnknownCaller)),
+        // Outside of all sessions there is the operator.
+        (human(owner(&[99])), ok("human:ana", Proof::Operator)),
+        (or_human(owner(&[])), ok("human:ana", Proof::Operator)),
+        (saying("a", owner(&[99])), ok("a", Proof::Operator)),
+        (human(machine()), ok("human:ana", Proof::Operator)),
+        (saying("a", machine()), ok("a", Proof::Operator)),
+        (owner(&[99]), Err(ErrorKind::UnknownCaller)),
+        // A token is as good as a process, but for one that belongs to somebody else.
+        (shows("b", machine()), ok("b", Proof::Token)),
+        (shows("b", owner(&[99])), ok("b", Proof::Token)),
+        (shows("b", owner(&[99, 20])), ok("b", Proof::Token)),
+        (saying("b", shows("b", machine())), ok("b", Proof::Token)),
+        (saying("a", shows("b", machine())), Err(ErrorKind::Forbidden)),
+        (human(shows("b", machine())), Err(ErrorKind::Forbidden)),
+        (shows("b", owner(&[99, 10])), Err(ErrorKind::Forbidden)),
+        (shows("unknown", machine()), Err(ErrorKind::Unauthorized)),
+        (saying("a", shows("unknown", machine())), Err(ErrorKind::Unauthorized)),
+        // Without credentials everybody is what he says, and everybody can see that.
+        (saying("a", Caller::default()), ok("a", Proof::Asserted)),
+        (human(Caller::default()), ok("human:ana", Proof::Asserted)),
+        (or_human(Caller::default()), ok("human:ana", Proof::Asserted)),
+        (shows("b", Caller::default()), ok("b", Proof::Token)),
+    ];
+    for (caller, expected) in cases {
+        assert_eq!(send(&mut world, caller.clone()), expected, "{caller:?}");
+    }
+}
+
+#[test]
+fn another_start_of_the_same_number_is_another_process() {
+    let mut world = world();
+    let later = Process { started: 101, ..process(10) };
+    let other_boot = Process { boot: "later".into(), ..process(10) };
+    for imposter in [later, other_boot] {
+        let caller = Caller { known: Known::Owner([imposter].into()), ..Caller::default() };
+        assert_eq!(send(&mut world, saying("a", caller)).unwrap().1, Proof::Operator);
+    }
+}
+
+#[test]
+fn a_session_may_not_state_end_or_change_another_one() {
+    let mut world = world();
+    let refused = |world: &mut World, request: Request, caller: Caller| {
+        assert_eq!(world.err(request.by(caller)).kind, ErrorKind::Forbidden);
+    };
+    let task = || update("b", SessionChange::CurrentTask(Some("x".into())));
+    let publish = |client: &str, id: &str| stated(client, Session::new(id.into(), "", "/w/x", 1));
+    refused(&mut world, Request::SessionEnd("b".into()), owner(&[99, 10]));
+    refused(&mut world, Request::PromptSubmit(report("b", "")), owner(&[99, 10]));
+    refused(&mut world, Request::SessionStart(report("b", "/w/y")), owner(&[99, 10]));
+    refused(&mut world, task(), owner(&[99, 10]));
+    refused(&mut world, publish("k", "b"), owner(&[99, 10]));
+    // c has a token, and no process.
+    refused(&mut world, Request::SessionEnd("c".into()), owner(&[99, 10]));
+    refused(&mut world, Request::SessionEnd("c".into()), Caller { token: token("b"), ..machine() });
+    // Its own, one that is new, and the operator's hand on any.
+    world.ok(Request::SessionStart(report("new", "/w/y")).by(owner(&[99, 10])));
+    world.ok(task().by(owner(&[99, 20, 10])));
+    world.ok(task().by(Caller { token: token("b"), ..machine() }));
+    world.ok(Request::SessionEnd("b".into()).by(owner(&[99])));
+    world.ok(Request::SessionEnd("c".into()).by(machine()));
+    assert!(world.roster.row(ItemType::Session, "b").is_none());
+}
+
+#[test]
+fn a_session_sees_no_mail_of_others_in_the_history() {
+    let mut world = world();
+    world.start("d", "/w/x");
+    for (from, to) in [("a", "c"), ("c", "d"), ("d", "a"), ("c", "b")] {
+        world.ok(Request::Send { caller: caller(from), to: to.into(), body: format!("{from} to {to}") });
+    }
+    world.ok(Request::Broadcast { caller: caller("d"), room: "everyone".into(), body: "to all".into() });
+    let bodies = |world: &mut World, query: HistoryQuery| match world.apply(Request::History(query)).reply {
+        Ok(Reply::History(page)) => {
+            Ok(page.messages.iter().map(|entry| entry.message.row.body.to_string()).collect::<Vec<_>>())
+        }
+        Ok(_) => panic!(),
+        Err(error) => Err(error.kind),
+    };
+    let by = |caller: Caller| HistoryQuery { caller: Box::new(caller), ..HistoryQuery::default() };
+    let mine = ["a to c", "d to a", "to all"].map(str::to_owned).to_vec();
+    assert_eq!(bodies(&mut world, by(owner(&[99, 10]))), Ok(mine.clone()));
+    let named = HistoryQuery { session: Some("a".into()), ..by(owner(&[99, 10])) };
+    assert_eq!(bodies(&mut world, named), Ok(mine));
+    let other = HistoryQuery { session: Some("d".into()), ..by(owner(&[99, 10])) };
+    assert_eq!(bodies(&mut world, other), Err(ErrorKind::Forbidden));
+    assert_eq!(bodies(&mut world, by(machine())).unwrap().len(), 5);
+    let Ok(Reply::History(all)) = world.apply(Request::History(by(machine()))).reply else { panic!() };
+    for entry in all.messages {
+        let row = &entry.message.row;
+        let one = HistoryQuery { message: Some(row.id.to_string()), ..by(owner(&[99, 10])) };
+        let is_mine = ["a to c", "d to a", "to all"].contains(&&*row.body);
+        assert_eq!(bodies(&mut world, one).is_ok(), is_mine, "{}", row.body);
+    }
+}
