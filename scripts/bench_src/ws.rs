@@ -5,6 +5,7 @@ use crate::daemon::Daemon;
 use crate::hook_client::{hook, session};
 use crate::many::{Connection, Kind, Rate, drive};
 use crate::process::{self, Usage};
+use crate::relay::Relay;
 use crate::report::{Aim, Figure, Report, Times};
 use crate::ws_client::{Client, add_send};
 use crate::{Bench, probe};
@@ -42,7 +43,12 @@ pub(crate) fn section(bench: &Bench, report: &mut Report) {
 pub(crate) fn pairs_section(bench: &Bench, report: &mut Report) {
     for pairs in [1, 16, 64] {
         let daemon = Daemon::start(bench);
+        // A single pair waits for the disk. Many share its syncs, and sockets and processors are what bounds them.
+        let relay = (pairs > 1).then(|| relay_like(&daemon));
+        let take = || relay.as_ref().map(|relay| relay.run(pairs, |clients| exchange(clients, length(bench) / 2).0));
+        let before = take();
         let ((rate, times, used), disk) = probe::beside_disk(bench, || in_pairs(bench, &daemon, pairs));
+        let bare = before.zip(take()).map(|(before, after)| before.and(after).a_second());
         let figure = Figure::times(format!("send to push, {pairs} pairs"), &times).beside("fdatasync", disk);
         // More pairs wait for each other and not only for the disk.
         let aim = if pairs == 1 { Aim::AboveFloorAtMost(ONE_WAY_ABOVE_DISK_US) } else { Aim::None };
@@ -50,6 +56,11 @@ pub(crate) fn pairs_section(bench: &Bench, report: &mut Report) {
         let figure = Figure::new(format!("sends a second, {pairs} pairs"), "/s", rate.a_second());
         let aim = if pairs == 64 { Aim::AtLeast(PAIRS_A_SECOND) } else { Aim::None };
         report.add(figure.beside("fdatasync/s", 1e6 / disk).aim(aim));
+        if let Some(bare) = bare {
+            report.add(Figure::new(format!("sends a second of a bare relay, {pairs} pairs"), "/s", bare));
+            let what = format!("sends a second, {pairs} pairs, beside a bare relay");
+            report.add(Figure::new(what, "/s", rate.a_second()).beside("relay/s", bare));
+        }
         if let Some(used) = used {
             report_usage(report, used, rate.count, pairs);
         }
@@ -62,6 +73,14 @@ fn report_usage(report: &mut Report, used: Usage, count: usize, pairs: usize) {
     report.add(Figure::new(format!("processor time of the daemon for a send, {pairs} pairs"), "us", cpu));
     let wakeups = each(used.wakeups as f64);
     report.add(Figure::new(format!("wake-ups of the daemon for a send, {pairs} pairs"), "", wakeups));
+}
+
+/// A relay of the frames that the daemon makes of a message whose names and number are as long as most.
+fn relay_like(daemon: &Daemon) -> Relay {
+    let (mut sender, mut receiver, from, to) = pair(daemon, 99);
+    sender.queue_send(&from, &to, BODY, 12_345);
+    sender.flush();
+    Relay { push: receiver.wait_for(Kind::Push).to_owned(), answer: sender.wait_for(Kind::Answer).to_owned() }
 }
 
 fn names(number: usize) -> (String, String) {
