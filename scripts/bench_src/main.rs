@@ -13,6 +13,7 @@ mod memory;
 mod probe;
 mod process;
 mod redis;
+mod relay;
 mod replay;
 mod report;
 mod scale;

@@ -1,5 +1,5 @@
 //! Many connections driven by one thread, so that what is measured is the server: a thread for each client would share
-//! the processors with it. The same driver serves marshal's WebSocket clients and Redis's.
+//! the processors with it. The same driver serves marshal's WebSocket clients, Redis's, and the server of the bare relay.
 
 use crate::die;
 use mio::net::TcpStream;
@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) enum Kind {
     Answer,
     Push,
+    /// What a client asks, which only a bare relay is told of.
+    Request,
     Other,
 }
 
@@ -30,6 +32,11 @@ pub(crate) struct Rate {
 impl Rate {
     pub(crate) fn a_second(&self) -> f64 {
         self.count as f64 / self.length.as_secs_f64()
+    }
+
+    /// The rate of two runs together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { count: self.count + other.count, length: self.length + other.length }
     }
 }
 

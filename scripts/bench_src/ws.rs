@@ -3,8 +3,9 @@
 
 use crate::daemon::Daemon;
 use crate::hook_client::{hook, session};
-use crate::many::{Kind, Rate, drive};
+use crate::many::{Connection, Kind, Rate, drive};
 use crate::process::{self, Usage};
+use crate::relay::Relay;
 use crate::report::{Aim, Figure, Report, Times};
 use crate::ws_client::{Client, add_send};
 use crate::{Bench, probe};
@@ -19,11 +20,13 @@ const SENDS_A_SECOND: f64 = 15_000.0;
 const PAIRS_A_SECOND: f64 = 40_000.0;
 /// Microseconds that a durable message may take from its sender to its receiver beyond the disk's own time.
 const ONE_WAY_ABOVE_DISK_US: f64 = 250.0;
+/// The pause before each message of those that are sent now and then, and before each take of the disk beside them.
+const PAUSE: Duration = Duration::from_millis(3);
 
 pub(crate) fn section(bench: &Bench, report: &mut Report) {
     let daemon = Daemon::start(bench);
-    let (times, disk) = probe::beside_disk(bench, || latency(bench, &daemon));
-    let figure = Figure::times("send to push, one way", &times).beside("fdatasync", disk);
+    let (times, disk) = probe::beside_paced_disk(bench, PAUSE, || latency(bench, &daemon));
+    let figure = Figure::times("send to push, one way", &times).beside("paced fdatasync", disk);
     report.add(figure.aim(Aim::AboveFloorAtMost(ONE_WAY_ABOVE_DISK_US)));
 
     hook(&daemon, "session-start", 1);
@@ -40,26 +43,52 @@ pub(crate) fn section(bench: &Bench, report: &mut Report) {
 pub(crate) fn pairs_section(bench: &Bench, report: &mut Report) {
     for pairs in [1, 16, 64] {
         let daemon = Daemon::start(bench);
+        // A single pair waits for the disk. Many share its syncs, and sockets and processors are what bounds them.
+        let relay = (pairs > 1).then(|| relay_like(&daemon));
+        let take = || relay.as_ref().map(|relay| relay.run(pairs, |clients| exchange(clients, length(bench) / 2).0));
+        let before = take();
         let ((rate, times, used), disk) = probe::beside_disk(bench, || in_pairs(bench, &daemon, pairs));
-        report.add(Figure::times(format!("send to push, {pairs} pairs"), &times).beside("fdatasync", disk));
+        let bare = before.zip(take()).map(|(before, after)| before.and(after).a_second());
+        let figure = Figure::times(format!("send to push, {pairs} pairs"), &times).beside("fdatasync", disk);
+        // More pairs wait for each other and not only for the disk.
+        let aim = if pairs == 1 { Aim::AboveFloorAtMost(ONE_WAY_ABOVE_DISK_US) } else { Aim::None };
+        report.add(figure.aim(aim));
         let figure = Figure::new(format!("sends a second, {pairs} pairs"), "/s", rate.a_second());
         let aim = if pairs == 64 { Aim::AtLeast(PAIRS_A_SECOND) } else { Aim::None };
         report.add(figure.beside("fdatasync/s", 1e6 / disk).aim(aim));
-        if let Some(Usage { cpu, wakeups }) = used {
-            let count = rate.count as f64;
-            let what = format!("processor time of the daemon for a send, {pairs} pairs");
-            report.add(Figure::new(what, "us", cpu.as_secs_f64() * 1e6 / count));
-            report.add(Figure::new(
-                format!("wake-ups of the daemon for a send, {pairs} pairs"),
-                "",
-                wakeups as f64 / count,
-            ));
+        if let Some(bare) = bare {
+            report.add(Figure::new(format!("sends a second of a bare relay, {pairs} pairs"), "/s", bare));
+            let what = format!("sends a second, {pairs} pairs, beside a bare relay");
+            report.add(Figure::new(what, "/s", rate.a_second()).beside("relay/s", bare));
+        }
+        if let Some(used) = used {
+            report_usage(report, used, rate.count, pairs);
         }
     }
 }
 
+fn report_usage(report: &mut Report, used: Usage, count: usize, pairs: usize) {
+    let each = |used: f64| used / count as f64;
+    let cpu = each(used.cpu.as_secs_f64() * 1e6);
+    report.add(Figure::new(format!("processor time of the daemon for a send, {pairs} pairs"), "us", cpu));
+    let wakeups = each(used.wakeups as f64);
+    report.add(Figure::new(format!("wake-ups of the daemon for a send, {pairs} pairs"), "", wakeups));
+}
+
+/// A relay of the frames that the daemon makes of a message whose names and number are as long as most.
+fn relay_like(daemon: &Daemon) -> Relay {
+    let (mut sender, mut receiver, from, to) = pair(daemon, 99);
+    sender.queue_send(&from, &to, BODY, 12_345);
+    sender.flush();
+    Relay { push: receiver.wait_for(Kind::Push).to_owned(), answer: sender.wait_for(Kind::Answer).to_owned() }
+}
+
+fn names(number: usize) -> (String, String) {
+    (format!("from-{number}"), format!("to-{number}"))
+}
+
 fn pair(daemon: &Daemon, number: usize) -> (Client, Client, String, String) {
-    let (from, to) = (format!("from-{number}"), format!("to-{number}"));
+    let (from, to) = names(number);
     let (mut sender, mut receiver) = (Client::connect(daemon.websocket), Client::connect(daemon.websocket));
     sender.publish(&from);
     receiver.publish(&to);
@@ -70,7 +99,7 @@ fn pair(daemon: &Daemon, number: usize) -> (Client, Client, String, String) {
 fn latency(bench: &Bench, daemon: &Daemon) -> Times {
     let (mut sender, mut receiver, from, to) = pair(daemon, 9999);
     let mut once = |number| {
-        std::thread::sleep(Duration::from_millis(3));
+        std::thread::sleep(PAUSE);
         sender.queue_send(&from, &to, BODY, number);
         let begun = Instant::now();
         sender.flush();
@@ -111,27 +140,36 @@ fn in_flight(bench: &Bench, daemon: &Daemon, pushed: bool) -> f64 {
     })
 }
 
-/// Pairs, each of which sends its next message when the one before has arrived and is answered. One thread drives them
-/// all.
+/// How long pairs exchange messages.
+fn length(bench: &Bench) -> Duration {
+    Duration::from_millis(bench.count(2000, 300) as u64)
+}
+
+/// Pairs that the daemon serves.
 fn in_pairs(bench: &Bench, daemon: &Daemon, pairs: usize) -> (Rate, Times, Option<Usage>) {
-    let length = Duration::from_millis(bench.count(2000, 300) as u64);
-    let mut names = Vec::new();
     let mut connections = Vec::new();
     for number in 0..pairs {
-        let (sender, receiver, from, to) = pair(daemon, number);
-        // Senders have even numbers, each with its receiver behind it.
+        let (sender, receiver, ..) = pair(daemon, number);
         connections.extend([sender, receiver].map(Client::into_one_of_many));
-        names.push((from, to));
     }
     let before = process::is_known().then(|| process::usage(daemon.pid()));
+    let (rate, times) = exchange(&mut connections, length(bench));
+    let used = before.map(|before| process::usage(daemon.pid()).since(before));
+    (rate, times, used)
+}
+
+/// Pairs, each of which sends its next message when the one before has arrived and is answered. One thread drives them
+/// all. Senders have even numbers, each with its receiver behind it.
+fn exchange(connections: &mut [Connection], length: Duration) -> (Rate, Times) {
+    let names: Vec<(String, String)> = (0..connections.len() / 2).map(names).collect();
     let begun = Instant::now();
-    let mut sent_at = vec![begun; pairs];
-    let mut arrived = vec![0; pairs];
+    let mut sent_at = vec![begun; names.len()];
+    let mut arrived = vec![0; names.len()];
     for (number, (from, to)) in names.iter().enumerate() {
         add_send(&mut connections[2 * number].out, from, to, BODY, 0);
     }
-    let (mut times, mut under_way) = (Vec::new(), pairs);
-    drive(&mut connections, |connections, number, kind| {
+    let (mut times, mut under_way) = (Vec::new(), names.len());
+    drive(connections, |connections, number, kind| {
         let pair = number / 2;
         match (number % 2, kind) {
             (1, Kind::Push) => times.push(sent_at[pair].elapsed()),
@@ -153,6 +191,5 @@ fn in_pairs(bench: &Bench, daemon: &Daemon, pairs: usize) -> (Rate, Times, Optio
         under_way > 0
     });
     let rate = Rate { count: times.len(), length: begun.elapsed() };
-    let used = before.map(|before| process::usage(daemon.pid()).since(before));
-    (rate, Times::new(times), used)
+    (rate, Times::new(times))
 }

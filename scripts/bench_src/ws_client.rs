@@ -73,11 +73,12 @@ impl Client {
         Connection::new(self.stream, &self.input[self.start..self.end], parse)
     }
 
-    /// Waits for a frame of a kind; others are dropped.
-    pub(crate) fn wait_for(&mut self, wanted: Kind) {
+    /// Waits for a frame of a kind and gives its bytes; others are dropped.
+    pub(crate) fn wait_for(&mut self, wanted: Kind) -> &[u8] {
         loop {
+            let start = self.start;
             match self.buffered() {
-                Some(kind) if kind == wanted => return,
+                Some(kind) if kind == wanted => return &self.input[start..self.start],
                 Some(_) => {}
                 None => self.fill(),
             }
@@ -160,7 +161,7 @@ impl Client {
 }
 
 /// The first frame of some bytes, if it is there in full.
-fn parse(bytes: &[u8]) -> Option<(usize, Kind)> {
+pub(crate) fn parse(bytes: &[u8]) -> Option<(usize, Kind)> {
     let (header, length) = match *bytes {
         [_, length @ 0..126, ..] => (2, usize::from(length)),
         [_, 126, high, low, ..] => (4, usize::from(u16::from_be_bytes([high, low]))),
