@@ -15,6 +15,7 @@ mod stream;
 
 pub use stream::Stream;
 
+use crate::process::{self, Lineage};
 use crate::roster::Known;
 use crate::{limits, thread};
 use connection::Pending;
@@ -56,7 +57,10 @@ impl Credential {
         match self {
             Self::None => Known::Unproven,
             Self::Machine => Known::Machine,
-            Self::Peer(_) => Known::Owner(Arc::new([])),
+            Self::Peer(peer) => {
+                let Lineage { chain, at_terminal } = process::lineage(peer.pid);
+                Known::Owner { chain: chain.into(), at_terminal }
+            }
         }
     }
 }

@@ -156,7 +156,7 @@ fn speaker(request: &gate::Request, who: Who) -> Result<Caller, RequestError> {
         (Some(_), Some(_), _) => {
             return Err(RequestError::invalid("say either which session or which human you are, not both"));
         }
-        (None, None, None) if caller.token.is_none() && !matches!(caller.known, Known::Owner(_)) => {
+        (None, None, None) if caller.token.is_none() && !matches!(caller.known, Known::Owner { .. }) => {
             return Err(RequestError::new(
                 ErrorKind::UnknownCaller,
                 "say who you are: a session (asSession, or session= in a query) or a human (human)",

@@ -19,6 +19,8 @@ pub enum Proof {
     Process,
     /// The caller showed the session's token.
     Token,
+    /// The caller is the owner of the daemon at a terminal of its own, belongs to no session, and speaks as a human.
+    Human,
     /// The caller showed the machine's token, or is the owner of the daemon, and belongs to no session.
     Operator,
     /// Nobody proved it: the daemon runs without credentials.
@@ -27,13 +29,14 @@ pub enum Proof {
 
 impl Proof {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Process, Self::Token, Self::Operator, Self::Asserted];
+    pub const ALL: [Self; 5] = [Self::Process, Self::Token, Self::Human, Self::Operator, Self::Asserted];
 
     /// The spelling on the wire and in the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Process => "process",
             Self::Token => "token",
+            Self::Human => "human",
             Self::Operator => "operator",
             Self::Asserted => "asserted",
         }
@@ -50,7 +53,8 @@ pub fn proof_words(proof: Option<Proof>, from_human: bool) -> &'static str {
     match (proof, from_human) {
         (Some(Proof::Process), _) => "verified by its process",
         (Some(Proof::Token), _) => "verified by its token",
-        (Some(Proof::Operator), true) => "the human operator, verified",
+        (Some(Proof::Human), _) => "the human operator, verified",
+        (Some(Proof::Operator), true) => "in the human's name, not from a terminal",
         (Some(Proof::Operator), false) => "sent by the operator under this name",
         (Some(Proof::Asserted) | None, _) => "sender not verified",
     }

@@ -1,6 +1,7 @@
 //! What Linux tells of processes, in `/proc`. It must not take what it cannot read for a death: only a process that is
 //! surely not there, or dead and not yet reaped, counts as gone.
 
+use super::Lineage;
 use crate::limits::ANCESTORS_MAX;
 use crate::model::Process;
 use rustix::io::Errno;
@@ -33,6 +34,20 @@ pub fn identify_own(pid: u32) -> io::Result<Option<Process>> {
     Ok(identify(pid)?.filter(|again| is_own && *again == process))
 }
 
+/// A process, and what it tells of who started it.
+pub fn lineage(pid: u32) -> Lineage {
+    let chain = ancestors(pid);
+    let own = look(pid).ok().flatten();
+    let at_terminal = own.is_some_and(|seen| {
+        // A process that was left behind by its parents still names its terminal; the shell of that terminal is not
+        // among its ancestors any more.
+        chain.first() == Some(&seen.process)
+            && seen.has_terminal
+            && chain.iter().any(|process| process.pid == seen.session_leader)
+    });
+    Lineage { chain, at_terminal }
+}
+
 /// A process and those from which it descends, nearest first, as far as they can be read: without the first process of
 /// the system, from which everything descends. Empty if the process itself is not there.
 pub fn ancestors(pid: u32) -> Vec<Process> {
@@ -58,6 +73,8 @@ pub fn ancestors(pid: u32) -> Vec<Process> {
 struct Seen {
     process: Process,
     parent: u32,
+    session_leader: u32,
+    has_terminal: bool,
 }
 
 fn look(pid: u32) -> io::Result<Option<Seen>> {
@@ -73,7 +90,8 @@ fn look(pid: u32) -> io::Result<Option<Seen>> {
         return Ok(None);
     }
     let process = Process { pid, started: stat.started, boot: boot()? };
-    Ok(Some(Seen { process, parent: stat.parent }))
+    let Stat { parent, session_leader, has_terminal, .. } = stat;
+    Ok(Some(Seen { process, parent, session_leader, has_terminal }))
 }
 
 fn is_missing(error: &io::Error) -> bool {
@@ -104,6 +122,8 @@ fn boot() -> io::Result<Arc<str>> {
 struct Stat {
     is_dead: bool,
     parent: u32,
+    session_leader: u32,
+    has_terminal: bool,
     started: u64,
 }
 
@@ -121,7 +141,13 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
         "Z" => threads <= 1,
         _ => false,
     };
-    Some(Stat { is_dead, parent: field(4)?.parse().ok()?, started: field(22)?.parse().ok()? })
+    Some(Stat {
+        is_dead,
+        parent: field(4)?.parse().ok()?,
+        session_leader: field(6)?.parse().ok()?,
+        has_terminal: field(7)? != "0",
+        started: field(22)?.parse().ok()?,
+    })
 }
 
 /// The user under whose rights a process acts, of its `status`.
@@ -141,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_command_may_look_like_the_fields_behind_it() {
-        let alive = Some(Stat { is_dead: false, parent: 12, started: 4242 });
+        let alive = Some(Stat { is_dead: false, parent: 12, session_leader: 77, has_terminal: false, started: 4242 });
         for command in ["sleep", "a b", ") Z 1 (", "x) Z 9 9", "", "\u{e9}"] {
             assert_eq!(parse_stat(stat(command, "S", 1).as_bytes()), alive, "{command}");
         }

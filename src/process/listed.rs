@@ -1,6 +1,7 @@
 //! What `ps` tells of processes, where there is no `/proc`. It costs a child process for each look, so that it must not
 //! be called on the threads of the store or the gate.
 
+use super::Lineage;
 use crate::limits::ANCESTORS_MAX;
 use crate::model::Process;
 use chrono::NaiveDateTime;
@@ -32,6 +33,11 @@ pub fn identify_all(pids: &[u32]) -> Vec<io::Result<Option<Process>>> {
 pub fn identify_own(pid: u32) -> io::Result<Option<Process>> {
     let own = rustix::process::geteuid().as_raw();
     Ok(list(Some(&[pid]))?.remove(&pid).filter(|listed| listed.user == own).and_then(Listed::alive))
+}
+
+/// A process, and what it tells of who started it. Whether that was a person at a terminal is not told here.
+pub fn lineage(pid: u32) -> Lineage {
+    Lineage { chain: ancestors(pid), at_terminal: false }
 }
 
 /// A process and those from which it descends, nearest first, without the first process of the system. One picture of
@@ -129,7 +135,7 @@ mod tests {
         let us = std::process::id();
         let first = identify_own(child.id()).unwrap().unwrap();
         assert_eq!(identify(child.id()).unwrap(), Some(first.clone()));
-        assert_eq!(ancestors(child.id())[..2], [first, identify(us).unwrap().unwrap()]);
+        assert_eq!(lineage(child.id()).chain[..2], [first, identify(us).unwrap().unwrap()]);
         child.kill().unwrap();
         while identify(child.id()).unwrap().is_some() {}
         let seen = identify_all(&[child.id(), us]);

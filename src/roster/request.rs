@@ -181,9 +181,14 @@ pub enum Known {
     Unproven,
     /// The machine's token.
     Machine,
-    /// That it runs under the owner's user id, on the Unix socket: its process and those from which it descends,
-    /// nearest first, as far as they could be read.
-    Owner(Arc<[Process]>),
+    /// That it runs under the owner's user id, on the Unix socket.
+    Owner {
+        /// Its process and those that it descends from, nearest first, as far as they could be read; empty if it ended
+        /// before it could be looked at.
+        chain: Arc<[Process]>,
+        /// Whether it runs in a terminal whose shell is among those.
+        at_terminal: bool,
+    },
 }
 
 impl Caller {

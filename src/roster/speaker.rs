@@ -34,7 +34,11 @@ impl Roster {
     pub(super) fn speaker(&self, caller: &Caller) -> Result<Speaker, RequestError> {
         let Some(proven) = self.proven(caller)? else {
             let (id, name) = self.resolve_caller(caller)?;
-            let proof = if caller.known == Known::Unproven { Proof::Asserted } else { Proof::Operator };
+            let proof = match &caller.known {
+                Known::Unproven => Proof::Asserted,
+                Known::Owner { at_terminal: true, .. } if id.is_human() => Proof::Human,
+                Known::Owner { .. } | Known::Machine => Proof::Operator,
+            };
             return Ok(Speaker { id, name, proof });
         };
         if caller.human.is_some() {
@@ -75,7 +79,7 @@ impl Roster {
     /// Which sessions a caller is proven to be: by its token; else by the nearest process, of its own and those that it
     /// descends from, in which sessions live. None for one who proves nothing, or who is the operator.
     fn proven(&self, caller: &Caller) -> Result<Option<Proven>, RequestError> {
-        let by_process = self.sessions_of_chain(&caller.known);
+        let by_process = self.sessions_of_chain(&caller.known)?;
         let Some(token) = &caller.token else {
             return Ok(by_process.map(|sessions| Proven { sessions, proof: Proof::Process }));
         };
@@ -93,9 +97,15 @@ impl Roster {
         }
     }
 
-    fn sessions_of_chain(&self, known: &Known) -> Option<Vec<SessionId>> {
-        let Known::Owner(chain) = known else { return None };
-        chain.iter().map(|process| self.sessions_in(process)).find(|sessions| !sessions.is_empty())
+    fn sessions_of_chain(&self, known: &Known) -> Result<Option<Vec<SessionId>>, RequestError> {
+        let Known::Owner { chain, .. } = known else { return Ok(None) };
+        if chain.is_empty() {
+            // Whoever it was, it could be anybody.
+            let message =
+                "the process that asks ended before it could be looked at; ask from one that waits for its answer";
+            return Err(RequestError::new(ErrorKind::Unauthorized, message));
+        }
+        Ok(chain.iter().map(|process| self.sessions_in(process)).find(|sessions| !sessions.is_empty()))
     }
 
     /// The sessions that live in a process, the youngest first: `/clear` begins another one in the same process.
@@ -133,7 +143,7 @@ impl Roster {
         }
         let row = self.tables.sessions.get(session).map(|placed| &placed.stored.row);
         let lives_elsewhere = row.and_then(|row| row.process.as_ref()).is_some_and(|process| match &caller.known {
-            Known::Owner(chain) => !chain.contains(process),
+            Known::Owner { chain, .. } => !chain.contains(process),
             Known::Machine | Known::Unproven => true,
         });
         if lives_elsewhere || self.tables.registrations.contains_key(session) {

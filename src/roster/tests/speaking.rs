@@ -10,7 +10,14 @@ fn process(pid: u32) -> Process {
 
 /// A caller on the Unix socket: its process, its parent, and so on.
 fn owner(pids: &[u32]) -> Caller {
-    Caller { known: Known::Owner(pids.iter().copied().map(process).collect()), ..Caller::default() }
+    let chain = pids.iter().copied().map(process).collect();
+    Caller { known: Known::Owner { chain, at_terminal: false }, ..Caller::default() }
+}
+
+/// The same in a terminal of its own.
+fn at_terminal(pids: &[u32]) -> Caller {
+    let Known::Owner { chain, .. } = owner(pids).known else { panic!() };
+    Caller { known: Known::Owner { chain, at_terminal: true }, ..Caller::default() }
 }
 
 fn machine() -> Caller {
@@ -82,7 +89,15 @@ fn a_sender_is_what_it_has_shown_to_be() {
         (saying("nobody", owner(&[99, 10])), Err(ErrorKind::UnknownCaller)),
         // Outside of all sessions there is the operator.
         (human(owner(&[99])), ok("human:ana", Proof::Operator)),
-        (or_human(owner(&[])), ok("human:ana", Proof::Operator)),
+        (or_human(owner(&[99])), ok("human:ana", Proof::Operator)),
+        (human(at_terminal(&[99])), ok("human:ana", Proof::Human)),
+        (or_human(at_terminal(&[99])), ok("human:ana", Proof::Human)),
+        (saying("a", at_terminal(&[99])), ok("a", Proof::Operator)),
+        (or_human(at_terminal(&[99, 10])), ok("a", Proof::Process)),
+        (human(at_terminal(&[99, 10])), Err(ErrorKind::Forbidden)),
+        // One that was gone before it could be looked at may have been anybody's.
+        (or_human(owner(&[])), Err(ErrorKind::Unauthorized)),
+        (saying("a", owner(&[])), Err(ErrorKind::Unauthorized)),
         (saying("a", owner(&[99])), ok("a", Proof::Operator)),
         (human(machine()), ok("human:ana", Proof::Operator)),
         (saying("a", machine()), ok("a", Proof::Operator)),
@@ -114,7 +129,8 @@ fn another_start_of_the_same_number_is_another_process() {
     let later = Process { started: 101, ..process(10) };
     let other_boot = Process { boot: "later".into(), ..process(10) };
     for imposter in [later, other_boot] {
-        let caller = Caller { known: Known::Owner([imposter].into()), ..Caller::default() };
+        let known = Known::Owner { chain: [imposter].into(), at_terminal: false };
+        let caller = Caller { known, ..Caller::default() };
         assert_eq!(send(&mut world, saying("a", caller)).unwrap().1, Proof::Operator);
     }
 }
