@@ -156,6 +156,8 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(3);
 pub const CLIENT_GRACE_MS: i64 = 10_000;
 /// Silence after which a hook session is gone.
 pub const HOOK_SILENCE_MAX_MS: i64 = 60 * 60 * 1000;
+/// Time for which a sign of life of one who sends stands for those that follow it: far less than anybody is shown.
+pub const ACTIVITY_NOTED_EVERY_MS: i64 = 250;
 /// Age of the persisted activity of a session after which the next activity is written to the log.
 pub const ACTIVITY_PERSIST_EVERY_MS: i64 = 60 * 1000;
 /// Time for which a message that was put into a hook answer is not put into another one, while it is not known

@@ -193,6 +193,7 @@ impl Report {
 pub(crate) fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        crate::daemon::kill_all();
         std::process::exit(0);
     }
 }

@@ -4,7 +4,7 @@
 use super::speaker::Speaker;
 use super::{Answer, BroadcastSent, Caller, Handled, Push, Reply, Roster, Sent, Wait, validate};
 use crate::error::{ErrorKind, RequestError};
-use crate::ids::{ClientId, IdSource, MessageId, ReadId, SessionId};
+use crate::ids::{ClientId, IdSource, MessageId, ReadId, SessionId, new_id_at};
 use crate::limits::{ACK_IDS_MAX, ID_BYTES_MAX};
 use crate::model::{Message, MessageRead, Recipient, Row, Stored};
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl Roster {
         ids: &mut dyn IdSource,
     ) -> Arc<Stored<Message>> {
         let stored = Stored::new(Message {
-            id: MessageId::from(ids.new_id()),
+            id: MessageId::from(new_id_at(ids, self.tables.now.wall_ms)),
             from_session_id: sender.id,
             from_nick: sender.name,
             to,

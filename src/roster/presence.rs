@@ -112,9 +112,9 @@ impl Presence {
         self.connected.contains(client)
     }
 
-    /// Whether a session's last sign of life was at this very moment.
-    pub(crate) fn was_seen_at(&self, session: &SessionId, now: Now) -> bool {
-        self.seen_at.get(session) == Some(&now.mono_ms)
+    /// The monotonic millisecond of a session's last sign of life.
+    pub(crate) fn seen_at(&self, session: &SessionId) -> Option<i64> {
+        self.seen_at.get(session).copied()
     }
 
     pub(crate) fn connected_clients(&self) -> usize {

@@ -5,7 +5,9 @@ use super::nickname::same_root;
 use super::{Answer, Handled, HookReply, HookReport, Reply, Roster, SessionChange, SessionView, Wait, validate};
 use crate::error::RequestError;
 use crate::ids::{ClientId, MessageId, SessionId};
-use crate::limits::{HANDOVER_LEASE_MS, INBOX_MESSAGES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::limits::{
+    ACTIVITY_NOTED_EVERY_MS, HANDOVER_LEASE_MS, INBOX_MESSAGES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TEXT_BYTES_MAX,
+};
 use crate::model::{ItemType, Recipient, Row, Session, Stored};
 use std::sync::Arc;
 
@@ -288,15 +290,15 @@ impl Roster {
         }
     }
 
-    /// Whoever speaks is alive. One who says much in one batch is noted once.
+    /// Whoever speaks is alive. One who says much is noted once in a while.
     pub(super) fn note_caller(&mut self, session: &SessionId) {
         if let Some(placed) = self.tables.sessions.get(session) {
-            let last_activity_at = Some(self.tables.now.wall_ms);
-            if placed.stored.row.last_activity_at == last_activity_at
-                && self.tables.presence.was_seen_at(session, self.tables.now)
-            {
+            let now = self.tables.now;
+            let noted = placed.stored.row.last_activity_at.is_some_and(|at| is_recent(at, now.wall_ms));
+            if noted && self.tables.presence.seen_at(session).is_some_and(|at| is_recent(at, now.mono_ms)) {
                 return;
             }
+            let last_activity_at = Some(now.wall_ms);
             self.note_activity(Session { last_activity_at, ..placed.stored.row.clone() });
         }
     }
@@ -350,6 +352,11 @@ impl Roster {
         };
         Answer::new(Reply::Sessions(tables.sessions.values().map(view).collect()), Wait::Batch)
     }
+}
+
+/// Whether a sign of life at this moment stands for one now.
+fn is_recent(at: i64, now: i64) -> bool {
+    (0..ACTIVITY_NOTED_EVERY_MS).contains(&now.saturating_sub(at))
 }
 
 /// What a shim's restated session keeps of the row that the roster has.
