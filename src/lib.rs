@@ -12,6 +12,7 @@ pub mod limits;
 pub mod thread;
 pub mod time;
 
+pub mod attestation;
 pub mod config;
 
 pub mod model;

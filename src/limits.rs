@@ -150,6 +150,10 @@ pub const CANDIDATES_MAX: usize = 10;
 /// Rows changed by one sweep, give or take what hangs on the last one, and rows looked at, so that a sweep cannot hold up
 /// callers; the next tick goes on.
 pub const SWEEP_ROWS_MAX: usize = 1000;
+/// How far ahead an attestation of a session's presence may end.
+pub const ATTESTATION_AHEAD_MAX_MS: i64 = 24 * 60 * 60 * 1000;
+/// How far the clock of one who proves its presence may be from ours.
+pub const ATTESTATION_SKEW_MAX_MS: u64 = 60 * 1000;
 /// Time between two sweeps.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(3);
 /// Time that a WebSocket session outlives its client, so that it can reconnect.

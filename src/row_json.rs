@@ -4,8 +4,8 @@
 
 use crate::ids::{ClientId, MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::model::{
-    Host, ItemType, Message, MessageRead, Process, Proof, Recipient, Registration, Room, RoomKind, RoomMember, Row,
-    Session, TokenHash,
+    Host, ItemType, Message, MessageRead, Presence, Process, Proof, Recipient, Registration, Room, RoomKind,
+    RoomMember, Row, Session, TokenHash,
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -64,6 +64,16 @@ struct ProcessJson<'a> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+struct PresenceJson<'a> {
+    expires_at: i64,
+    #[serde(borrow)]
+    key: Text<'a>,
+    #[serde(borrow)]
+    parent: Text<'a>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct SessionJson<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     activity: Option<Text<'a>>,
@@ -101,6 +111,8 @@ struct SessionJson<'a> {
     operator: Option<Text<'a>>,
     #[serde(default)]
     pid: Option<u32>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    presence: Option<PresenceJson<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     process: Option<ProcessJson<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -234,6 +246,11 @@ pub fn session_text(row: &Session) -> String {
         nickname: Some((&row.nickname).into()),
         operator: text(&row.operator),
         pid: Some(row.pid),
+        presence: row.presence.as_ref().map(|presence| PresenceJson {
+            expires_at: presence.expires_at,
+            key: (&presence.key).into(),
+            parent: (&presence.parent).into(),
+        }),
         process: row.process.as_ref().map(|process| ProcessJson {
             boot: (&process.boot).into(),
             pid: process.pid,
@@ -465,6 +482,11 @@ fn build_session(item: &SessionJson<'_>, texts: &mut impl Texts) -> Session {
         kind: common(&item.kind),
         role: common(&item.role),
         groups: item.groups.iter().map(|group| texts.common(&group.0)).collect(),
+        presence: item.presence.as_ref().map(|presence| Presence {
+            key: texts.common(&presence.key.0),
+            parent: texts.common(&presence.parent.0),
+            expires_at: presence.expires_at,
+        }),
         process: item.process.as_ref().map(|process| Process {
             pid: process.pid,
             started: process.started,

@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules, each of which may use only those in the groups before its own, and itself.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 13] = [
     &["limits"],
     &["error", "ids", "thread", "time"],
     &["config"],
     &["model"],
+    &["attestation"],
     &["roster"],
     &["row_json"],
     &["event_log"],

@@ -12,7 +12,7 @@ pub use message::{Message, MessageRead, Proof, Recipient, proof_words};
 pub use process::Process;
 pub use registration::{Registration, TokenHash};
 pub use room::{Room, RoomKind, RoomMember};
-pub use session::{Host, Session};
+pub use session::{Host, Presence, Session};
 
 use std::sync::{Arc, OnceLock};
 

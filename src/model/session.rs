@@ -15,6 +15,17 @@ pub struct Host {
     pub arch: Arc<str>,
 }
 
+/// That somebody's key attests a session's key, and that the session has shown its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// The session's public key: 64 hexadecimal digits.
+    pub key: Arc<str>,
+    /// The public key that attests it.
+    pub parent: Arc<str>,
+    /// Until when, in wall-clock milliseconds.
+    pub expires_at: i64,
+}
+
 /// One agent session. Text is shared, so that copying a row to change one field is cheap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -64,6 +75,8 @@ pub struct Session {
     pub role: Option<Arc<str>>,
     /// The groups that it is in, each without its `@`, as they are addressed. Not in marshal 0.9.
     pub groups: Vec<Arc<str>>,
+    /// What proves its presence, if something does. Not in marshal 0.9.
+    pub presence: Option<Presence>,
 }
 
 impl Session {
@@ -92,6 +105,7 @@ impl Session {
             process: None,
             role: None,
             groups: Vec::new(),
+            presence: None,
         }
     }
 

@@ -210,7 +210,7 @@ impl Roster {
             row.connected_at = now;
         }
         row.hooks = false;
-        (row.process, row.role, row.groups) = (None, None, Vec::new());
+        (row.process, row.role, row.groups, row.presence) = (None, None, Vec::new(), None);
         if let Some(prior) = prior {
             merge_prior(&mut row, prior);
         }
@@ -378,6 +378,7 @@ fn merge_prior(row: &mut Session, prior: Session) {
     row.process = prior.process;
     row.role = prior.role;
     row.groups = prior.groups;
+    row.presence = prior.presence;
     if row.cwd.is_empty() {
         row.cwd = prior.cwd;
     }

@@ -33,7 +33,7 @@ fn rows_of_the_recorded_log_come_back_to_the_letter() {
     );
     round_trip(
         ItemType::Session,
-        r#"{"connectedAt":1,"cwd":"/x","groups":["a","b:lead"],"id":"s","nickname":"x","pid":0,"process":{"boot":"b","pid":7,"started":9},"project":"x","role":"review"}"#,
+        r#"{"connectedAt":1,"cwd":"/x","groups":["a","b:lead"],"id":"s","nickname":"x","pid":0,"presence":{"expiresAt":3,"key":"k","parent":"p"},"process":{"boot":"b","pid":7,"started":9},"project":"x","role":"review"}"#,
     );
     let hash = "0123456789abcdef".repeat(4);
     round_trip(ItemType::Registration, &format!(r#"{{"id":"s","registeredAt":1,"renewedAt":2,"tokenHash":"{hash}"}}"#));
