@@ -9,5 +9,13 @@ mod facts;
 #[cfg(all(test, target_os = "linux"))]
 #[allow(unreachable_pub)] // it is the public one elsewhere, and is here to be tested
 mod listed;
+mod watch;
 
 pub use facts::{ancestors, identify, identify_all, identify_own};
+pub use watch::start;
+
+/// Whether this is what this machine calls itself, up to the first dot: the process ids of another one mean nothing here.
+pub fn is_this_machine(host: &str) -> bool {
+    let first = |name: &[u8]| name.split(|byte| *byte == b'.').next().unwrap_or_default().to_ascii_lowercase();
+    first(host.as_bytes()) == first(rustix::system::uname().nodename().to_bytes())
+}
