@@ -21,11 +21,11 @@ pub const GATE_CONNECTIONS_MAX: usize = 1024;
 pub const GATE_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Time that an answer has at least before its caller can be closed to make room for others.
 pub const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
-/// File descriptors that are neither a connection at the gate nor a WebSocket client: files, doors, polls, and requests
+/// File descriptors that are neither a connection at the gate nor a WebSocket client nor a process that is watched: files, doors, polls, and requests
 /// that a worker or the store has at the moment.
 pub const DESCRIPTORS_RESERVED: usize = 48;
 /// File descriptors that the daemon asks the system for; it goes on with fewer.
-pub const DESCRIPTORS_WANTED: u64 = 8192;
+pub const DESCRIPTORS_WANTED: u64 = 16384;
 /// Pause before accepting again when the process has no file descriptor left.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes read and thrown away after an early refusal, so that the caller can still read the answer.
@@ -180,6 +180,14 @@ pub const UNREAD_MESSAGE_AGE_MAX_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
 /// Processes in a line of descent, from a caller up, that are looked at.
 pub const ANCESTORS_MAX: usize = 64;
+/// Processes for which the system is asked to tell of their end, each of which takes a file descriptor; more are looked at.
+pub const PROCESS_HANDLES_MAX: usize = 2048;
+/// Time between two looks at the processes of which the system does not tell by itself.
+pub const PROCESS_LOOK_EVERY: Duration = Duration::from_secs(3);
+/// Processes waiting to be watched, or not any more. If there are more, the watcher is told of all anew.
+pub const PROCESS_WISHES_MAX: usize = 1024;
+/// Ends of processes that one look of the poll tells of.
+pub const PROCESS_EVENTS_PER_TURN_MAX: usize = 256;
 
 // ---- answers to agents ----
 
@@ -260,7 +268,8 @@ const _: () = assert!(HEAD_BYTES_MAX < BODY_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX < GATE_HELD_BYTES_MAX / 8, "a few large requests are no reason to close any");
 const _: () = assert!(ANSWER_PATIENCE.as_millis() < ANSWER_DEADLINE.as_millis());
 const _: () = assert!(
-    2 * (GATE_CONNECTIONS_MAX + WS_CLIENTS_MAX) + DESCRIPTORS_RESERVED < DESCRIPTORS_WANTED as usize,
+    2 * (GATE_CONNECTIONS_MAX + WS_CLIENTS_MAX + PROCESS_HANDLES_MAX) + DESCRIPTORS_RESERVED
+        < DESCRIPTORS_WANTED as usize,
     "with what is asked for, descriptors are not what runs out"
 );
 const _: () = assert!(STOP_LOOK_EVERY.as_millis() < STOP_DEADLINE.as_millis());

@@ -1,7 +1,9 @@
 //! File descriptors: asks the system for enough, and shares out what there is, so that neither callers nor WebSocket
-//! clients can take them all. It must not count what is open; those who hold connections do.
+//! clients nor processes that are watched can take them all. It must not count what is open; those who hold them do.
 
-use crate::limits::{DESCRIPTORS_RESERVED, DESCRIPTORS_WANTED, GATE_CONNECTIONS_MAX, WS_CLIENTS_MAX};
+use crate::limits::{
+    DESCRIPTORS_RESERVED, DESCRIPTORS_WANTED, GATE_CONNECTIONS_MAX, PROCESS_HANDLES_MAX, WS_CLIENTS_MAX,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Who may hold how many.
@@ -11,6 +13,8 @@ pub(super) struct Shares {
     pub(super) gate_connections: usize,
     /// WebSocket clients.
     pub(super) ws_clients: usize,
+    /// Handles of processes.
+    pub(super) process_handles: usize,
 }
 
 /// Raises the limit where it can be raised: the usual one of 1,024 is meant for programs that use select(2).
@@ -23,7 +27,7 @@ pub(super) fn raise() -> Shares {
     }
     let shares = share(getrlimit(Resource::Nofile).current);
     if shares.ws_clients < WS_CLIENTS_MAX {
-        let Shares { gate_connections, ws_clients } = shares;
+        let Shares { gate_connections, ws_clients, .. } = shares;
         log::warn!(
             "few file descriptors: room for {gate_connections} requests and {ws_clients} WebSocket clients at once"
         );
@@ -31,11 +35,14 @@ pub(super) fn raise() -> Shares {
     shares
 }
 
-/// Half of what is not reserved for each; `None` is no limit.
+/// Of what is not reserved a sixth for processes, which can do without, and half of the rest for each; `None` is no limit.
 fn share(descriptors: Option<u64>) -> Shares {
     let all = descriptors.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
-    let half = (all.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(1);
-    Shares { gate_connections: half.min(GATE_CONNECTIONS_MAX), ws_clients: half.min(WS_CLIENTS_MAX) }
+    let free = all.saturating_sub(DESCRIPTORS_RESERVED);
+    let process_handles = (free / 6).min(PROCESS_HANDLES_MAX);
+    let half = ((free - process_handles) / 2).max(1);
+    let (gate_connections, ws_clients) = (half.min(GATE_CONNECTIONS_MAX), half.min(WS_CLIENTS_MAX));
+    Shares { gate_connections, ws_clients, process_handles }
 }
 
 #[cfg(test)]
@@ -44,11 +51,12 @@ mod tests {
 
     #[test]
     fn the_shares_fit_into_what_there_is() {
-        let all = Shares { gate_connections: GATE_CONNECTIONS_MAX, ws_clients: WS_CLIENTS_MAX };
+        let (gate_connections, ws_clients) = (GATE_CONNECTIONS_MAX, WS_CLIENTS_MAX);
+        let all = Shares { gate_connections, ws_clients, process_handles: PROCESS_HANDLES_MAX };
         assert_eq!((share(None), share(Some(DESCRIPTORS_WANTED))), (all, share(Some(u64::MAX))));
-        assert_eq!(share(Some(256)), Shares { gate_connections: 104, ws_clients: 104 });
+        assert_eq!(share(Some(256)), Shares { gate_connections: 87, ws_clients: 87, process_handles: 34 });
         for few in [0, 20, DESCRIPTORS_RESERVED as u64] {
-            assert_eq!(share(Some(few)), Shares { gate_connections: 1, ws_clients: 1 });
+            assert_eq!(share(Some(few)), Shares { gate_connections: 1, ws_clients: 1, process_handles: 0 });
         }
     }
 }

@@ -20,10 +20,10 @@ use crate::limits::{
     STORE_QUEUE_MAX, WATCH_QUEUE_MAX, WS_UPGRADE_QUEUE_MAX,
 };
 use crate::roster::Roster;
-use crate::store::{Command, Start, Store};
+use crate::store::{Command, CompactJob, ProcessWatch, ReadJob, Start, Store};
 use crate::thread::{self, Exit};
 use crate::time::SystemClock;
-use crate::{compactor, sweeper, watcher, ws};
+use crate::{compactor, process, sweeper, watcher, ws};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use descriptors::Shares;
 use doors::Doors;
@@ -102,9 +102,12 @@ fn start(
     let (stop_sweeper, sweeper_stop) = bounded::<()>(0);
 
     let (compact, to_compact) = bounded(1);
-    let store = open_store(&config.state_dir, ask, compact, clock)?;
+    let (processes, process_watcher) =
+        process::start(shares.process_handles, commands.clone(), exits).map_err(no_thread)?;
+    let store = open_store(&config.state_dir, ask, compact, processes, clock)?;
     let store_thread = start_store(store, queue, clock, exits).map_err(no_thread)?;
     let mut others = http::start(HTTP_WORKERS, &to_serve, &commands, about, &workers_stop, exits).map_err(no_thread)?;
+    others.push(process_watcher);
     others.push(ws::start(to_upgrade, commands.clone(), shares.ws_clients, exits).map_err(no_thread)?);
     let disk = RealDisk::new(&config.state_dir);
     others.push(compactor::start(disk, to_compact, commands.clone(), exits).map_err(no_thread)?);
@@ -137,8 +140,9 @@ fn start_store(
 /// Opens the log and reads it back.
 fn open_store(
     directory: &Path,
-    ask: Sender<crate::store::ReadJob>,
-    compactor: Sender<crate::store::CompactJob>,
+    ask: Sender<ReadJob>,
+    compactor: Sender<CompactJob>,
+    processes: ProcessWatch,
     clock: SystemClock,
 ) -> Result<Store<RealDisk>, Fatal> {
     let begun = std::time::Instant::now();
@@ -170,6 +174,7 @@ fn open_store(
         ends_with_newline,
         malformed_lines: damaged,
         watcher: ask,
+        processes,
         live_bytes,
         compact_over_bytes: COMPACT_OVER_BYTES,
         compactor,

@@ -6,7 +6,8 @@ use super::{Action, Response, Shape, json_object, query::Query};
 use crate::error::{ErrorKind, RequestError};
 use crate::gate;
 use crate::limits::LOGGED_LINE_CHARACTERS_MAX;
-use crate::model::Host;
+use crate::model::{Host, Process};
+use crate::process;
 use crate::roster::{HookReport, Request};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -69,7 +70,26 @@ fn report(request: &gate::Request) -> Result<Option<HookReport>, RequestError> {
     });
     let cwd = body.cwd.or_else(|| body.workspace.and_then(|workspace| workspace.current_dir));
     let operator = query.get("operator").map(str::to_owned);
-    Ok(Some(HookReport { session_id: body.session_id, cwd, host, operator }))
+    // A session that ends needs none.
+    let process = if request.path == "/hook/session-end" { None } else { process(&query) };
+    Ok(Some(HookReport { session_id: body.session_id, cwd, host, operator, process }))
+}
+
+/// The process that the session lives in, if the hook says so and there is such a one of ours on this machine. Else the
+/// session is as good as one whose process is not known: a hook must not fail for that.
+fn process(query: &Query) -> Option<Process> {
+    let (text, host) = (query.get("pid")?, query.get("host"));
+    let found = match text.parse() {
+        // The first process of a system is nobody's agent: from it everything descends.
+        Err(_) | Ok(0 | 1) => Err("it is no process id of an agent".to_owned()),
+        Ok(_) if host.is_some_and(|host| !process::is_this_machine(host)) => Err("it is of another machine".to_owned()),
+        Ok(pid) => match process::identify_own(pid) {
+            Ok(Some(process)) => Ok(process),
+            Ok(None) => Err("there is no such process of ours".to_owned()),
+            Err(error) => Err(error.to_string()),
+        },
+    };
+    found.inspect_err(|reason| log::debug!("the pid of a hook is left out: {reason}")).ok()
 }
 
 /// The answer that puts `text` before the agent.

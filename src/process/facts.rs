@@ -5,8 +5,9 @@ use super::Lineage;
 use crate::limits::ANCESTORS_MAX;
 use crate::model::Process;
 use rustix::io::Errno;
-use rustix::process::{Pid, geteuid, test_kill_process};
+use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open, test_kill_process};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
 /// The process that has this id now; none if there is none, or only what is left of one that is dead.
@@ -67,6 +68,17 @@ pub fn ancestors(pid: u32) -> Vec<Process> {
         });
     }
     line
+}
+
+/// Something that becomes readable when the process ends that has this id now; none if there is none. A process that is
+/// dead and not yet reaped has one too, which is readable.
+pub(super) fn handle(pid: u32) -> io::Result<Option<OwnedFd>> {
+    let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    match pidfd_open(id, PidfdFlags::empty()) {
+        Ok(handle) => Ok(Some(handle)),
+        Err(Errno::SRCH) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A process as it was found.

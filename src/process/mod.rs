@@ -9,8 +9,10 @@ mod facts;
 #[cfg(all(test, target_os = "linux"))]
 #[allow(unreachable_pub)] // it is the public one elsewhere, and is here to be tested
 mod listed;
+mod watch;
 
 pub use facts::{ancestors, identify, identify_all, identify_own, lineage};
+pub use watch::start;
 
 use crate::model::Process;
 
@@ -21,4 +23,10 @@ pub struct Lineage {
     pub chain: Vec<Process>,
     /// Whether it runs in a terminal whose shell (the leader of the terminal's session) is among its ancestors.
     pub at_terminal: bool,
+}
+
+/// Whether this is what this machine calls itself, up to the first dot: the process ids of another one mean nothing here.
+pub fn is_this_machine(host: &str) -> bool {
+    let first = |name: &[u8]| name.split(|byte| *byte == b'.').next().unwrap_or_default().to_ascii_lowercase();
+    first(host.as_bytes()) == first(rustix::system::uname().nodename().to_bytes())
 }

@@ -41,6 +41,8 @@ impl Roster {
             }
             row.last_activity_at = row.last_activity_at.max(prior.last_activity_at);
             row.hooks |= prior.hooks;
+            // The process that it is known to live in is not an older line's to change.
+            row.process = prior.process.clone().or(row.process);
             if row.nickname.is_empty() {
                 row.nickname = prior.nickname.clone();
             }

@@ -9,6 +9,7 @@ mod mailbox;
 mod messages;
 mod nickname;
 mod presence;
+mod processes;
 mod request;
 mod rooms;
 mod sessions;
@@ -159,6 +160,7 @@ impl Roster {
             Request::UpdateSession { session, change } => self.update_session(&session, change),
             Request::ClientConnected(client) => self.client_connected(client),
             Request::ClientGone(client) => self.client_gone(&client),
+            Request::ProcessGone(process) => Ok(self.process_gone(&process)),
             Request::Send { caller, to, body } => self.send(&caller, &to, &body, ids),
             Request::Broadcast { caller, room, body } => self.broadcast(&caller, &room, &body, ids),
             Request::JoinRoom { caller, name, description } => self.join_room(&caller, &name, description.as_deref()),

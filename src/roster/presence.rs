@@ -1,5 +1,5 @@
 //! Signs of life: which clients are connected, which sessions lost theirs and until when they are kept, and how long
-//! each session without a client has been silent. Deadlines are on the monotonic clock, so that neither a wall clock
+//! each session without a client and without a known process has been silent. Deadlines are on the monotonic clock, so that neither a wall clock
 //! that jumps nor a machine that sleeps ends a session. It must not delete anything itself.
 
 use crate::ids::{ClientId, SessionId};
@@ -20,7 +20,7 @@ pub(crate) struct Presence {
     kept_until: BTreeMap<SessionId, i64>,
     /// The monotonic millisecond of each session's last sign of life.
     seen_at: BTreeMap<SessionId, i64>,
-    /// Sessions without a client, by that millisecond.
+    /// Sessions without a client and without a known process, by that millisecond.
     silent_since: BTreeSet<(i64, SessionId)>,
 }
 
@@ -43,7 +43,10 @@ impl Presence {
         }
         self.seen_at.insert(session.id.clone(), seen);
         let Some(client) = &session.client_id else {
-            self.silent_since.insert((seen, session.id.clone()));
+            // While its process is known to live, so is the session, however silent: an agent left overnight.
+            if session.process.is_none() {
+                self.silent_since.insert((seen, session.id.clone()));
+            }
             return;
         };
         self.sessions_of.entry(client.clone()).or_default().insert(session.id.clone());
@@ -140,7 +143,7 @@ impl Presence {
         over.take(at_most).map(|(session, _)| session.clone()).collect()
     }
 
-    /// Sessions without a client that have been silent for too long, the longest first.
+    /// Sessions without a client and a known process that have been silent for too long, the longest first.
     pub(crate) fn silent(&self, now: Now, at_most: usize) -> Vec<SessionId> {
         let over =
             self.silent_since.iter().take_while(|(seen, _)| now.mono_ms.saturating_sub(*seen) >= HOOK_SILENCE_MAX_MS);

@@ -49,6 +49,8 @@ pub enum Request {
     ClientConnected(ClientId),
     /// A WebSocket client is gone.
     ClientGone(ClientId),
+    /// A process has ended: the sessions that live in it, and in no other by now, are gone.
+    ProcessGone(Process),
     /// Send a message to one session or human. Answer: [`Reply::Sent`].
     Send {
         /// Who speaks.
@@ -154,6 +156,8 @@ pub struct HookReport {
     pub host: Option<Host>,
     /// The human it works for.
     pub operator: Option<String>,
+    /// The process that it lives in, if the hook told and it could be identified.
+    pub process: Option<Process>,
 }
 
 /// Who is asking.

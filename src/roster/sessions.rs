@@ -59,7 +59,9 @@ impl Roster {
             return Ok(self.hook_answer(session, true));
         };
         let mut row = placed.stored.row.clone();
-        let news = !row.hooks || row.nickname.is_empty();
+        let moved = report.process.is_some() && report.process != row.process;
+        let news = !row.hooks || row.nickname.is_empty() || moved;
+        row.process = report.process.or(row.process);
         self.give_name(&mut row);
         row.hooks = true;
         row.last_activity_at = Some(self.tables.now.wall_ms);
@@ -103,6 +105,8 @@ impl Roster {
         }
         row.operator = report.operator.filter(|text| !text.is_empty()).map(Arc::from).or(row.operator);
         row.host = report.host.filter(|host| !host.name.is_empty()).or(row.host);
+        // The one that speaks now, if it says so: a session can be resumed in another process.
+        row.process = report.process.or(row.process);
         row.hooks = true;
         row.last_activity_at = Some(now);
         let only_activity = prior
@@ -280,9 +284,10 @@ impl Roster {
         Ok(Answer::new(Reply::Done, Wait::No))
     }
 
-    /// A session's shim is gone for good. The agent need not be: one with hooks lives by them from now on.
+    /// A session's shim is gone for good. The agent need not be: one with a known process lives as long as that, and one
+    /// with hooks lives by them from now on.
     pub(super) fn lose_client(&mut self, mut row: Session) {
-        if row.hooks {
+        if row.hooks || row.process.is_some() {
             row.client_id = None;
             self.set_session(row);
         } else {

@@ -110,8 +110,8 @@ impl Roster {
 
     /// The sessions that live in a process, the youngest first: `/clear` begins another one in the same process.
     fn sessions_in(&self, process: &Process) -> Vec<SessionId> {
-        let of = self.tables.sessions.values().filter(|placed| placed.stored.row.process.as_ref() == Some(process));
-        let mut of: Vec<_> = of.map(|placed| (placed.place, placed.stored.row.id.clone())).collect();
+        let of = self.tables.by_process.get(process).into_iter().flatten();
+        let mut of: Vec<_> = of.filter_map(|id| Some((self.tables.sessions.get(id)?.place, id.clone()))).collect();
         of.sort_by(|a, b| b.cmp(a));
         of.into_iter().map(|(_, id)| id).collect()
     }

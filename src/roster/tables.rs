@@ -8,7 +8,7 @@ use super::presence::Presence;
 use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::limits::ACTIVITY_PERSIST_EVERY_MS;
 use crate::model::{
-    ItemType, Message, MessageRead, Recipient, Registration, Room, RoomMember, Row, Session, Stored, TokenHash,
+    ItemType, Message, MessageRead, Process, Recipient, Registration, Room, RoomMember, Row, Session, Stored, TokenHash,
 };
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,6 +64,7 @@ pub(crate) struct Tables {
     pub(crate) reads: BTreeMap<ReadId, Placed<MessageRead>>,
     pub(crate) registrations: BTreeMap<SessionId, Placed<Registration>>,
     pub(crate) by_token: BTreeMap<TokenHash, SessionId>,
+    pub(crate) by_process: BTreeMap<Process, BTreeSet<SessionId>>,
     pub(crate) nicknames: Nicknames,
     pub(crate) rooms_by_name: BTreeSet<(Arc<str>, RoomId)>,
     pub(crate) members_of: BTreeMap<RoomId, BTreeMap<SessionId, MemberId>>,
@@ -95,6 +96,7 @@ impl Tables {
             reads: BTreeMap::new(),
             registrations: BTreeMap::new(),
             by_token: BTreeMap::new(),
+            by_process: BTreeMap::new(),
             nicknames: Nicknames::default(),
             rooms_by_name: BTreeSet::new(),
             members_of: BTreeMap::new(),
@@ -335,6 +337,13 @@ impl Tables {
             }
             self.nicknames.insert(&nickname, &id);
         }
+        let old_process = before.as_ref().and_then(|placed| placed.stored.row.process.as_ref());
+        if old_process != stored.row.process.as_ref() {
+            old_process.into_iter().for_each(|process| remove_from(&mut self.by_process, process, &id));
+            if let Some(process) = &stored.row.process {
+                self.by_process.entry(process.clone()).or_default().insert(id);
+            }
+        }
         self.presence.put(before.as_ref().map(|placed| &placed.stored.row), &stored.row, self.now);
         before.map(|placed| (Row::Session(placed.stored), placed.place))
     }
@@ -395,6 +404,9 @@ impl Tables {
                 self.activity_written.remove(id);
                 self.nicknames.remove(&placed.stored.row.nickname, &placed.stored.row.id);
                 self.presence.remove(&placed.stored.row);
+                if let Some(process) = &placed.stored.row.process {
+                    remove_from(&mut self.by_process, process, &placed.stored.row.id);
+                }
                 Some((Row::Session(placed.stored), placed.place))
             }
             ItemType::Room => {
@@ -506,6 +518,16 @@ impl Sorted {
 
 fn by_id<I: Ord, R>(rows: &[(u64, Arc<Stored<R>>)], id: impl Fn(&R) -> I) -> BTreeMap<I, Placed<R>> {
     rows.iter().map(|(place, stored)| (id(&stored.row), Placed { stored: stored.clone(), place: *place })).collect()
+}
+
+/// Removes `inner` from the set under `outer`, and the set itself when it is empty.
+fn remove_from<K: Ord, I: Ord>(map: &mut BTreeMap<K, BTreeSet<I>>, outer: &K, inner: &I) {
+    if let Some(set) = map.get_mut(outer) {
+        set.remove(inner);
+        if set.is_empty() {
+            map.remove(outer);
+        }
+    }
 }
 
 /// Removes `inner` from the map under `outer`, and the map itself when it is empty.

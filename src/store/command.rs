@@ -6,7 +6,7 @@ use crate::error::RequestError;
 use crate::event_log::disk::ReadAt;
 use crate::event_log::rewrite::Rewritten;
 use crate::ids::ClientId;
-use crate::model::ItemType;
+use crate::model::{ItemType, Process};
 use crate::roster::{ExternalEvent, Reply, Request, RosterCounts};
 use crate::time::Now;
 use crossbeam_channel::Receiver;
@@ -67,6 +67,8 @@ pub enum Command {
     LogTouched,
     /// The watcher has read a part of the log.
     LogRead(LogRead),
+    /// A process that sessions live in has ended.
+    ProcessEnded(Process),
     /// Three seconds have passed.
     Tick,
     /// The doors are open.
@@ -93,6 +95,7 @@ impl fmt::Debug for Command {
             Self::CancelQuery { .. } => "CancelQuery",
             Self::LogTouched => "LogTouched",
             Self::LogRead(_) => "LogRead",
+            Self::ProcessEnded(_) => "ProcessEnded",
             Self::Tick => "Tick",
             Self::DoorsOpen => "DoorsOpen",
             Self::Report(_) => "Report",

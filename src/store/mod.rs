@@ -6,6 +6,7 @@ mod command;
 mod compaction;
 mod hub;
 mod outbox;
+mod processes;
 mod stats;
 mod tail;
 
@@ -14,6 +15,7 @@ pub use command::{
     ReportTo, View,
 };
 pub use outbox::{Frame, FrameQueue, Outbox};
+pub use processes::{ProcessWatch, ProcessWish};
 pub use stats::{COMMIT_BUCKETS_US, Stats};
 
 use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
@@ -27,6 +29,7 @@ use crate::time::{Now, SystemClock};
 use compaction::Compaction;
 use crossbeam_channel::{Receiver, Sender};
 use hub::Hub;
+use processes::Processes;
 use std::time::Instant;
 use tail::Tail;
 
@@ -48,6 +51,8 @@ pub struct Start<D: Disk> {
     pub live_bytes: u64,
     /// Bytes of the log below which it is not compacted unless somebody asks.
     pub compact_over_bytes: u64,
+    /// Who tells when processes end.
+    pub processes: ProcessWatch,
     /// Who writes the log anew.
     pub compactor: Sender<CompactJob>,
     /// Where ids come from.
@@ -64,6 +69,7 @@ pub struct Store<D: Disk> {
     hub: Hub,
     tail: Tail,
     compaction: Compaction<D>,
+    processes: Processes,
     stats: Stats,
     /// Why the log is not healthy.
     refused: Option<String>,
@@ -110,6 +116,7 @@ impl<D: Disk> Store<D> {
         Self {
             tail: Tail::new(start.replayed_bytes, !start.ends_with_newline, start.malformed_lines, start.watcher),
             compaction: Compaction::new(start.compactor, start.compact_over_bytes, start.live_bytes),
+            processes: Processes::new(start.processes),
             roster: start.roster,
             log: start.log,
             ids: start.ids,
@@ -130,6 +137,9 @@ impl<D: Disk> Store<D> {
     /// Fatal: the log cannot be trusted any longer.
     pub fn run(mut self, commands: &Receiver<Command>, clock: SystemClock) -> Result<(), Fatal> {
         let mut batch = Vec::new();
+        // Those that ended while nobody watched need not wait for a tick.
+        self.processes.note_tick();
+        self.processes.catch_up(&self.roster);
         while !self.stopping {
             // Rows to be written back do not wait for a command; while the log refuses them the next tick's probe does.
             let busy = self.tail.has_work() && !self.blocked;
@@ -184,6 +194,7 @@ impl<D: Disk> Store<D> {
             self.release(held, committed, now);
             held = Vec::new();
             if commands.len() == 0 {
+                self.processes.catch_up(&self.roster);
                 return self.compact(now);
             }
         }
@@ -218,6 +229,10 @@ impl<D: Disk> Store<D> {
             }
             Command::LogTouched => self.look(),
             Command::LogRead(read) => self.log_read(read, now, held),
+            Command::ProcessEnded(process) => {
+                self.processes.note_end(process.clone());
+                self.request(Request::ProcessGone(process), None, now, held);
+            }
             Command::Tick => self.tick(now, held)?,
             Command::DoorsOpen => {
                 self.roster.doors_opened(now);
@@ -263,6 +278,12 @@ impl<D: Disk> Store<D> {
         self.look();
         if self.refused.is_some() {
             self.probe()?;
+        }
+        self.processes.note_tick();
+        // Those whose sessions could not be removed when they ended.
+        let ended = if self.blocked { Vec::new() } else { self.processes.ended() };
+        for process in ended {
+            self.request(Request::ProcessGone(process), None, now, held);
         }
         let begun = Instant::now();
         // What hangs on rows that are still being read is no orphan.
@@ -317,6 +338,7 @@ impl<D: Disk> Store<D> {
                 let changes = self.roster.commit();
                 self.tail.note_changes(&changes);
                 self.compaction.note_changes(&changes);
+                self.processes.note_changes(&changes, &self.roster);
                 self.hub.note(&changes);
                 Ok(true)
             }

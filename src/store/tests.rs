@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 mod clients;
 mod compaction;
+mod ends;
 mod others;
 mod races;
 #[path = "../../tests/support/sim_disk.rs"]
@@ -43,6 +44,7 @@ struct Bench {
     happened: Receiver<Did>,
     jobs: Receiver<ReadJob>,
     compact_jobs: Receiver<CompactJob>,
+    wished: Receiver<ProcessWish>,
     batch: Vec<Command>,
     ms: i64,
 }
@@ -56,6 +58,7 @@ impl Bench {
         disk.listen(Box::new(move |_, op| tell.try_send(Did::Disk(op.clone())).unwrap()));
         let (watcher, jobs) = bounded(64);
         let (compactor, compact_jobs) = bounded(1);
+        let (wishes, wished) = bounded(2);
         let start = Start {
             roster: Roster::new(),
             log,
@@ -65,11 +68,13 @@ impl Bench {
             watcher,
             live_bytes: 0,
             compact_over_bytes: 16 * 1024,
+            processes: ProcessWatch::new(wishes, Box::new(|| {})),
             compactor,
             ids: Box::new(crate::ids::SeededIds::new(1)),
             source_id: "a16f50bd-e0ec-473f-9e1a-e1c8eab281fe".to_owned(),
         };
-        Self { store: Store::new(start), disk, did, happened, jobs, compact_jobs, batch: Vec::new(), ms: 1_000_000 }
+        let (store, batch) = (Store::new(start), Vec::new());
+        Self { store, disk, did, happened, jobs, compact_jobs, wished, batch, ms: 1_000_000 }
     }
 
     /// With a session by hook, one by shim and one silent shim client, and nothing left to tell.

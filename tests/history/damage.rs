@@ -10,7 +10,7 @@ use marshal::event_log::{LOG_NAME, SUSPECT_NAME, recover};
 use marshal::ids::{IdSource, SeededIds};
 use marshal::roster::{Caller, HookReport, Request, Roster};
 use marshal::row_json::row_text;
-use marshal::store::{Command, Start, Store};
+use marshal::store::{Command, ProcessWatch, Start, Store};
 use marshal::time::Now;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -57,6 +57,7 @@ fn open(directory: &Path, now: Now) -> (Store<RealDisk>, Rows, u64) {
         watcher,
         live_bytes: replayed_bytes,
         compact_over_bytes: u64::MAX,
+        processes: ProcessWatch::new(crossbeam_channel::bounded(1).0, Box::new(|| {})),
         compactor,
         ids: Box::new(ids),
         source_id,
@@ -74,6 +75,7 @@ fn start(id: &str) -> Request {
         cwd: Some("/w/p".to_owned()),
         host: None,
         operator: None,
+        process: None,
     })
 }
 

@@ -15,7 +15,7 @@ use marshal::event_log::recover::{self, Opened};
 use marshal::event_log::{LOG_NAME, SUSPECT_NAME};
 use marshal::ids::SeededIds;
 use marshal::roster::Roster;
-use marshal::store::{Command, CompactJob, CompactStep, ReadJob, Start, Store};
+use marshal::store::{Command, CompactJob, CompactStep, ProcessWatch, ReadJob, Start, Store};
 use marshal::time::Now;
 use marshal::{compactor, watcher};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -164,6 +164,7 @@ impl World {
             watcher: ask,
             live_bytes: replayed_bytes,
             compact_over_bytes: COMPACT_OVER_BYTES,
+            processes: ProcessWatch::new(bounded(1).0, Box::new(|| {})),
             compactor,
             ids: Box::new(SeededIds::new(self.random.next())),
             source_id: "a16f50bd-e0ec-473f-9e1a-e1c8eab281fe".to_owned(),

@@ -7,6 +7,7 @@ mod mail;
 mod model;
 mod outside;
 mod paging;
+mod processes;
 mod properties;
 mod recovery;
 mod registration;
@@ -17,7 +18,7 @@ mod validation;
 use super::*;
 use crate::error::ErrorKind;
 use crate::ids::{ClientId, MessageId, RoomId, SeededIds};
-use crate::model::{Host, Message, Session, Stored};
+use crate::model::{Host, Message, Process, Session, Stored};
 use std::sync::Arc;
 
 const SECOND: i64 = 1000;
@@ -215,6 +216,16 @@ impl Drop for World {
 fn report(id: &str, cwd: &str) -> HookReport {
     let cwd = Some(cwd.to_owned()).filter(|cwd| !cwd.is_empty());
     HookReport { session_id: id.to_owned(), cwd, ..HookReport::default() }
+}
+
+/// The process that has this id, of those that began at one moment of one boot.
+fn process(pid: u32) -> Process {
+    Process { pid, started: 1, boot: "boot".into() }
+}
+
+/// A report by a hook that runs in a process.
+fn report_in(id: &str, process: Process) -> HookReport {
+    HookReport { process: Some(process), ..report(id, "/w/x") }
 }
 
 fn host(name: &str) -> Host {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ids::{MemberId, ReadId, SessionId};
-use crate::model::Recipient;
+use crate::model::{Process, Recipient};
 use crate::row_json::row_text;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,6 +66,7 @@ pub(super) fn check(roster: &Roster) {
     check_mail(roster);
     check_names(roster);
     check_presence(roster);
+    check_processes(roster);
     let rows = roster.rows_in_order();
     let places: BTreeSet<u64> = contents(roster).values().map(|(place, _)| *place).collect();
     assert_eq!(places.len(), rows.len(), "every row has a place of its own");
@@ -143,11 +144,23 @@ fn check_presence(roster: &Roster) {
                     kept.insert(row.id.clone());
                 }
             }
-            None => drop(silent.insert(row.id.clone())),
+            None if row.process.is_none() => drop(silent.insert(row.id.clone())),
+            None => {}
         }
     }
     let found = presence.inspect();
     assert_eq!(found, (sessions_of, kept, silent, tables.sessions.keys().cloned().collect()));
+}
+
+fn check_processes(roster: &Roster) {
+    let mut by_process: BTreeMap<Process, BTreeSet<SessionId>> = BTreeMap::new();
+    for session in roster.tables.sessions.values() {
+        let row = &session.stored.row;
+        if let Some(process) = &row.process {
+            by_process.entry(process.clone()).or_default().insert(row.id.clone());
+        }
+    }
+    assert_eq!(roster.tables.by_process, by_process);
 }
 
 /// What must hold between requests: unique nicknames, no ghosts, no empty rooms, but for what a sweep will look at.

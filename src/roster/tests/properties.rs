@@ -59,7 +59,11 @@ impl Run {
     fn request(&mut self, request: Request) {
         let (rows, length) = (model::contents(&self.world.roster), self.world.roster.journal().len());
         let unread = model::unread(&self.world.roster);
+        let living = living(&self.world.roster, &request);
         let outcome = self.world.apply(request);
+        if let Some(living) = living {
+            assert_eq!(processes(&self.world.roster), living, "a process takes its sessions along, and time does not");
+        }
         match outcome.reply {
             Err(_) => {
                 assert_eq!(self.world.roster.journal().len(), length);
@@ -183,6 +187,31 @@ impl Run {
     }
 }
 
+/// Each session that has a process, with that.
+fn processes(roster: &Roster) -> BTreeMap<SessionId, Process> {
+    let sessions = roster.tables.sessions.values().map(|placed| &placed.stored.row);
+    sessions.filter_map(|row| Some((row.id.clone(), row.process.clone()?))).collect()
+}
+
+/// What [`processes`] must be after a request, if it is one that concerns them.
+fn living(roster: &Roster, request: &Request) -> Option<BTreeMap<SessionId, Process>> {
+    let mut living = processes(roster);
+    match request {
+        Request::ProcessGone(gone) => living.retain(|_, process| process != gone),
+        Request::Sweep { .. } | Request::ClientGone(_) | Request::WithdrawSession { .. } => {}
+        Request::PublishSession { .. } | Request::External(_) => {
+            living.retain(|id, _| !matches!(request, Request::External(events) if deletes(events, id)));
+        }
+        _ => return None,
+    }
+    Some(living)
+}
+
+fn deletes(events: &[ExternalEvent], session: &SessionId) -> bool {
+    let deleted = |event: &ExternalEvent| matches!(event, ExternalEvent::Delete(ItemType::Session, id) if *session.as_str() == **id);
+    events.iter().any(deleted)
+}
+
 fn hooks_and_shims(kind: u8, a: usize, b: usize, c: usize, now: Now) -> Request {
     let (id, client) = (pick(&SESSIONS, a), pick(&CLIENTS, b));
     let session = Session {
@@ -193,9 +222,11 @@ fn hooks_and_shims(kind: u8, a: usize, b: usize, c: usize, now: Now) -> Request 
     match kind {
         0..=4 => Request::SessionStart(HookReport {
             host: c.is_multiple_of(2).then(|| host(pick(&["h1", "h2"], c / 2))),
+            process: c.is_multiple_of(3).then(|| process((c % 4) as u32)),
             ..report(id, pick(&["/w/x", "/w/y", ""], b))
         }),
-        5..=11 => Request::PromptSubmit(report(id, "/w/x")),
+        5..=10 => Request::PromptSubmit(report(id, "/w/x")),
+        11 => Request::PromptSubmit(report_in(id, process((c % 4) as u32))),
         12..=13 => Request::SessionEnd(id.into()),
         14..=18 => stated(client, session),
         19 => Request::WithdrawSession { client: client.into(), session: id.into() },
@@ -204,7 +235,8 @@ fn hooks_and_shims(kind: u8, a: usize, b: usize, c: usize, now: Now) -> Request 
         25 => update(id, SessionChange::LastActivityAt(now.wall_ms)),
         26 => update(id, SessionChange::LastTool(Some("t".to_owned()))),
         27 => update(id, SessionChange::CurrentTask(Some(c.to_string()))),
-        28 => Request::ListSessions,
+        28 if c.is_multiple_of(4) => Request::ListSessions,
+        28 => Request::ProcessGone(process((c % 4) as u32)),
         _ => Request::ListRooms,
     }
 }
