@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 11] = [
     &["model"],
     &["roster"],
     &["row_json"],
-    &["event_log"],
+    &["event_log", "machine_token"],
     &["store"],
     &["gate"],
     &["compactor", "http", "sweeper", "watcher", "ws"],

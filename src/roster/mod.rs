@@ -9,6 +9,7 @@ mod mailbox;
 mod messages;
 mod nickname;
 mod presence;
+mod rate;
 mod request;
 mod rooms;
 mod sessions;
@@ -23,6 +24,7 @@ use crate::error::RequestError;
 use crate::ids::{IdSource, SessionId};
 use crate::model::{ItemType, Row};
 use crate::time::Now;
+use rate::Paces;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tables::Tables;
@@ -31,6 +33,8 @@ use tables::Tables;
 #[derive(Debug)]
 pub struct Roster {
     tables: Tables,
+    /// How often each sender may send. What is taken here stays taken: it is about who asks, not about what becomes of it.
+    paces: Paces,
     /// Sessions whose row or mail the current batch has changed: what is said about them must wait for the disk.
     dirty: BTreeSet<SessionId>,
     /// Rows that came from outside and may lack what they hang on (their session, their message, their last member) or
@@ -99,6 +103,7 @@ impl Roster {
     pub fn new() -> Self {
         Self {
             tables: Tables::new(),
+            paces: Paces::default(),
             dirty: BTreeSet::new(),
             suspects: BTreeSet::new(),
             checked: Vec::new(),
@@ -117,6 +122,18 @@ impl Roster {
         let mut suspects: BTreeSet<_> = suspects.map(|row| (row.item_type(), row.shared_id())).collect();
         self.suspects.append(&mut suspects);
         self.tables.load(rows);
+    }
+
+    /// Bounds how many messages each sender may send in a second in the long run; none is no bound, as in a new roster.
+    pub fn limit_sends(&mut self, per_second: Option<u32>) {
+        self.paces.limit(per_second);
+    }
+
+    /// Takes a turn of whoever sends or joins. Who that is, is found out first, so that nobody gets more turns by being
+    /// called by more names.
+    fn take_turn(&mut self, caller: &Caller) -> Result<(), RequestError> {
+        let (sender, _) = self.resolve_caller(caller)?;
+        self.paces.take(&sender, self.tables.now.mono_ms)
     }
 
     /// The doors are open: from now on, sessions that lost their client are granted time to reconnect.
@@ -158,16 +175,28 @@ impl Roster {
             Request::UpdateSession { session, change } => self.update_session(&session, change),
             Request::ClientConnected(client) => self.client_connected(client),
             Request::ClientGone(client) => self.client_gone(&client),
-            Request::Send { caller, to, body } => self.send(&caller, &to, &body, ids),
-            Request::Broadcast { caller, room, body } => self.broadcast(&caller, &room, &body, ids),
-            Request::JoinRoom { caller, name, description } => self.join_room(&caller, &name, description.as_deref()),
+            Request::Send { caller, to, body } => {
+                self.take_turn(&caller)?;
+                self.send(&caller, &to, &body, ids)
+            }
+            Request::Broadcast { caller, room, body } => {
+                self.take_turn(&caller)?;
+                self.broadcast(&caller, &room, &body, ids)
+            }
+            Request::JoinRoom { caller, name, description } => {
+                self.take_turn(&caller)?;
+                self.join_room(&caller, &name, description.as_deref())
+            }
             Request::LeaveRoom { caller, room } => self.leave_room(&caller, &room),
             Request::ReadMessages { caller, filter } => self.read_messages(&caller, &filter),
             Request::AckMessages { caller, messages } => self.ack_messages(&caller, &messages),
             Request::ListSessions => Ok(self.list_sessions()),
             Request::ListRooms => Ok(self.list_rooms()),
             Request::History(query) => self.history(&query),
-            Request::Sweep { settled } => Ok(self.sweep(settled)),
+            Request::Sweep { settled } => {
+                self.paces.sweep(self.tables.now.mono_ms);
+                Ok(self.sweep(settled))
+            }
             Request::External(events) => Ok(self.external(events)),
         }
     }
