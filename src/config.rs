@@ -2,6 +2,7 @@
 //! socket or a log, and it reads the environment only through the function that it is given.
 
 use crate::error::{Fatal, exit_code};
+use crate::limits::SENDS_PER_SECOND;
 use std::ffi::{OsStr, OsString};
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,30 @@ pub struct ServeFlags {
     pub bind: Option<OsString>,
     /// `--log-level`
     pub log_level: Option<OsString>,
+    /// `--auth`
+    pub auth: Option<OsString>,
+    /// `--sends-per-second`
+    pub sends_per_second: Option<OsString>,
+}
+
+/// What callers over TCP have to show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuthMode {
+    /// The machine's token.
+    #[default]
+    Token,
+    /// Nothing: as in marshal 0.9, whose shims know no tokens.
+    None,
+}
+
+impl AuthMode {
+    /// As it is written in a setting, and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::None => "none",
+        }
+    }
 }
 
 /// The settings of the daemon.
@@ -38,6 +63,10 @@ pub struct ServeConfig {
     pub ws_bind: String,
     /// How much the daemon says about itself.
     pub log_level: log::LevelFilter,
+    /// What callers over TCP have to show.
+    pub auth: AuthMode,
+    /// Messages that one sender may send in a second in the long run, if that is bounded.
+    pub sends_per_second: Option<u32>,
     /// Where the predecessor kept its log, for a one-time migration. It need not exist.
     pub coord_dir: Option<PathBuf>,
 }
@@ -52,6 +81,8 @@ impl ServeConfig {
             hook_bind,
             ws_bind,
             log_level: log_level(flags.log_level.as_deref(), env)?,
+            auth: auth(flags.auth.as_deref(), env)?,
+            sends_per_second: sends_per_second(flags.sends_per_second.as_deref(), env)?,
             coord_dir: coord_dir(env),
         })
     }
@@ -173,6 +204,29 @@ fn log_level(flag: Option<&OsStr>, env: Env<'_>) -> Result<log::LevelFilter, Fat
     Ok(shared.unwrap_or(log::LevelFilter::Info))
 }
 
+fn auth(flag: Option<&OsStr>, env: Env<'_>) -> Result<AuthMode, Fatal> {
+    let Some((value, name)) = text(flag, "--auth", "MARSHAL_AUTH", env)? else {
+        return Ok(AuthMode::default());
+    };
+    let modes = [AuthMode::Token, AuthMode::None];
+    let found = modes.into_iter().find(|mode| mode.name() == value);
+    found.ok_or_else(|| Fatal::new(exit_code::CONFIG, format!("{name}='{value}': give token or none")))
+}
+
+fn sends_per_second(flag: Option<&OsStr>, env: Env<'_>) -> Result<Option<u32>, Fatal> {
+    let Some((value, name)) = text(flag, "--sends-per-second", "MARSHAL_SENDS_PER_SECOND", env)? else {
+        return Ok(Some(SENDS_PER_SECOND));
+    };
+    match value.parse() {
+        Ok(0) => Ok(None),
+        Ok(count) if value.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Some(count)),
+        _ => {
+            let message = format!("{name}='{value}': give a number of messages, or 0 for no limit");
+            Err(Fatal::new(exit_code::CONFIG, message))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +262,8 @@ mod tests {
             hook_bind: "127.0.0.1:6156".to_owned(),
             ws_bind: "127.0.0.1:6155".to_owned(),
             log_level: log::LevelFilter::Info,
+            auth: AuthMode::Token,
+            sends_per_second: Some(SENDS_PER_SECOND),
             coord_dir: Some(PathBuf::from("/h/.local/state/claude-coord")),
         };
         assert_eq!(config, expected);
@@ -221,23 +277,50 @@ mod tests {
             ("MARSHAL_HOOK_BIND", "a:1"),
             ("MARSHAL_BIND", "b:2"),
             ("MARSHAL_LOG", "warn"),
+            ("MARSHAL_AUTH", "none"),
+            ("MARSHAL_SENDS_PER_SECOND", "7"),
             ("RUST_LOG", "trace"),
             ("CLAUDE_COORD_STATE_DIR", "/c"),
         ]);
         let config = ServeConfig::from_flags(&ServeFlags::default(), &env).unwrap();
         assert_eq!((config.hook_bind.as_str(), config.ws_bind.as_str()), ("a:1", "b:2"));
         assert_eq!(config.log_level, log::LevelFilter::Warn);
+        assert_eq!((config.auth, config.sends_per_second), (AuthMode::None, Some(7)));
         assert_eq!(config.coord_dir, Some(PathBuf::from("/c")));
         let flags = ServeFlags {
             state_dir: Some("/f".into()),
             hook_bind: Some("[::1]:0".into()),
             bind: Some("localhost:7".into()),
             log_level: Some("DEBUG".into()),
+            auth: Some("token".into()),
+            sends_per_second: Some("0".into()),
         };
         let config = ServeConfig::from_flags(&flags, &env).unwrap();
         assert_eq!(config.state_dir, Path::new("/f"));
         assert_eq!((config.hook_bind.as_str(), config.ws_bind.as_str()), ("[::1]:0", "localhost:7"));
         assert_eq!(config.log_level, log::LevelFilter::Debug);
+        assert_eq!((config.auth, config.sends_per_second), (AuthMode::Token, None));
+    }
+
+    #[test]
+    fn a_door_is_never_left_open_by_a_typing_error() {
+        for (variable, bad) in [
+            ("MARSHAL_AUTH", "off"),
+            ("MARSHAL_AUTH", "None"),
+            ("MARSHAL_AUTH", " none"),
+            ("MARSHAL_SENDS_PER_SECOND", "+5"),
+            ("MARSHAL_SENDS_PER_SECOND", "-1"),
+            ("MARSHAL_SENDS_PER_SECOND", "many"),
+            ("MARSHAL_SENDS_PER_SECOND", "99999999999"),
+        ] {
+            let env = |name: &str| [("HOME", "/h"), (variable, bad)].into_iter().find(|(key, _)| *key == name);
+            let env = |name: &str| env(name).map(|(_, value)| OsString::from(value));
+            let error = ServeConfig::from_flags(&ServeFlags::default(), &env).unwrap_err();
+            assert_eq!(error.code, exit_code::CONFIG);
+            assert!(error.message.starts_with(&format!("{variable}='{bad}': give ")), "{error}");
+        }
+        let empty = env_of(&[("HOME", "/h"), ("MARSHAL_AUTH", "")]);
+        assert_eq!(ServeConfig::from_flags(&ServeFlags::default(), &empty).unwrap().auth, AuthMode::Token);
     }
 
     #[test]

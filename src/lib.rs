@@ -21,6 +21,7 @@ pub mod row_json;
 pub mod roster;
 
 pub mod event_log;
+pub mod machine_token;
 
 pub mod store;
 

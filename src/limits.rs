@@ -40,10 +40,15 @@ pub const GATE_EVENTS_PER_TURN_MAX: usize = 256;
 pub const STOP_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Time between two lines about refused requests in the daemon's own log.
 pub const REFUSAL_LOG_EVERY: Duration = Duration::from_secs(1);
+/// Hexadecimal digits in a row that are taken for a secret, and not shown, in such a line: a token has 64.
+pub const SECRET_DIGITS_MIN: usize = 40;
 /// Characters of method and path in such a line.
 pub const LOGGED_LINE_CHARACTERS_MAX: usize = 200;
 
 // ---- queues between threads ----
+
+/// Wishes for a new token that may wait for the thread that makes it.
+pub const ROTATE_QUEUE_MAX: usize = 4;
 
 /// Commands waiting for the store.
 pub const STORE_QUEUE_MAX: usize = 4096;
@@ -133,6 +138,12 @@ pub const PATH_BYTES_MAX: usize = 4096;
 pub const TEXT_BYTES_MAX: usize = 4096;
 /// Bytes of a message body.
 pub const MESSAGE_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Messages that one session or human may send at once, and rooms that it may join.
+pub const SEND_BURST_MAX: u32 = 200;
+/// Messages that one session or human may send in a second in the long run, when the settings do not say.
+pub const SENDS_PER_SECOND: u32 = 20;
+/// Senders whose pace is known one by one; beyond that, those who come anew share one.
+pub const SENDERS_PACED_MAX: usize = 4096;
 /// Ad-hoc rooms of one session.
 pub const ROOMS_PER_SESSION_MAX: usize = 256;
 /// Message ids in one acknowledgement.

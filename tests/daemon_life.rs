@@ -212,13 +212,13 @@ fn a_port_that_is_taken_is_named_with_its_holder() {
 }
 
 #[test]
-fn an_address_that_others_can_reach_is_refused() {
+fn an_address_that_others_can_reach_is_refused_where_no_token_is_asked_for() {
     let place = Place::new();
     for variable in ["MARSHAL_HOOK_BIND", "MARSHAL_BIND"] {
         for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
             let (code, said) = serve_and_fail(&place, &[(variable, address)]);
             assert_eq!(code, Some(78), "{variable}={address}: {said}");
-            assert!(said.contains(variable) && said.contains("loopback"), "{said}");
+            assert!(said.contains(variable) && said.contains("loopback") && said.contains("MARSHAL_AUTH"), "{said}");
         }
     }
 }
@@ -408,7 +408,7 @@ fn health_version_and_status_say_who_and_how_it_is() {
     daemon.send("a", "a", "x");
     let health = daemon.get("/healthz");
     // marshal 0.9 fault 16
-    assert_eq!((health.status, health.json()), (200, json!({"status": "ok"})));
+    assert_eq!((health.status, health.json()), (200, json!({"status": "ok", "auth": "none"})));
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(daemon.get("/v1/version").json(), json!({"name": "marshal", "version": version, "pid": daemon.pid()}));
     let printed = String::from_utf8(place.run(&["--version"]).stdout).unwrap();

@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 13] = [
     &["attestation"],
     &["roster"],
     &["row_json"],
-    &["event_log"],
+    &["event_log", "machine_token"],
     &["store"],
     &["process"],
     &["gate"],

@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // a tool for developers: it says what it does and fails loudly
 
 use crossbeam_channel::bounded;
-use marshal::gate::{self, Door, DoorKind, Listener, Settings};
+use marshal::gate::{self, Auth, Door, DoorKind, Listener, Settings};
 use marshal::{thread, ws};
 use std::io::Read;
 
@@ -17,7 +17,8 @@ fn main() {
     let (requests, _no_worker) = bounded(1);
     let (upgrades, upgraded) = bounded(64);
     let (store, commands) = bounded(64);
-    let settings = Settings::new(vec![Door { kind: DoorKind::WebSocket, listener: Listener::Tcp(listener) }]);
+    let settings =
+        Settings::new(vec![Door { kind: DoorKind::WebSocket, listener: Listener::Tcp(listener) }], Auth::Off);
     let (gate, gate_thread) = gate::start(settings, requests, upgrades, &exits).unwrap();
     thread::spawn("store", &exits, move || commands.iter().for_each(drop)).unwrap();
     let clients = ws::echo(upgraded, store, &exits).unwrap();

@@ -54,7 +54,7 @@ impl Caller<'_> {
     }
 
     fn no_answer(&self, failure: &Failure, changes: bool) -> Problem {
-        let socket = self.socket.display();
+        let socket = text::line(&self.socket.display().to_string());
         let unknown = if changes { UNKNOWN } else { "" };
         let (code, message) = match failure {
             Failure::NoSocket | Failure::NotListening => {

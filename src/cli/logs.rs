@@ -51,7 +51,7 @@ fn word(parsed: &Parsed) -> &str {
     parsed.operands.first().and_then(|word| word.to_str()).unwrap_or_default()
 }
 
-fn show_path(path: &Path) -> String {
+pub(crate) fn show_path(path: &Path) -> String {
     text::line(&path.display().to_string())
 }
 
@@ -154,20 +154,25 @@ fn repair(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
     world.print(&text)
 }
 
-/// Writes the log anew while no daemon can run. Says its bytes before and after, and how many lines were moved.
-fn rewrite(state_dir: &Path) -> Result<(u64, u64, u64), Problem> {
-    // So that a log that is not there is not made.
-    see(&state_dir.join(LOG_NAME))?;
-    let lock = Lock::take(state_dir).map_err(|error| match error {
+/// The lock of a state directory, while which is held no daemon can run; `advice` is for when one does.
+pub(crate) fn take_lock(state_dir: &Path, advice: &str) -> Result<Lock, Problem> {
+    Lock::take(state_dir).map_err(|error| match error {
         LockError::Held(holder) => {
-            let message = format!("a daemon has the log ({}); ask it with 'marshal compact'", text::line(&holder));
+            let message = format!("a daemon has {} ({}); {advice}", show_path(state_dir), text::line(&holder));
             Problem::new(exit_code::HELD, message)
         }
         LockError::Io(error) => {
             let message = format!("cannot lock {}: {}", show_path(state_dir), explain_in(state_dir, &error));
             Problem::new(exit_code::CANNOT_CREATE, text::line(&message))
         }
-    })?;
+    })
+}
+
+/// Writes the log anew while no daemon can run. Says its bytes before and after, and how many lines were moved.
+fn rewrite(state_dir: &Path) -> Result<(u64, u64, u64), Problem> {
+    // So that a log that is not there is not made.
+    see(&state_dir.join(LOG_NAME))?;
+    let lock = take_lock(state_dir, "ask it with 'marshal compact'")?;
     let repaired = recover::repair(RealDisk::new(state_dir));
     let repaired = repaired.map_err(|error| Problem::new(error.exit_code(), text::line(&error.explain(state_dir))))?;
     drop(lock);

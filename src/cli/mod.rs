@@ -1,5 +1,5 @@
 //! The command line: everything but the daemon itself, which `main` hands in as a function. It talks to a running
-//! daemon over its Unix socket only; no command but those in `logs.rs` may touch the log or the state directory.
+//! daemon over its Unix socket only; no command but those in `logs.rs` and `token.rs` may touch the state directory.
 
 mod args;
 mod commands;
@@ -11,6 +11,7 @@ mod logs;
 mod render;
 mod table;
 mod text;
+mod token;
 mod wire;
 
 use crate::config::{self, Env, ServeConfig, ServeFlags};
@@ -203,6 +204,7 @@ fn step(args: impl IntoIterator<Item = OsString>, world: &mut World<'_>) -> Resu
         Id::Status => with_daemon(&parsed, world, commands::status)?,
         Id::Compact => with_daemon(&parsed, world, logs::compact)?,
         Id::Log => with_daemon(&parsed, world, logs::log)?,
+        Id::Token => with_daemon(&parsed, world, token::token)?,
     }
     Ok(Step::Done(exit_code::OK))
 }
@@ -223,6 +225,8 @@ fn serve_config(parsed: &Parsed, env: Env<'_>) -> Result<ServeConfig, Problem> {
         hook_bind: given("hook-bind"),
         bind: given("bind"),
         log_level: given("log-level"),
+        auth: given("auth"),
+        sends_per_second: given("sends-per-second"),
     };
     Ok(ServeConfig::from_flags(&flags, env)?)
 }

@@ -175,6 +175,8 @@ fn whereabouts(recipient: &Recipient) -> &'static str {
 /// `marshal status`
 pub(crate) fn status(answer: &Status, colour: bool) -> String {
     let health = if answer.health == "ok" { Ink::Green } else { Ink::Red };
+    let open = answer.auth == "none";
+    let auth = if open { "none (anybody on this machine can speak as any session)" } else { &line(&answer.auth) };
     let rows = [
         ("health", ink(&line(&answer.health), health, colour)),
         ("version", line(&answer.version)),
@@ -184,6 +186,7 @@ pub(crate) fn status(answer: &Status, colour: bool) -> String {
         ("hooks", line(&answer.hooks)),
         ("websocket", line(&answer.websocket)),
         ("socket", line(&answer.socket)),
+        ("auth", ink(auth, if open { Ink::Yellow } else { Ink::Plain }, colour)),
         ("sessions", answer.sessions.to_string()),
         ("clients", answer.clients.to_string()),
         ("rooms", answer.rooms.to_string()),
@@ -395,7 +398,7 @@ ROOM                          KIND   MEMBERS
     fn status_is_a_list_of_keys_and_values() {
         let answer: Status = from(
             r#"{"version":"1.0.0","pid":12,"uptimeMs":7200000,"stateDir":"/s","hooks":"127.0.0.1:6156","websocket":"127.0.0.1:6155",
-            "socket":"/s/marshal.sock","health":"ok","sessions":1,"clients":2,"rooms":3,"messages":4,"logBytes":2048,"logLiveBytes":1024,"malformedLines":0}"#,
+            "socket":"/s/marshal.sock","auth":"token","health":"ok","sessions":1,"clients":2,"rooms":3,"messages":4,"logBytes":2048,"logLiveBytes":1024,"malformedLines":0}"#,
         );
         let expected = "\
 health     ok
@@ -406,6 +409,7 @@ state dir  /s
 hooks      127.0.0.1:6156
 websocket  127.0.0.1:6155
 socket     /s/marshal.sock
+auth       token
 sessions   1
 clients    2
 rooms      3

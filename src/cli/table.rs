@@ -52,6 +52,7 @@ pub(crate) enum Id {
     Status,
     Compact,
     Log,
+    Token,
     Completions,
     Help,
     Version,
@@ -169,6 +170,18 @@ pub(crate) const COMMANDS: &[Command] = &[
                 "LEVEL",
                 LEVELS,
                 "off, error, warn, info, debug or trace [env: MARSHAL_LOG] [default: info]",
+            ),
+            option(
+                "auth",
+                "MODE",
+                Complete::Words(&["token", "none"]),
+                "What TCP callers show: token or none [env: MARSHAL_AUTH] [default: token]",
+            ),
+            option(
+                "sends-per-second",
+                "N",
+                Complete::Nothing,
+                "Pace of one sender, 0 is no limit [env: MARSHAL_SENDS_PER_SECOND] [default: 20]",
             ),
         ],
         examples: &[
@@ -319,6 +332,23 @@ pub(crate) const COMMANDS: &[Command] = &[
                 a running one does the same with 'marshal compact')",
         own_flags: &[JSON],
         examples: &[("marshal log check", "is it sound?"), ("marshal log stats --json", "for a script")],
+        exits: LOG_EXITS,
+    },
+    Command {
+        id: Id::Token,
+        name: "token",
+        operands: "show|rotate",
+        operand_count: (1, 1),
+        complete: Complete::Words(&["show", "rotate"]),
+        summary: "Show the token that callers over TCP need, or make a new one",
+        about: "show    print the token; for curl, 'token.header' in the state directory holds it as a header\n\
+                rotate  put a new one in its place, at once, also under a running daemon; WebSocket clients\n        \
+                that are connected stay until they leave",
+        own_flags: &[],
+        examples: &[
+            ("marshal token rotate", "somebody may have seen it"),
+            ("export MARSHAL_TOKEN=\"$(marshal token show)\"", "for a client that reads it from there"),
+        ],
         exits: LOG_EXITS,
     },
     Command {

@@ -9,7 +9,12 @@ const REPLACEMENT: char = '\u{FFFD}';
 /// Whether a terminal would act on this character instead of showing it, or show other characters elsewhere because
 /// of it. Names and bodies are written by other agents, so none of these reaches the terminal.
 fn steers(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+        // Marks of direction, and what is not seen at all, by which two names can look the same or a text can hide in
+        // another. The joiner of emoji is not among them.
+        || matches!(c, '\u{61C}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}')
+        || matches!(c, '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
 }
 
 /// One line of harmless text.
@@ -54,7 +59,9 @@ pub(crate) fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if steers(c) && !matches!(c, '\n' | '\r' | '\t') {
-            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
         } else {
             out.push(c);
         }
@@ -155,6 +162,9 @@ mod tests {
             let harmless = (' '..='~').contains(&c);
             assert_eq!(line(&text) == text, harmless, "{c:?}");
         }
+        for c in ['\u{61c}', '\u{200b}', '\u{200f}', '\u{2060}', '\u{feff}', '\u{fffa}', '\u{e0041}'] {
+            assert_eq!(line(&format!("a{c}b")), "a\u{fffd}b", "{c:?}");
+        }
         assert_eq!(line("é 漢 🦀 ‍"), "é 漢 🦀 ‍", "ordinary text stays as it is");
     }
 
@@ -166,9 +176,9 @@ mod tests {
 
     #[test]
     fn json_keeps_its_meaning_and_loses_its_teeth() {
-        let raw = "{\n\t\"a\": \"\u{9b}\u{202e}\x7f\u{2028}é\\u001b\"}";
+        let raw = "{\n\t\"a\": \"\u{9b}\u{202e}\x7f\u{2028}\u{e0041}é\\u001b\"}";
         let safe = json(raw);
-        assert_eq!(safe, "{\n\t\"a\": \"\\u009b\\u202e\\u007f\\u2028é\\u001b\"}");
+        assert_eq!(safe, "{\n\t\"a\": \"\\u009b\\u202e\\u007f\\u2028\\udb40\\udc41é\\u001b\"}");
         let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
         assert_eq!(parse(&safe), parse(raw));
     }

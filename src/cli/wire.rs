@@ -124,6 +124,7 @@ pub(crate) struct Status {
     pub(crate) hooks: String,
     pub(crate) websocket: String,
     pub(crate) socket: String,
+    pub(crate) auth: String,
     pub(crate) health: String,
     pub(crate) sessions: u64,
     pub(crate) clients: u64,

@@ -1,7 +1,7 @@
 //! Binding the doors: two TCP addresses and the Unix socket. It must not accept anything; that is the gate's business.
 
 use super::holder;
-use crate::config::{ServeConfig, socket_path};
+use crate::config::{AuthMode, ServeConfig, socket_path};
 use crate::error::{Fatal, exit_code};
 use crate::gate::{Door, DoorKind, Listener};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -20,8 +20,8 @@ pub(super) struct Doors {
 impl Doors {
     /// Binds all doors. The caller holds the state directory's lock.
     pub(super) fn open(config: &ServeConfig) -> Result<Self, Fatal> {
-        let (hook_listener, hooks) = bind_tcp("hooks", "MARSHAL_HOOK_BIND", &config.hook_bind)?;
-        let (ws_listener, websocket) = bind_tcp("WebSocket", "MARSHAL_BIND", &config.ws_bind)?;
+        let (hook_listener, hooks) = bind_tcp("hooks", "MARSHAL_HOOK_BIND", &config.hook_bind, config.auth)?;
+        let (ws_listener, websocket) = bind_tcp("WebSocket", "MARSHAL_BIND", &config.ws_bind, config.auth)?;
         let socket = socket_path(&config.state_dir);
         let unix = bind_unix(&socket)?;
         let listeners = vec![
@@ -33,16 +33,17 @@ impl Doors {
     }
 }
 
-fn bind_tcp(what: &str, variable: &str, address: &str) -> Result<(TcpListener, SocketAddr), Fatal> {
+fn bind_tcp(what: &str, variable: &str, address: &str, auth: AuthMode) -> Result<(TcpListener, SocketAddr), Fatal> {
     let resolved = address.to_socket_addrs().ok().and_then(|mut all| all.next());
     let Some(resolved) = resolved else {
         let message = format!("cannot resolve the {what} address {address}; set {variable} to one like 127.0.0.1:6156");
         return Err(Fatal::new(exit_code::CONFIG, message));
     };
-    if !resolved.ip().is_loopback() {
+    if !resolved.ip().is_loopback() && auth == AuthMode::None {
         let message = format!(
-            "the {what} address {address} can be reached from other machines, and this version asks callers for no \
-             credentials; set {variable} to a loopback address, and reach it from elsewhere through ssh -L"
+            "the {what} address {address} can be reached from other machines, and with MARSHAL_AUTH=none callers are \
+             asked for nothing; leave MARSHAL_AUTH out, or set {variable} to a loopback address and reach it from \
+             elsewhere through ssh -L"
         );
         return Err(Fatal::new(exit_code::CONFIG, message));
     }
@@ -56,6 +57,12 @@ fn bind_tcp(what: &str, variable: &str, address: &str) -> Result<(TcpListener, S
     })?;
     let bound = listener.local_addr();
     let bound = bound.map_err(|error| Fatal::new(exit_code::OS, format!("cannot tell the {what} address: {error}")))?;
+    if !bound.ip().is_loopback() {
+        log::warn!(
+            "the {what} address {bound} can be reached from other machines, to which the token goes unencrypted; prefer \
+             a loopback address and ssh -L"
+        );
+    }
     Ok((listener, bound))
 }
 

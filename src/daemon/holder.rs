@@ -9,8 +9,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A description of the program that listens on `address`.
 pub(super) fn of_port(address: SocketAddr) -> Option<String> {
-    let process = process_on(address);
-    match (marshal_on(address), process) {
+    match (marshal_on(address), process_on(address)) {
+        (Some(marshal), Some(process)) if !marshal.contains("pid") => Some(format!("{marshal}, {process}")),
         (Some(marshal), _) => Some(marshal),
         (None, process) => process,
     }
@@ -24,10 +24,19 @@ fn marshal_on(address: SocketAddr) -> Option<String> {
     let mut answer = Vec::new();
     // An answer of another program may be anything and any length.
     let _ = stream.take(4096).read_to_end(&mut answer);
-    let text = String::from_utf8_lossy(&answer);
-    let body: serde_json::Value = serde_json::from_str(text.split("\r\n\r\n").nth(1)?).ok()?;
-    let (version, pid) = (body["version"].as_str()?, body["pid"].as_u64()?);
-    (body["name"] == "marshal").then(|| format!("marshal {version} (pid {pid})"))
+    said_by_marshal(&String::from_utf8_lossy(&answer))
+}
+
+/// What an answer tells, if it is a marshal's.
+fn said_by_marshal(answer: &str) -> Option<String> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let body: serde_json::Value = serde_json::from_str(body).ok()?;
+    if let (Some(version), Some(pid)) = (body["version"].as_str(), body["pid"].as_u64()) {
+        return (body["name"] == "marshal").then(|| format!("marshal {version} (pid {pid})"));
+    }
+    // One that asks for its token, which is not ours to know.
+    let is_marshal = body["error"]["code"] == "unauthorized" && head.lines().any(|line| line == "Server: marshal");
+    is_marshal.then(|| "another marshal".to_owned())
 }
 
 /// Looks it up in the process table, where there is one to read.
@@ -78,6 +87,17 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let found = process_on(listener.local_addr().unwrap()).unwrap();
         assert!(found.ends_with(&format!("(pid {})", std::process::id())), "{found}");
+    }
+
+    #[test]
+    fn a_marshal_is_known_by_its_answer() {
+        let open = "HTTP/1.1 200 OK\r\nServer: marshal\r\n\r\n{\"name\":\"marshal\",\"version\":\"1.0.0\",\"pid\":7}\n";
+        assert_eq!(said_by_marshal(open), Some("marshal 1.0.0 (pid 7)".to_owned()));
+        let locked = "HTTP/1.1 401 Unauthorized\r\nServer: marshal\r\n\r\n{\"error\":{\"code\":\"unauthorized\"}}";
+        assert_eq!(said_by_marshal(locked), Some("another marshal".to_owned()));
+        for other in [locked.replace(": marshal", ": nginx"), open.replace("\"marshal\"", "\"x\""), String::new()] {
+            assert_eq!(said_by_marshal(&other), None);
+        }
     }
 
     #[test]

@@ -7,18 +7,19 @@ mod holder;
 mod logging;
 mod signals;
 
-use crate::config::ServeConfig;
+use crate::config::{AuthMode, ServeConfig};
 use crate::error::{Fatal, exit_code, explain_in};
 use crate::event_log::lock::{Lock, LockError};
 use crate::event_log::real_disk::RealDisk;
 use crate::event_log::{recover, state_dir};
-use crate::gate;
+use crate::gate::{self, Auth};
 use crate::http::{self, About};
 use crate::ids::{IdSource, SystemIds};
 use crate::limits::{
-    BATCH_COMMANDS_MAX, COMPACT_OVER_BYTES, FAULT_STOP_DEADLINE, HTTP_WORKERS, REQUEST_QUEUE_MAX, STOP_DEADLINE,
-    STORE_QUEUE_MAX, WATCH_QUEUE_MAX, WS_UPGRADE_QUEUE_MAX,
+    BATCH_COMMANDS_MAX, COMPACT_OVER_BYTES, FAULT_STOP_DEADLINE, HTTP_WORKERS, REQUEST_QUEUE_MAX, ROTATE_QUEUE_MAX,
+    STOP_DEADLINE, STORE_QUEUE_MAX, WATCH_QUEUE_MAX, WS_UPGRADE_QUEUE_MAX,
 };
+use crate::machine_token;
 use crate::roster::Roster;
 use crate::store::{Command, CompactJob, ProcessWatch, ReadJob, Start, Store};
 use crate::thread::{self, Exit};
@@ -41,6 +42,7 @@ pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
     let clock = SystemClock::start();
     state_dir::prepare(&config.state_dir)?;
     let mut lock = take_lock(&config.state_dir)?;
+    let auth = auth(config)?;
     let doors = Doors::open(config)?;
     let about = About {
         pid: std::process::id(),
@@ -48,6 +50,7 @@ pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
         hooks: doors.hooks.to_string(),
         websocket: doors.websocket.to_string(),
         socket: doors.socket.display().to_string(),
+        auth: config.auth.name(),
         clock,
     };
     let (sign, socket) = (signature(&about), doors.socket.clone());
@@ -56,11 +59,16 @@ pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
     }
     let (exits, exited) = bounded(16);
     signals::listen(exits.clone())?;
-    let parts = start(config, doors, shares, about, clock, &exits)?;
+    let parts = start(config, doors, auth, shares, about, clock, &exits)?;
     if let Err(error) = lock.sign(&sign) {
         log::warn!("cannot write who holds the lock: {error}");
     }
     log::info!("ready: {sign}");
+    if auth == Auth::Off {
+        log::warn!(
+            "callers are asked for no token (auth none): every user and every program of this machine can speak as any session"
+        );
+    }
     let exit = exited.recv().unwrap_or(Exit::Signal);
     stop(parts, &exit, &socket);
     drop(lock);
@@ -88,6 +96,7 @@ struct Parts {
 fn start(
     config: &ServeConfig,
     doors: Doors,
+    auth: Auth,
     shares: Shares,
     about: About,
     clock: SystemClock,
@@ -98,24 +107,31 @@ fn start(
     let (ask, jobs) = bounded(WATCH_QUEUE_MAX);
     let (requests, to_serve) = bounded(REQUEST_QUEUE_MAX);
     let (upgrades, to_upgrade) = bounded(WS_UPGRADE_QUEUE_MAX);
+    let (rotate, to_rotate) = bounded(ROTATE_QUEUE_MAX);
     let (stop_workers, workers_stop) = bounded::<()>(0);
     let (stop_sweeper, sweeper_stop) = bounded::<()>(0);
 
     let (compact, to_compact) = bounded(1);
     let (processes, process_watcher) =
         process::start(shares.process_handles, commands.clone(), exits).map_err(no_thread)?;
-    let store = open_store(&config.state_dir, ask, compact, processes, clock)?;
+    let store = open_store(config, ask, compact, processes, clock)?;
     let store_thread = start_store(store, queue, clock, exits).map_err(no_thread)?;
-    let mut others = http::start(HTTP_WORKERS, &to_serve, &commands, about, &workers_stop, exits).map_err(no_thread)?;
+    let ways = http::Ways { store: commands.clone(), rotate };
+    let mut others = http::start(HTTP_WORKERS, &to_serve, &ways, about, &workers_stop, exits).map_err(no_thread)?;
+    drop(ways);
     others.push(process_watcher);
     others.push(ws::start(to_upgrade, commands.clone(), shares.ws_clients, exits).map_err(no_thread)?);
     let disk = RealDisk::new(&config.state_dir);
     others.push(compactor::start(disk, to_compact, commands.clone(), exits).map_err(no_thread)?);
     others.push(watcher::start(&config.state_dir, jobs, commands.clone(), exits).map_err(no_thread)?);
-    let mut settings = gate::Settings::new(doors.listeners);
+    let mut settings = gate::Settings::new(doors.listeners, auth);
     settings.connections_max = shares.gate_connections;
     let (gate, gate_thread) = gate::start(settings, requests, upgrades, exits)
         .map_err(|error| Fatal::new(exit_code::OS, format!("the doors cannot be opened: {error}")))?;
+    let teller = gate.clone();
+    let tell = move |token| teller.renew_token(token);
+    let directory = config.state_dir.clone();
+    others.push(machine_token::start_keeper(directory, to_rotate, tell, exits).map_err(no_thread)?);
     // Only now may time take anything away: those who were there before the restart can come back.
     let _ = commands.send(Command::DoorsOpen);
     others.push(sweeper::start(commands.clone(), sweeper_stop, exits).map_err(no_thread)?);
@@ -139,12 +155,13 @@ fn start_store(
 
 /// Opens the log and reads it back.
 fn open_store(
-    directory: &Path,
+    config: &ServeConfig,
     ask: Sender<ReadJob>,
     compactor: Sender<CompactJob>,
     processes: ProcessWatch,
     clock: SystemClock,
 ) -> Result<Store<RealDisk>, Fatal> {
+    let directory = config.state_dir.as_path();
     let begun = std::time::Instant::now();
     let opened = recover::open(RealDisk::new(directory));
     let opened = opened.map_err(|error| Fatal::new(error.exit_code(), error.explain(directory)))?;
@@ -165,6 +182,7 @@ fn open_store(
     );
     let mut roster = Roster::new();
     roster.load(rows, clock.now());
+    roster.limit_sends(config.sends_per_second);
     let mut ids = SystemIds::new();
     let source_id = ids.new_id();
     Ok(Store::new(Start {
@@ -181,6 +199,14 @@ fn open_store(
         ids: Box::new(ids),
         source_id,
     }))
+}
+
+/// What callers over TCP have to show. We hold the lock, so that nobody else makes or changes the token meanwhile.
+fn auth(config: &ServeConfig) -> Result<Auth, Fatal> {
+    match config.auth {
+        AuthMode::None => Ok(Auth::Off),
+        AuthMode::Token => Ok(Auth::Required(machine_token::load_or_make(&config.state_dir)?.hash())),
+    }
 }
 
 fn take_lock(directory: &Path) -> Result<Lock, Fatal> {

@@ -2,10 +2,10 @@
 //! answer and waiting for the caller to close ([`Answering`]). It must not know the other connections, the poll, the
 //! clock, or who serves a request.
 
-use super::Settle;
 use super::head::{self, DoorFacts, Head, Purpose};
 use super::respond::{Line, Reason, Refusal};
 use super::stream::Socket;
+use super::{Credential, Settle};
 use crate::limits;
 use std::io;
 
@@ -18,10 +18,19 @@ pub(super) enum Step {
     Continue,
     /// A whole HTTP request.
     Request(Head, Vec<u8>),
-    /// A whole WebSocket handshake: the key to answer, and what came after the handshake.
-    Upgrade(String, Vec<u8>),
+    /// A whole WebSocket handshake, and what came after it.
+    Upgrade(Handshake, Vec<u8>),
     /// Not let in.
     Refuse(Refusal),
+}
+
+/// What is wanted of a WebSocket handshake.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Handshake {
+    /// The key to answer.
+    pub(super) accept_key: String,
+    /// What the caller has shown.
+    pub(super) credential: Credential,
 }
 
 /// A request being read. After a [`Step`] that is neither `More` nor `Continue` it must not be fed again.
@@ -54,7 +63,8 @@ impl Reading {
         };
         let (body_bytes, continues) = match head.purpose {
             Purpose::WebSocket { accept_key } => {
-                return Ok(Step::Upgrade(accept_key, self.buffer.split_off(head_bytes)));
+                let handshake = Handshake { accept_key, credential: head.credential };
+                return Ok(Step::Upgrade(handshake, self.buffer.split_off(head_bytes)));
             }
             Purpose::Http { body_bytes, continues } => (body_bytes, continues),
         };
@@ -217,11 +227,11 @@ impl Answering {
 
 #[cfg(test)]
 mod tests {
-    use super::super::DoorKind;
+    use super::super::head::Access;
     use super::*;
     use proptest::prelude::*;
 
-    const DOOR: DoorFacts = DoorFacts { kind: DoorKind::Unix, bound: None };
+    const DOOR: DoorFacts = DoorFacts { bound: None, access: Access::Granted(Credential::None) };
 
     fn whole(request: &[u8]) -> Step {
         Reading::default().feed(request, DOOR)
@@ -282,13 +292,13 @@ mod tests {
         }
         let upgrade = "GET /myko HTTP/1.1\r\nHost: localhost\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        let expected = Step::Upgrade("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".into(), b"\x81\x05hello".to_vec());
+        let expected = Step::Upgrade(accept(), b"\x81\x05hello".to_vec());
         assert_eq!(whole(format!("{upgrade}\u{0}").as_bytes()), Step::Upgrade(accept(), vec![0]));
         assert_eq!(whole(&[upgrade.as_bytes(), b"\x81\x05hello"].concat()), expected);
     }
 
-    fn accept() -> String {
-        "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned()
+    fn accept() -> Handshake {
+        Handshake { accept_key: "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned(), credential: Credential::None }
     }
 
     #[test]

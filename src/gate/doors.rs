@@ -1,14 +1,14 @@
 //! A listening socket while the gate owns it, and how its accept can fail. It must not decide what to do about a
 //! failure, only which kind it is.
 
-use super::head::DoorFacts;
 use super::stream::Socket;
-use super::{Door, Listener};
+use super::{Door, DoorKind, Listener};
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::io;
+use std::net::SocketAddr;
 
 enum Listening {
     Tcp(mio::net::TcpListener),
@@ -18,7 +18,9 @@ enum Listening {
 /// A door that callers come through.
 pub(super) struct OpenDoor {
     listening: Listening,
-    pub(super) facts: DoorFacts,
+    pub(super) kind: DoorKind,
+    /// The address of a TCP door.
+    pub(super) bound: Option<SocketAddr>,
     /// Somebody may be waiting. The poll tells this once; it holds until an accept finds nobody.
     pub(super) is_ready: bool,
 }
@@ -54,7 +56,7 @@ impl OpenDoor {
             Listening::Tcp(listener) => listener.register(registry, token, Interest::READABLE)?,
             Listening::Unix(listener) => listener.register(registry, token, Interest::READABLE)?,
         }
-        Ok(Self { listening, facts: DoorFacts { kind: door.kind, bound }, is_ready: true })
+        Ok(Self { listening, kind: door.kind, bound, is_ready: true })
     }
 
     /// Whether there is a caller to be accepted; so too if that cannot be found out.

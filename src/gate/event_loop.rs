@@ -1,22 +1,27 @@
 //! The gate's thread: waits for sockets, deadlines, returned answers and the wish to stop, and does what follows. It
 //! must never wait for anything but its poll, and never send on a queue that could block it.
 
-use super::connection::{After, Answering, Progress, Reading, Step};
+use super::connection::{After, Answering, Handshake, Progress, Reading, Step};
 use super::doors::{Accepted, OpenDoor};
-use super::head::Head;
+use super::head::{Access, DoorFacts, Head};
 use super::refusal_log::RefusalLog;
 use super::respond::{self, Line, Reason, Refusal};
 use super::stream::Socket;
-use super::{Caller, Counts, Credential, Exchange, Request, Returned, Settings, Upgrade};
+use super::{Auth, Caller, Counts, Credential, DoorKind, Exchange, Request, Returned, Settings, Upgrade};
 use crate::error::exit_code;
 use crate::limits;
+use crate::model::TokenHash;
 use crate::thread::Exit;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use mio::{Events, Poll, Token, Waker};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Who may do everything.
+const ROOT_UID: u32 = 0;
 
 /// The waker's token; doors and connections count up from zero.
 pub(super) const WAKE: Token = Token(usize::MAX);
@@ -32,6 +37,7 @@ pub(super) struct Ports {
     pub(super) requests: Sender<Exchange>,
     pub(super) upgrades: Sender<Upgrade>,
     pub(super) stop_asked: Receiver<()>,
+    pub(super) new_tokens: Receiver<TokenHash>,
     pub(super) exits: Sender<Exit>,
 }
 
@@ -87,6 +93,8 @@ struct Place {
     socket: Socket,
     /// Index of its door; of no meaning once it is answering.
     door: usize,
+    /// The address by which the caller may call us.
+    bound: Option<SocketAddr>,
     deadline: Instant,
     /// Whether the poll knows the socket; most requests are there at once and never need it.
     registered: bool,
@@ -97,6 +105,8 @@ pub(super) struct EventLoop {
     poll: Poll,
     waker: Arc<Waker>,
     doors: Vec<OpenDoor>,
+    auth: Auth,
+    owner_uid: u32,
     connections_max: usize,
     request_deadline: Duration,
     answer_deadline: Duration,
@@ -112,6 +122,7 @@ pub(super) struct EventLoop {
     onward: Option<Onward>,
     returned: Receiver<Returned>,
     stop_asked: Receiver<()>,
+    new_tokens: Receiver<TokenHash>,
     exits: Sender<Exit>,
     /// While there are no descriptors: when to try again.
     accept_again: Option<Instant>,
@@ -121,6 +132,8 @@ pub(super) struct EventLoop {
     callers_gone: bool,
     counts: Counts,
     log: RefusalLog,
+    /// The same for each reason that is about security.
+    security_log: [RefusalLog; 3],
     scratch: Vec<u8>,
 }
 
@@ -137,6 +150,8 @@ impl EventLoop {
             waker,
             next_token: doors.len(),
             doors,
+            auth: settings.auth,
+            owner_uid: settings.owner_uid,
             connections_max: settings.connections_max.max(1),
             request_deadline: settings.request_deadline,
             answer_deadline: settings.answer_deadline,
@@ -149,12 +164,14 @@ impl EventLoop {
             onward: Some(Onward { requests: ports.requests, upgrades: ports.upgrades, returns }),
             returned,
             stop_asked: ports.stop_asked,
+            new_tokens: ports.new_tokens,
             exits: ports.exits,
             accept_again: None,
             stop_at: None,
             callers_gone: false,
             counts: Counts::default(),
             log: RefusalLog::default(),
+            security_log: Default::default(),
             scratch: vec![0; limits::GATE_READ_BYTES],
         })
     }
@@ -188,6 +205,7 @@ impl EventLoop {
             }
         }
         self.take_back();
+        self.take_new_token();
         if self.stop_at.is_none() && self.stop_asked.try_recv().is_ok() {
             self.begin_to_stop();
         }
@@ -306,7 +324,13 @@ impl EventLoop {
         let token = self.next_token;
         self.next_token += 1;
         let deadline = Instant::now() + self.request_deadline;
-        self.read(token, Reading::default(), Place { socket, door, deadline, registered: false });
+        // Through a wildcard's door the caller may name the one address that it took, if it is a number.
+        let wildcard = |bound: &SocketAddr| bound.ip().is_unspecified();
+        let bound = match self.doors[door].bound {
+            Some(bound) if wildcard(&bound) => socket.reached_at().map(canonical).or(Some(bound)),
+            bound => bound,
+        };
+        self.read(token, Reading::default(), Place { socket, door, bound, deadline, registered: false });
     }
 
     fn drive(&mut self, token: usize) {
@@ -340,11 +364,38 @@ impl EventLoop {
 
     // ---- a request comes in ----
 
+    fn take_new_token(&mut self) {
+        for token in self.new_tokens.try_iter() {
+            if let Auth::Required(old) = &mut self.auth {
+                *old = token;
+            }
+        }
+    }
+
+    /// What decides whether the caller comes in, as of now.
+    fn facts(&mut self, place: &Place) -> DoorFacts {
+        self.take_new_token();
+        let kind = self.doors[place.door].kind;
+        let access = match (kind, self.auth) {
+            (DoorKind::Unix, _) => match place.socket.peer_process() {
+                // Root can read everything that is here anyhow.
+                Some(peer) if [self.owner_uid, ROOT_UID].contains(&peer.uid) => Access::Granted(Credential::Peer(peer)),
+                _ => Access::ForeignUser,
+            },
+            (_, Auth::Off) => Access::Granted(Credential::None),
+            (_, Auth::Required(token)) => Access::Token(token),
+        };
+        DoorFacts { bound: place.bound, access }
+    }
+
     fn read(&mut self, token: usize, mut reading: Reading, place: Place) {
         loop {
             let step = match place.socket.read(&mut self.scratch) {
                 Ok(0) => return self.counts.abandoned += 1,
-                Ok(count) => reading.feed(&self.scratch[..count], self.doors[place.door].facts),
+                Ok(count) => {
+                    let facts = self.facts(&place);
+                    reading.feed(&self.scratch[..count], facts)
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return self.keep(token, State::Reading(reading), place);
                 }
@@ -358,7 +409,9 @@ impl EventLoop {
                     _ => return self.counts.abandoned += 1,
                 },
                 Step::Request(head, body) => return self.hand_over(token, head, body, place),
-                Step::Upgrade(key, leftover) => return self.upgrade(token, &key, leftover, &reading, place),
+                Step::Upgrade(handshake, leftover) => {
+                    return self.upgrade(token, &handshake, leftover, &reading, place);
+                }
                 Step::Refuse(refusal) => return self.refuse(token, &refusal, &reading.line(), place),
             }
         }
@@ -374,19 +427,19 @@ impl EventLoop {
         }
         self.counts.admitted += 1;
         self.counts.open = self.connections.len();
-        let (door, deadline) = (place.door, place.deadline);
-        let request = request(head, body, self.doors[door].facts.kind, self.counts);
+        let (door, bound, deadline) = (place.door, place.bound, place.deadline);
+        let request = request(head, body, self.doors[door].kind, self.counts);
         let (returns, waker) = (onward.returns.clone(), Arc::clone(&self.waker));
         let exchange = Exchange { request, caller: Caller { socket: place.socket, returns, waker } };
         // The gate must not wait for the workers: if they cannot keep up, callers are told to come back.
         if let Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) = onward.requests.try_send(exchange) {
             self.counts.admitted -= 1;
             let socket = back.caller.socket;
-            self.refuse(token, &OVERLOADED, &line, Place { socket, door, deadline, registered: false });
+            self.refuse(token, &OVERLOADED, &line, Place { socket, door, bound, deadline, registered: false });
         }
     }
 
-    fn upgrade(&mut self, token: usize, key: &str, leftover: Vec<u8>, reading: &Reading, mut place: Place) {
+    fn upgrade(&mut self, token: usize, handshake: &Handshake, leftover: Vec<u8>, reading: &Reading, mut place: Place) {
         let Some(onward) = &self.onward else {
             return;
         };
@@ -394,15 +447,16 @@ impl EventLoop {
         if onward.upgrades.is_full() {
             return self.refuse(token, &OVERLOADED, &reading.line(), place);
         }
-        let response = respond::switching_protocols(key);
+        let response = respond::switching_protocols(&handshake.accept_key);
         let is_written = place.socket.write_some(&response).is_ok_and(|written| written == response.len());
         if !is_written || place.leave(&self.poll).is_err() {
             return self.counts.abandoned += 1;
         }
-        let (peer, door) = (place.socket.peer(), self.doors[place.door].facts.kind);
+        let (peer, door) = (place.socket.peer(), self.doors[place.door].kind);
+        let credential = handshake.credential;
         let stream = place.socket.into_stream();
         // Disconnected means that the daemon is stopping: the client sees the end of the connection.
-        if onward.upgrades.try_send(Upgrade { stream, leftover, door, credential: Credential::None, peer }).is_ok() {
+        if onward.upgrades.try_send(Upgrade { stream, leftover, door, credential, peer }).is_ok() {
             self.counts.upgraded += 1;
         }
     }
@@ -413,13 +467,20 @@ impl EventLoop {
             Reason::Body => &mut self.counts.refused_body,
             Reason::Host => &mut self.counts.refused_host,
             Reason::Origin => &mut self.counts.refused_origin,
+            Reason::Credential => &mut self.counts.refused_credential,
             Reason::WebSocket => &mut self.counts.refused_websocket,
             Reason::Timeout => &mut self.counts.refused_timeout,
             Reason::Overload => &mut self.counts.refused_overload,
         };
         *counter += 1;
         let now = Instant::now();
-        self.log.say(now, || format!("refused {} with {} {}", line.for_log(), refusal.status, refusal.code));
+        let said = || format!("refused {} with {} {}", line.for_log(), refusal.status, refusal.code);
+        match refusal.reason {
+            Reason::Host => self.security_log[0].say(now, || format!("security: {}", said())),
+            Reason::Origin => self.security_log[1].say(now, || format!("security: {}", said())),
+            Reason::Credential => self.security_log[2].say(now, || format!("security: {}", said())),
+            _ => self.log.say(now, said),
+        }
         let answering = Answering::new(respond::refusal(refusal, line), 0, After::Drain);
         self.answer(token, answering, Place { deadline: now + self.answer_deadline, ..place });
     }
@@ -447,7 +508,7 @@ impl EventLoop {
                     let token = self.next_token;
                     self.next_token += 1;
                     let deadline = Instant::now() + self.answer_deadline;
-                    let place = Place { socket, door: 0, deadline, registered: false };
+                    let place = Place { socket, door: 0, bound: None, deadline, registered: false };
                     self.answer(token, Answering::new(bytes, written, after), place);
                 }
                 Err(TryRecvError::Empty) => return,
@@ -488,27 +549,33 @@ impl Place {
     }
 }
 
+/// An IPv4 address that came in through an IPv6 door, as callers write it.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 fn request(head: Head, body: Vec<u8>, door: super::DoorKind, counts: Counts) -> Request {
-    let Head { method, path, query, headers, .. } = head;
+    let Head { method, path, query, headers, credential, .. } = head;
     let content_type = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.clone());
-    let credential = Credential::None;
     Request { method, path, query, content_type, headers, body, door, credential, counts }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Door, DoorKind, Listener};
+    use super::super::{Door, Listener};
     use super::*;
 
     #[test]
     fn an_idle_gate_sleeps_until_somebody_comes() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let settings = Settings::new(vec![Door { kind: DoorKind::Hooks, listener: Listener::Tcp(listener) }]);
+        let settings =
+            Settings::new(vec![Door { kind: DoorKind::Hooks, listener: Listener::Tcp(listener) }], Auth::Off);
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), WAKE).unwrap());
         let (requests, upgrades) = (bounded(1).0, bounded(1).0);
-        let ports = Ports { requests, upgrades, stop_asked: bounded(1).1, exits: bounded(1).0 };
+        let ports =
+            Ports { requests, upgrades, stop_asked: bounded(1).1, new_tokens: bounded(1).1, exits: bounded(1).0 };
         let mut gate = EventLoop::new(settings, poll, waker, ports).unwrap();
         gate.accept();
         assert_eq!(gate.timeout(Instant::now()), None);

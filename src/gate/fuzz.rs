@@ -1,13 +1,14 @@
 //! What must hold for any bytes at a door: the entry function of the fuzz target `head`, and the replay of its corpus. It
 //! is in no build but those of tests and fuzzers.
 
-use super::DoorKind;
+use super::Credential;
 use super::connection::{Reading, Step};
-use super::head::{self, DoorFacts, Purpose};
+use super::head::{self, Access, DoorFacts, Purpose};
 
 /// Feeds `bytes` as a caller does, whole and in two parts cut where the last byte says.
 pub fn check(bytes: &[u8]) {
-    let door = DoorFacts { kind: DoorKind::Hooks, bound: Some(([127, 0, 0, 1], 6156).into()) };
+    let bound = Some(([127, 0, 0, 1], 6156).into());
+    let door = DoorFacts { bound, access: Access::Granted(Credential::None) };
     let _ = head::line(bytes);
     if let Ok(Some(end)) = head::end_of_head(bytes, 0) {
         let _ = head::admit(&bytes[..end], door);

@@ -1,10 +1,11 @@
 //! Decides from a request's head alone whether the request may come in, and as what. Pure: bytes and the facts about
 //! the door in, a decision out. It must not be more lenient than RFC 9112, and it must not read a clock or a socket.
 
-use super::DoorKind;
+use super::Credential;
 use super::host::{host_is_ours, origin_is_ours};
 use super::respond::{Line, Reason, Refusal};
 use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEAD_HEADERS_MAX};
+use crate::model::TokenHash;
 use std::net::SocketAddr;
 use tiny_http::Method;
 use tungstenite::handshake::derive_accept_key;
@@ -12,12 +13,26 @@ use tungstenite::handshake::derive_accept_key;
 /// The one path at which a WebSocket begins.
 const WEBSOCKET_PATH: &str = "/myko";
 
-/// What admission has to know about a door.
+/// Names in a query under which people hand over secrets: queries end up in histories and logs.
+const SECRET_NAMES: [&str; 3] = ["token", "access_token", "authorization"];
+
+/// What admission has to know about a door and the connection that came through it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DoorFacts {
-    pub(super) kind: DoorKind,
-    /// The address of a TCP door.
+    /// The address of a TCP door; where that is a wildcard, the one at which the caller reached it.
     pub(super) bound: Option<SocketAddr>,
+    pub(super) access: Access,
+}
+
+/// What a caller needs in order to come in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Access {
+    /// Nothing more: this is how it is known.
+    Granted(Credential),
+    /// To show the token with this hash.
+    Token(TokenHash),
+    /// It cannot: it runs under another user's id, or it cannot be told under which.
+    ForeignUser,
 }
 
 /// An admitted head.
@@ -26,7 +41,9 @@ pub(super) struct Head {
     pub(super) method: Method,
     pub(super) path: String,
     pub(super) query: Option<String>,
-    /// Names in lower case, in the order in which they came.
+    /// What the caller has shown.
+    pub(super) credential: Credential,
+    /// Without `Authorization`, which has done its work. Names in lower case, in the order in which they came.
     pub(super) headers: Vec<(String, String)>,
     pub(super) purpose: Purpose,
 }
@@ -94,7 +111,8 @@ pub(super) fn line(bytes: &[u8]) -> Line {
 }
 
 /// Decides about a whole head, its empty line included. The order of the checks is the order in which a refusal is
-/// of use: first what the bytes mean, then how long the body is, then who asks, then what for.
+/// of use: first what the bytes mean, then how long the body is, then who asks, then what for. Before it is known who asks,
+/// nothing is told of what there is.
 pub(super) fn admit(bytes: &[u8], door: DoorFacts) -> Result<Head, Refusal> {
     let mut storage = [httparse::EMPTY_HEADER; HEAD_HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut storage);
@@ -110,15 +128,18 @@ pub(super) fn admit(bytes: &[u8], door: DoorFacts) -> Result<Head, Refusal> {
     if !target.starts_with('/') || target.contains('#') {
         return Err(bad_head("bad_target", "The request target must be a path."));
     }
-    let headers = Headers(owned_headers(parsed.headers)?);
+    let mut headers = Headers(owned_headers(parsed.headers)?);
     let body_bytes = body_length(&headers)?;
     let continues = expects_continue(&headers)? && version == 1;
-    check_host(&headers, door)?;
-    check_origin(&headers, door)?;
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (target, None),
     };
+    check_query(query.as_deref())?;
+    check_host(&headers, door)?;
+    check_origin(&headers, door)?;
+    let credential = check_credential(&headers, door)?;
+    headers.0.retain(|(name, _)| name != "authorization");
     let method: Method = method.parse().map_err(|()| MALFORMED)?;
     // HTTP/1.0 has no upgrades (RFC 9110, 7.8).
     let upgrade = version == 1 && method == Method::Get && headers.asks_for_websocket();
@@ -129,7 +150,7 @@ pub(super) fn admit(bytes: &[u8], door: DoorFacts) -> Result<Head, Refusal> {
     } else {
         Purpose::Http { body_bytes, continues }
     };
-    Ok(Head { method, path: path.to_owned(), query, headers: headers.0, purpose })
+    Ok(Head { method, path: path.to_owned(), query, credential, headers: headers.0, purpose })
 }
 
 /// Whether the request line is well-formed but for a version that we do not serve, and not mere garbage.
@@ -204,6 +225,64 @@ fn expects_continue(headers: &Headers) -> Result<bool, Refusal> {
         Ok(Some(value)) if value.eq_ignore_ascii_case("100-continue") => Ok(true),
         _ => Err(unknown),
     }
+}
+
+/// Against secrets where they would be seen. A caller who put one there is told so even where nobody asked for it.
+fn check_query(query: Option<&str>) -> Result<(), Refusal> {
+    let names = query.unwrap_or_default().split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+    let is_secret = |name: &str| SECRET_NAMES.iter().any(|secret| decode(name).eq_ignore_ascii_case(secret.as_bytes()));
+    if !names.into_iter().any(is_secret) {
+        return Ok(());
+    }
+    let message =
+        "A credential in the query ends up in logs: show it in the Authorization header, and change this one.";
+    Err(Refusal::new(Reason::Credential, 400, "credential_in_query", message))
+}
+
+/// The name as whoever decodes it most willingly would read it.
+fn decode(name: &str) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digit = |at: usize| after.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+        match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                // Two hexadecimal digits fit a byte.
+                decoded.push(u8::try_from(high * 16 + low).unwrap_or_default());
+                rest = &after[2..];
+            }
+            _ => {
+                decoded.push(*first);
+                rest = after;
+            }
+        }
+    }
+    decoded
+}
+
+/// Who asks, as far as the door can tell.
+fn check_credential(headers: &Headers, door: DoorFacts) -> Result<Credential, Refusal> {
+    let expected = match door.access {
+        Access::Granted(credential) => return Ok(credential),
+        Access::Token(expected) => expected,
+        Access::ForeignUser => {
+            let message = "This socket serves the user who runs the daemon, and nobody else.";
+            return Err(Refusal::new(Reason::Credential, 403, "foreign_user", message));
+        }
+    };
+    let shown = headers.at_most_one("authorization").ok().flatten().and_then(bearer_token);
+    if shown.is_some_and(|shown| TokenHash::of(shown) == expected) {
+        return Ok(Credential::Machine);
+    }
+    let message = "Show the machine's token: curl -H @FILE, where FILE is token.header in the state directory.";
+    let refusal = Refusal::new(Reason::Credential, 401, "unauthorized", message);
+    Err(Refusal { header: Some(("WWW-Authenticate", "Bearer")), ..refusal })
+}
+
+/// The token of `Bearer <token>` (RFC 6750, 2.1; the scheme's name in any case).
+fn bearer_token(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
 }
 
 /// Against DNS rebinding: a web page's own name must not be able to lead here.

@@ -5,7 +5,7 @@ use super::*;
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
 
 fn door(address: &str) -> DoorFacts {
-    DoorFacts { kind: DoorKind::Hooks, bound: address.parse().ok() }
+    DoorFacts { bound: address.parse().ok(), access: Access::Granted(Credential::None) }
 }
 
 /// As the gate does it: find the end, then decide.
@@ -187,7 +187,7 @@ fn the_host_is_there_once_and_ours() {
         assert_eq!(hosts("Host: \r\n", version), (403, "foreign_host"));
         assert_eq!(hosts("Host: [::1]:6156\r\n", version), (200, ""));
     }
-    let unix = DoorFacts { kind: DoorKind::Unix, bound: None };
+    let unix = DoorFacts { bound: None, access: Access::Granted(Credential::None) };
     assert!(decide(b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n", unix).is_ok());
     let refusal = decide(b"GET /a HTTP/1.1\r\nHost: evil.example\r\n\r\n", unix).unwrap_err();
     assert_eq!(refusal.status, 403);
@@ -207,11 +207,123 @@ fn pages_of_other_origins_stay_out() {
     ] {
         assert_eq!(with(lines).0, expected, "{lines:?}");
     }
-    let unix = DoorFacts { kind: DoorKind::Unix, bound: None };
+    let unix = DoorFacts { bound: None, access: Access::Granted(Credential::None) };
     let refusal = decide(b"GET /a HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n", unix).unwrap_err();
     assert_eq!(refusal.code, "foreign_origin");
     let v6 = decide(b"GET /a HTTP/1.1\r\nHost: [::1]:7\r\nOrigin: http://[::1]:7\r\n\r\n", door("[::1]:7"));
     assert!(v6.is_ok());
+}
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// A door that has only the hash of the token: nothing that is compared here could tell by its time what the token is.
+fn locked() -> DoorFacts {
+    DoorFacts { access: Access::Token(TokenHash::of(TOKEN)), ..door("127.0.0.1:6156") }
+}
+
+fn locked_status(line: &str, lines: &str) -> (u16, &'static str) {
+    match decide(format!("{line}\r\n{lines}\r\n").as_bytes(), locked()) {
+        Ok(Some(head)) => {
+            assert_eq!(head.credential, Credential::Machine);
+            (200, "")
+        }
+        other => other.map_or_else(|refusal| (refusal.status, refusal.code), |_| (0, "partial")),
+    }
+}
+
+#[test]
+fn a_locked_door_opens_to_the_token_alone() {
+    for (value, expected) in [
+        (format!("Bearer {TOKEN}"), 200),
+        (format!("bearer {TOKEN}"), 200),
+        (format!("BEARER   {TOKEN}"), 200),
+        (format!("Bearer {}", TOKEN.to_uppercase()), 401),
+        (format!("Bearer {}", &TOKEN[1..]), 401),
+        (format!("Bearer {TOKEN}0"), 401),
+        (format!("Bearer {TOKEN} "), 200), // what surrounds a header's value is no part of it
+        (format!("Bearer {TOKEN} x"), 401),
+        (format!("Bearer {TOKEN},{TOKEN}"), 401),
+        (format!("Bearer \"{TOKEN}\""), 401),
+        (format!("Basic {TOKEN}"), 401),
+        (format!("Bearer\t{TOKEN}"), 401),
+        (format!("Bearer{TOKEN}"), 401),
+        (TOKEN.to_owned(), 401),
+        (TokenHash::of(TOKEN).to_hex(), 401),
+        (format!("Bearer {}", TokenHash::of(TOKEN).to_hex()), 401),
+        ("Bearer".to_owned(), 401),
+        (String::new(), 401),
+    ] {
+        let lines = format!("Host: localhost\r\nAuthorization: {value}\r\n");
+        assert_eq!(locked_status("GET /v1/version HTTP/1.1", &lines).0, expected, "{value}");
+    }
+    let good = format!("authorization: Bearer {TOKEN}\r\n");
+    let get = |lines: &str| locked_status("GET /hook/x HTTP/1.1", lines).0;
+    assert_eq!(get("Host: localhost\r\n"), 401);
+    assert_eq!(get(&format!("Host: localhost\r\n{good}")), 200);
+    assert_eq!(get(&format!("Host: localhost\r\n{good}{good}")), 401);
+    assert_eq!(get(&format!("Host: localhost\r\n{good}Authorization: Bearer x\r\n")), 401);
+    assert_eq!(get(&format!("Host: localhost\r\nProxy-{good}X-{good}")), 401);
+}
+
+#[test]
+fn what_is_refused_first_tells_nothing_of_what_comes_after() {
+    let good = format!("Authorization: Bearer {TOKEN}\r\n");
+    let (own, foreign) = ("Host: localhost\r\n", "Host: evil.example\r\n");
+    let origin = "Origin: http://evil.example\r\n";
+    let get = |path: &str, lines: &[&str]| locked_status(&format!("GET {path} HTTP/1.1"), &lines.concat());
+    assert_eq!(get("/x?token=a", &[foreign, origin]), (400, "credential_in_query"));
+    assert_eq!(get("/x", &[foreign, origin]), (403, "foreign_host"));
+    assert_eq!(get("/x", &[own, origin, &good]), (403, "foreign_origin"));
+    assert_eq!(get("/x", &[own, origin]), (403, "foreign_origin"));
+    for path in ["/x", "/healthz", "/hook/session-start", "/v1/version", "/metrics", "/myko"] {
+        assert_eq!(get(path, &[own]), (401, "unauthorized"), "{path}");
+    }
+    assert_eq!(get("/x", &[own, "Transfer-Encoding: chunked\r\n"]).0, 411, "what cannot be read is not judged");
+    let ask = format!("{own}Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n{KEY}\r\n");
+    assert_eq!(get("/myko", &[&ask]), (401, "unauthorized"));
+    assert_eq!(get("/other", &[&ask]), (401, "unauthorized"));
+    assert_eq!(get("/myko", &[&ask, &good]), (200, ""));
+    assert_eq!(get("/other", &[&ask, &good]), (404, "not_found"));
+    let refusal = decide(b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n", locked()).unwrap_err();
+    assert_eq!(refusal.header, Some(("WWW-Authenticate", "Bearer")));
+}
+
+#[test]
+fn a_secret_in_the_query_is_refused_at_every_door() {
+    for (query, expected) in [
+        ("token=x", 400),
+        ("TOKEN=x", 400),
+        ("a=b&token", 400),
+        ("a=b&&token=", 400),
+        ("access_token=x", 400),
+        ("Access_Token=x", 400),
+        ("authorization=Bearer+x", 400),
+        ("%74oken=x", 400),
+        ("%54%4f%4B%45%4e=x", 400),
+        ("access%5Ftoken=x", 400),
+        ("host=token&operator=token", 200),
+        ("tokens=1", 200),
+        ("my_token=1", 200),
+        ("%2574oken=x", 200),
+        ("%7=x&%zz=y&%=z", 200),
+        ("", 200),
+    ] {
+        let head = format!("GET /a?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(status(&head).0, expected, "{query}");
+    }
+}
+
+#[test]
+fn a_credential_goes_no_further_than_the_door() {
+    let text = format!("GET /a HTTP/1.1\r\nAUTHORIZATION: Bearer {TOKEN}\r\nHost: localhost\r\n\r\n");
+    for facts in [locked(), door("127.0.0.1:6156")] {
+        let head = decide(text.as_bytes(), facts).unwrap().unwrap();
+        assert_eq!(head.headers, [("host".to_owned(), "localhost".to_owned())]);
+        assert!(!format!("{head:?} {facts:?}").contains(TOKEN));
+    }
+    let stranger = DoorFacts { bound: None, access: Access::ForeignUser };
+    let refusal = decide(text.as_bytes(), stranger).unwrap_err();
+    assert_eq!((refusal.status, refusal.code), (403, "foreign_user"));
 }
 
 #[test]

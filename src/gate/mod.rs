@@ -15,6 +15,7 @@ mod stream;
 
 pub use stream::Stream;
 
+use crate::model::TokenHash;
 use crate::process::{self, Lineage};
 use crate::roster::Known;
 use crate::{limits, thread};
@@ -74,6 +75,16 @@ pub struct Peer {
     pub uid: u32,
 }
 
+/// What callers over TCP have to show. Those on the Unix socket are known by their user id in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Nothing.
+    Off,
+    /// The token with this hash. Hashes are compared, and not tokens, so that the time it takes tells nobody how much of
+    /// a guess was right.
+    Required(TokenHash),
+}
+
 /// A listening socket, bound by the daemon. The gate makes it non-blocking.
 #[derive(Debug)]
 pub enum Listener {
@@ -97,6 +108,10 @@ pub struct Door {
 pub struct Settings {
     /// The doors.
     pub doors: Vec<Door>,
+    /// What callers have to show.
+    pub auth: Auth,
+    /// The user id that callers on the Unix socket must have, unless they are root.
+    pub owner_uid: u32,
     /// Connections held at once: reading, finishing an answer, waiting for the caller's close. Those whose request a
     /// worker has do not count; the queues bound them.
     pub connections_max: usize,
@@ -112,9 +127,11 @@ pub struct Settings {
 
 impl Settings {
     /// The product's bounds for these doors.
-    pub fn new(doors: Vec<Door>) -> Self {
+    pub fn new(doors: Vec<Door>, auth: Auth) -> Self {
         Self {
             doors,
+            auth,
+            owner_uid: rustix::process::geteuid().as_raw(),
             connections_max: limits::GATE_CONNECTIONS_MAX,
             request_deadline: limits::REQUEST_DEADLINE,
             answer_deadline: limits::ANSWER_DEADLINE,
@@ -142,6 +159,8 @@ pub struct Counts {
     pub refused_host: u64,
     /// Refused for the `Origin` header.
     pub refused_origin: u64,
+    /// Refused for a credential that is missing, wrong or at a wrong place, or for another user's on the Unix socket.
+    pub refused_credential: u64,
     /// Refused for a WebSocket handshake at a wrong place or of a wrong form.
     pub refused_websocket: u64,
     /// Closed because the request was not there in time.
@@ -169,7 +188,7 @@ pub struct Request {
     pub query: Option<String>,
     /// The `Content-Type`.
     pub content_type: Option<String>,
-    /// All headers, names in lower case, in the order in which they came.
+    /// All headers but `Authorization`, names in lower case, in the order in which they came.
     pub headers: Vec<(String, String)>,
     /// The body, whole.
     pub body: Vec<u8>,
@@ -245,10 +264,11 @@ struct Returned {
     settle: Option<Pending>,
 }
 
-/// Stops the gate.
+/// Stops the gate, and tells it of a new token.
 #[derive(Clone, Debug)]
 pub struct Handle {
     stop: Sender<()>,
+    tokens: Sender<TokenHash>,
     waker: Arc<Waker>,
 }
 
@@ -258,6 +278,14 @@ impl Handle {
     pub fn stop(&self) {
         // Full means that somebody asked already.
         let _ = self.stop.try_send(());
+        let _ = self.waker.wake();
+    }
+
+    /// From the return of this call on, the gate takes the token with this hash and no other, if it asks for one at all.
+    pub fn renew_token(&self, token: TokenHash) {
+        // The gate takes what is here before it looks at any request, and in each turn, so a full queue is empty a moment
+        // later. Without a gate nobody is let in at all.
+        let _ = self.tokens.send(token);
         let _ = self.waker.wake();
     }
 }
@@ -275,10 +303,11 @@ pub fn start(
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), event_loop::WAKE)?);
     let (stop, stop_asked): (_, Receiver<()>) = bounded(1);
-    let ports = Ports { requests, upgrades, stop_asked, exits: exits.clone() };
+    let (tokens, new_tokens) = bounded(1);
+    let ports = Ports { requests, upgrades, stop_asked, new_tokens, exits: exits.clone() };
     let event_loop = EventLoop::new(settings, poll, Arc::clone(&waker), ports)?;
     let joined = thread::spawn("gate", exits, move || event_loop.run())?;
-    Ok((Handle { stop, waker }, joined))
+    Ok((Handle { stop, tokens, waker }, joined))
 }
 
 #[cfg(test)]

@@ -108,6 +108,7 @@ pub(super) enum Reason {
     Body,
     Host,
     Origin,
+    Credential,
     WebSocket,
     Timeout,
     Overload,
@@ -145,11 +146,27 @@ impl Line {
         !self.path.starts_with('/') || self.path == "/hook" || self.path.starts_with("/hook/")
     }
 
-    /// Method and path for the daemon's own log: one line, ASCII, short.
+    /// Method and path for the daemon's own log: one line, ASCII, short, without what could be a secret.
     pub(super) fn for_log(&self) -> String {
-        let text = format!("{} {}", self.method, self.path);
+        let text = format!("{} {}", self.method, without_secrets(&self.path));
         text.chars().take(limits::LOGGED_LINE_CHARACTERS_MAX).flat_map(char::escape_default).collect()
     }
+}
+
+/// The text with a word in the place of whatever is as long as a token and made of the letters of one: a path may hold a
+/// session's, and people paste the machine's anywhere.
+pub fn without_secrets(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
+        // A UUID without its hyphens has 32.
+        shown.push_str(if end >= limits::SECRET_DIGITS_MIN { "(secret)" } else { &rest[..end] });
+        let next = rest[end..].chars().next().map_or(end, |c| end + c.len_utf8());
+        shown.push_str(&rest[end..next]);
+        rest = &rest[next..];
+    }
+    shown
 }
 
 /// The whole response to a request that is not let in.
@@ -228,6 +245,22 @@ mod tests {
         }
         let head = Line { method: "HEAD".into(), path: "/v1/x".into() };
         assert!(text(refusal(&why, &head)).ends_with("\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_logged_line_holds_no_token() {
+        let token = "0123456789abcdefABCDEF0123456789abcdef0123456789abcdef0123456789".to_owned();
+        for (path, expected) in [
+            (format!("/v1/sessions/{token}"), "/v1/sessions/(secret)"),
+            (format!("/{token}x/\u{e9}{token}"), "/(secret)x/\u{e9}(secret)"),
+            (format!("/{}", &token[..32]), "/0123456789abcdefABCDEF0123456789"),
+            ("/abc".to_owned(), "/abc"),
+            (String::new(), ""),
+        ] {
+            assert_eq!(without_secrets(&path), expected);
+        }
+        let line = Line { method: "DELETE".into(), path: format!("/v1/sessions/{token}") };
+        assert_eq!(line.for_log(), "DELETE /v1/sessions/(secret)");
     }
 
     #[test]

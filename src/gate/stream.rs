@@ -1,11 +1,12 @@
 //! The two kinds of connected socket behind one face: [`Socket`] while the gate holds it, [`Stream`] once it is handed to
 //! the WebSocket threads, which share it. Neither ever blocks. It knows nothing about what goes over them.
 
+use super::Peer;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use rustix::net::RecvFlags;
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// A connection that never blocks, as the reader and the writer of WebSocket clients share it.
@@ -131,6 +132,23 @@ impl Socket {
         }
     }
 
+    /// The address at which a caller over TCP reached us.
+    pub(super) fn reached_at(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The process at the other end of a Unix socket, as the kernel noted it when it connected; none over TCP, and where
+    /// it cannot be told.
+    pub(super) fn peer_process(&self) -> Option<Peer> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(stream) => peer_of(stream.as_fd()),
+        }
+    }
+
     /// For the WebSocket threads.
     pub(super) fn into_stream(self) -> Stream {
         match self {
@@ -155,6 +173,28 @@ impl Socket {
             Self::Unix(stream) => stream.deregister(registry),
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn peer_of(socket: BorrowedFd<'_>) -> Option<Peer> {
+    use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+    let found = getsockopt(&socket, PeerCredentials).ok()?;
+    // A process of another pid namespace has none here, which the system shows as zero.
+    Some(Peer { pid: u32::try_from(found.pid()).unwrap_or_default(), uid: found.uid() })
+}
+
+#[cfg(target_vendor = "apple")]
+fn peer_of(socket: BorrowedFd<'_>) -> Option<Peer> {
+    use nix::sys::socket::{getsockopt, sockopt};
+    let uid = getsockopt(&socket, sockopt::LocalPeerCred).ok()?.uid();
+    let pid = getsockopt(&socket, sockopt::LocalPeerPid).unwrap_or_default();
+    Some(Peer { pid: u32::try_from(pid).unwrap_or_default(), uid })
+}
+
+/// Elsewhere nobody is known, and so nobody is let in.
+#[cfg(not(any(target_os = "linux", target_vendor = "apple")))]
+fn peer_of(_: BorrowedFd<'_>) -> Option<Peer> {
+    None
 }
 
 fn again_if_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {

@@ -32,10 +32,11 @@ fn running(change: impl FnOnce(&mut Settings)) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let tcp = listener.local_addr().unwrap();
     let unix = UnixListener::bind(directory.path().join("socket")).unwrap();
-    let mut settings = Settings::new(vec![
+    let doors = vec![
         Door { kind: DoorKind::Hooks, listener: Listener::Tcp(listener) },
         Door { kind: DoorKind::Unix, listener: Listener::Unix(unix) },
-    ]);
+    ];
+    let mut settings = Settings::new(doors, Auth::Off);
     change(&mut settings);
     let (request_sender, requests) = bounded(2);
     let (upgrade_sender, upgrades) = bounded(1);

@@ -4,7 +4,7 @@
 use super::caller::caller;
 use super::{Action, Response, Shape, json_object, query::Query};
 use crate::error::{ErrorKind, RequestError};
-use crate::gate;
+use crate::gate::{self, respond::without_secrets};
 use crate::limits::LOGGED_LINE_CHARACTERS_MAX;
 use crate::model::{Host, Process};
 use crate::process;
@@ -33,7 +33,12 @@ pub(super) fn route(request: &gate::Request) -> Action {
         "/hook/session-start" => Request::SessionStart,
         "/hook/prompt-submit" => Request::PromptSubmit,
         "/hook/session-end" => |report| Request::SessionEnd(report.session_id.as_str().into()),
-        other => return Action::Respond(error(&RequestError::not_found(format!("there is no hook {other}")))),
+        other => {
+            return Action::Respond(error(&RequestError::not_found(format!(
+                "there is no hook {}",
+                without_secrets(other)
+            ))));
+        }
     };
     if request.method != Method::Post {
         let wrong = RequestError::new(ErrorKind::MethodNotAllowed, "hooks take POST");

@@ -64,6 +64,7 @@ fn gate(counts: &Counts, text: &mut String) {
         ("body", counts.refused_body),
         ("host", counts.refused_host),
         ("origin", counts.refused_origin),
+        ("credential", counts.refused_credential),
         ("websocket", counts.refused_websocket),
         ("timeout", counts.refused_timeout),
         ("overload", counts.refused_overload),

@@ -9,10 +9,11 @@ mod metrics;
 mod query;
 mod v1;
 
-use crate::error::{ErrorKind, RequestError};
+use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
 use crate::gate::respond::{head_and_body, head_only};
 use crate::gate::{Caller, Counts, Exchange, Settle};
 use crate::limits::ANSWER_QUEUE_MAX;
+use crate::machine_token::RotateJob;
 use crate::roster::{Reply, Request};
 use crate::store::{Command, Compacted, Report};
 use crate::thread::{self, Exit};
@@ -37,6 +38,8 @@ pub struct About {
     pub websocket: String,
     /// The path of the Unix socket.
     pub socket: String,
+    /// What callers over TCP have to show.
+    pub auth: &'static str,
     /// When it began, on the clock's monotonic part.
     pub clock: SystemClock,
 }
@@ -78,6 +81,16 @@ enum Action {
     Ask(Request, Shape),
     Report(Page),
     Compact,
+    RotateToken,
+}
+
+/// The ways to those who do what is asked.
+#[derive(Clone, Debug)]
+pub struct Ways {
+    /// The store.
+    pub store: Sender<Command>,
+    /// Who keeps the machine's token.
+    pub rotate: Sender<RotateJob>,
 }
 
 /// Starts the workers. They end when the other end of `stop` is dropped and no answer is left.
@@ -87,7 +100,7 @@ enum Action {
 pub fn start(
     workers: usize,
     requests: &Receiver<Exchange>,
-    store: &Sender<Command>,
+    ways: &Ways,
     about: About,
     stop: &Receiver<()>,
     exits: &Sender<Exit>,
@@ -95,8 +108,9 @@ pub fn start(
     let (answers, answered) = bounded(ANSWER_QUEUE_MAX);
     let about = Arc::new(about);
     let spawn = |number| {
+        let Ways { store, rotate } = ways.clone();
         let worker =
-            Worker { store: store.clone(), answers: answers.clone(), answered: answered.clone(), about: about.clone() };
+            Worker { store, rotate, answers: answers.clone(), answered: answered.clone(), about: about.clone() };
         let (requests, stop) = (requests.clone(), stop.clone());
         thread::spawn(&format!("http-{number}"), exits, move || worker.run(requests, &stop))
     };
@@ -105,6 +119,7 @@ pub fn start(
 
 struct Worker {
     store: Sender<Command>,
+    rotate: Sender<RotateJob>,
     answers: Sender<Answer>,
     answered: Receiver<Answer>,
     about: Arc<About>,
@@ -154,6 +169,15 @@ impl Worker {
                 let reply_to = Box::new(move |result| deliver(&answers, Answer::Compacted { caller, result }));
                 self.submit(Command::Compact(reply_to));
             }
+            Action::RotateToken => self.rotate_token(caller),
+        }
+    }
+
+    /// Has the token changed, which is answered once the gate knows the new one.
+    fn rotate_token(&self, caller: Caller) {
+        let reply: RotateJob = Box::new(move |result| caller.answer(v1::rotated(result).into_bytes(), None));
+        if let Err(TrySendError::Full(reply) | TrySendError::Disconnected(reply)) = self.rotate.try_send(reply) {
+            reply(Err(Fatal::new(exit_code::UNAVAILABLE, "others are changing the token; try again in a second")));
         }
     }
 
@@ -228,7 +252,7 @@ impl Worker {
         match page {
             Page::Health => {
                 let status = if report.refused.is_some() { 503 } else { 200 };
-                json_response(status, &json!({ "status": v1::health(report) }))
+                json_response(status, &json!({ "status": v1::health(report), "auth": self.about.auth }))
             }
             Page::Metrics => Response {
                 status: 200,

@@ -2,8 +2,8 @@
 
 use super::caller::caller;
 use super::{About, Action, Response, Shape as AnyShape, json_error, json_object, json_response, query::Query};
-use crate::error::{ErrorKind, RequestError};
-use crate::gate;
+use crate::error::{ErrorKind, Fatal, RequestError};
+use crate::gate::{self, Credential};
 use crate::ids::MessageId;
 use crate::model::{Message, Recipient};
 use crate::roster::{
@@ -58,6 +58,9 @@ pub(super) fn route(request: &gate::Request) -> Action {
     if request.path == "/v1/compact" {
         return compact(request);
     }
+    if request.path == "/v1/token/rotate" {
+        return rotate_token(request);
+    }
     let answer = match (request.path.as_str(), &request.method) {
         ("/v1/sessions", Method::Get) => Ok((Request::ListSessions, Shape::Sessions)),
         ("/v1/rooms", Method::Get) => Ok((Request::ListRooms, Shape::Rooms)),
@@ -83,6 +86,32 @@ fn compact(request: &gate::Request) -> Action {
     match json_body::<serde::de::IgnoredAny>(request) {
         Ok(_) => Action::Compact,
         Err(error) => Action::Respond(json_error(&error)),
+    }
+}
+
+/// Changes the machine's token: for the owner on the Unix socket, which needs no token, and not for whoever got hold of
+/// the old one.
+fn rotate_token(request: &gate::Request) -> Action {
+    if request.method != Method::Post {
+        return wrong_method("POST");
+    }
+    let allowed = match request.credential {
+        Credential::Peer(_) => json_body::<serde::de::IgnoredAny>(request).map(|_| ()),
+        Credential::None | Credential::Machine => {
+            let message = "the token is changed over the Unix socket only: marshal token rotate";
+            Err(RequestError::new(ErrorKind::Forbidden, message))
+        }
+    };
+    match allowed {
+        Ok(()) => Action::RotateToken,
+        Err(error) => Action::Respond(json_error(&error)),
+    }
+}
+
+pub(super) fn rotated(result: Result<(), Fatal>) -> Response {
+    match result {
+        Ok(()) => json_response(200, &json!({ "rotated": true })),
+        Err(error) => json_error(&RequestError::new(ErrorKind::Unavailable, error.message)),
     }
 }
 
@@ -301,6 +330,7 @@ pub(super) fn status(report: &Report, about: &About) -> Value {
         "hooks": about.hooks,
         "websocket": about.websocket,
         "socket": about.socket,
+        "auth": about.auth,
         "health": health(report),
         "sessions": report.counts.sessions,
         "clients": report.counts.clients,

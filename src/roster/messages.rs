@@ -21,7 +21,7 @@ impl Roster {
         if let Some(room) = to.strip_prefix('@') {
             return self.broadcast(caller, room, body, ids);
         }
-        let sender = self.speaker(caller)?;
+        let sender = self.speaker_in_turn(caller)?;
         let recipient = self.resolve_session(to)?;
         validate::body(body)?;
         let row = self.tables.sessions.get(&recipient).map(|placed| placed.stored.row.clone());
@@ -39,7 +39,7 @@ impl Roster {
     }
 
     pub(super) fn broadcast(&mut self, caller: &Caller, room: &str, body: &str, ids: &mut dyn IdSource) -> Handled {
-        let sender = self.speaker(caller)?;
+        let sender = self.speaker_in_turn(caller)?;
         let Some(room) = self.find_room(room).cloned() else {
             return Err(RequestError::not_found(format!("no room with id '{room}' on the roster")));
         };

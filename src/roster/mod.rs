@@ -10,6 +10,7 @@ mod messages;
 mod nickname;
 mod presence;
 mod processes;
+mod rate;
 mod request;
 mod rooms;
 mod sessions;
@@ -25,6 +26,8 @@ use crate::error::RequestError;
 use crate::ids::{IdSource, SessionId};
 use crate::model::{ItemType, Row};
 use crate::time::Now;
+use rate::Paces;
+use speaker::Speaker;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tables::Tables;
@@ -33,6 +36,8 @@ use tables::Tables;
 #[derive(Debug)]
 pub struct Roster {
     tables: Tables,
+    /// How often each sender may send. What is taken here stays taken: it is about who asks, not about what becomes of it.
+    paces: Paces,
     /// Sessions whose row or mail the current batch has changed: what is said about them must wait for the disk.
     dirty: BTreeSet<SessionId>,
     /// Rows that came from outside and may lack what they hang on (their session, their message, their last member) or
@@ -101,6 +106,7 @@ impl Roster {
     pub fn new() -> Self {
         Self {
             tables: Tables::new(),
+            paces: Paces::default(),
             dirty: BTreeSet::new(),
             suspects: BTreeSet::new(),
             checked: Vec::new(),
@@ -119,6 +125,19 @@ impl Roster {
         let mut suspects: BTreeSet<_> = suspects.map(|row| (row.item_type(), row.shared_id())).collect();
         self.suspects.append(&mut suspects);
         self.tables.load(rows);
+    }
+
+    /// Bounds how many messages each sender may send in a second in the long run; none is no bound, as in a new roster.
+    pub fn limit_sends(&mut self, per_second: Option<u32>) {
+        self.paces.limit(per_second);
+    }
+
+    /// Who a caller is, and one turn less for it to send or to join. Who it is, is found out first, so that nobody gets
+    /// more turns by being called by more names.
+    fn speaker_in_turn(&mut self, caller: &Caller) -> Result<Speaker, RequestError> {
+        let speaker = self.speaker(caller)?;
+        self.paces.take(&speaker.id, self.tables.now.mono_ms)?;
+        Ok(speaker)
     }
 
     /// The doors are open: from now on, sessions that lost their client are granted time to reconnect.
@@ -170,7 +189,10 @@ impl Roster {
             Request::ListSessions => Ok(self.list_sessions()),
             Request::ListRooms => Ok(self.list_rooms()),
             Request::History(query) => self.history(&query),
-            Request::Sweep { settled } => Ok(self.sweep(settled)),
+            Request::Sweep { settled } => {
+                self.paces.sweep(self.tables.now.mono_ms);
+                Ok(self.sweep(settled))
+            }
             Request::External(events) => Ok(self.external(events)),
             Request::Guarded { caller, request } => self.guarded(&caller, *request, ids),
         }

@@ -90,7 +90,7 @@ impl Roster {
     }
 
     pub(super) fn join_room(&mut self, caller: &Caller, name: &str, description: Option<&str>) -> Handled {
-        let session = self.speaker(caller)?.id;
+        let session = self.speaker_in_turn(caller)?.id;
         if session.is_human() {
             return Err(RequestError::new(
                 ErrorKind::Refused,

@@ -46,7 +46,8 @@ impl Place {
         text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
     }
 
-    /// A command that runs the binary with nothing of this process's environment.
+    /// A command that runs the binary with nothing of this process's environment. Its daemon lets bare callers in, who
+    /// may send as fast as they can: most tests are about other things. Those that are not use [`Place::start_locked`].
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_marshal"));
         command
@@ -57,6 +58,8 @@ impl Place {
             .env("MARSHAL_STATE_DIR", self.state())
             .env("MARSHAL_HOOK_BIND", "127.0.0.1:0")
             .env("MARSHAL_BIND", "127.0.0.1:0")
+            .env("MARSHAL_AUTH", "none")
+            .env("MARSHAL_SENDS_PER_SECOND", "0")
             .stdin(Stdio::null());
         command
     }
@@ -70,6 +73,18 @@ impl Place {
         command.arg("serve").stdout(Stdio::null()).stderr(Stdio::piped());
         change(&mut command);
         Daemon::from_child(command.spawn().unwrap(), self.state().join("marshal.sock"))
+    }
+
+    /// A daemon as users have it: with the token asked for and senders bounded.
+    pub fn start_locked(&self) -> Daemon {
+        self.start_with(|command| {
+            command.env_remove("MARSHAL_AUTH").env_remove("MARSHAL_SENDS_PER_SECOND");
+        })
+    }
+
+    /// The machine's token, once a daemon has made it.
+    pub fn token(&self) -> String {
+        std::fs::read_to_string(self.state().join("token")).unwrap().trim_end().to_owned()
     }
 
     /// Runs the binary to its end.
@@ -297,6 +312,25 @@ impl Shim {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let (socket, _) = tungstenite::client(format!("ws://{to}/myko"), stream).unwrap();
         Self { socket, next_tx: 0, pending: Vec::new() }
+    }
+
+    /// The same with the machine's token, or another one; else the status of the refusal.
+    pub fn connect_with(to: SocketAddr, headers: &[(&str, &str)]) -> Result<Self, u16> {
+        use tungstenite::client::IntoClientRequest;
+        use tungstenite::{HandshakeError, http};
+        let stream = TcpStream::connect(to).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut request = format!("ws://{to}/myko").into_client_request().unwrap();
+        for (name, value) in headers {
+            let name: http::HeaderName = name.parse().unwrap();
+            request.headers_mut().append(name, value.parse().unwrap());
+        }
+        match tungstenite::client(request, stream) {
+            Ok((socket, _)) => Ok(Self { socket, next_tx: 0, pending: Vec::new() }),
+            Err(HandshakeError::Failure(tungstenite::Error::Http(answer))) => Err(answer.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     pub fn send_text(&mut self, text: &str) {

@@ -1,0 +1,153 @@
+//! Who is speaking, with real processes: agents are shells here, and what runs below them speaks for them, whatever it
+//! says; what runs elsewhere does not.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use support::{Daemon, Place, hook_body, raw_unix};
+
+/// A shell that stands for an agent: what it runs descends from it.
+struct Shell {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Shell {
+    fn start(place: &Place) -> Self {
+        // Only what the harness gives the binary too, and where the binary is.
+        let model = place.command();
+        let mut command = std::process::Command::new("sh");
+        command.env_clear().envs(model.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("MARSHAL", env!("CARGO_BIN_EXE_marshal"));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, stdin, stdout }
+    }
+
+    /// What a command line prints, on both outputs, and its exit code.
+    fn run(&mut self, line: &str) -> (String, i32) {
+        writeln!(self.stdin, "{{ {line}\n}} 2>&1 </dev/null; echo \"\nexit $?\"").unwrap();
+        let mut text = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.stdout.read_line(&mut line).unwrap() > 0, "the shell is gone: {text}");
+            if let Some(code) = line.strip_prefix("exit ") {
+                return (text.trim_end().to_owned(), code.trim().parse().unwrap());
+            }
+            text.push_str(&line);
+        }
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A hook at the Unix socket, as the agent with this process would run it.
+fn start_session(daemon: &Daemon, id: &str, process: Option<u32>) {
+    let query = process.map_or(String::new(), |pid| format!("?pid={pid}"));
+    let body = hook_body(id, "/w/x");
+    let length = body.len();
+    let head =
+        format!("POST /hook/session-start{query} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+    let answer = raw_unix(&daemon.socket, format!("{head}{body}").as_bytes());
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+/// Sender and proof of each message with its text, as the history shows them to the operator.
+fn senders(place: &Place) -> Vec<(String, String, String)> {
+    let output = place.run(&["history", "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |message: &Value, name: &str| message[name].as_str().unwrap_or("none").to_owned();
+    let messages = answer["messages"].as_array().unwrap();
+    messages.iter().map(|m| (text(m, "body"), text(m, "fromSessionId"), text(m, "proof"))).collect()
+}
+
+fn is(body: &str, from: &str, proof: &str) -> (String, String, String) {
+    (body.to_owned(), from.to_owned(), proof.to_owned())
+}
+
+/// Agents a and b as shells, c without a known process.
+fn world() -> (Place, Daemon, Shell, Shell) {
+    let place = Place::new();
+    let daemon = place.start();
+    let (a, b) = (Shell::start(&place), Shell::start(&place));
+    start_session(&daemon, "a-1", Some(a.child.id()));
+    start_session(&daemon, "b-1", Some(b.child.id()));
+    start_session(&daemon, "c-1", None);
+    (place, daemon, a, b)
+}
+
+#[test]
+fn what_runs_below_an_agent_is_signed_by_it_without_any_ceremony() {
+    let (place, daemon, mut a, _b) = world();
+    assert_eq!(a.run("$MARSHAL send c-1 child").1, 0);
+    assert_eq!(a.run("sh -c 'sh -c \"$MARSHAL send c-1 grandchild; true\"; true'").1, 0);
+    assert_eq!(a.run("$MARSHAL send --as a-1 c-1 named").1, 0);
+    let expected = ["child", "grandchild", "named"].map(|body| is(body, "a-1", "process"));
+    assert_eq!(senders(&place), expected);
+    let inbox = support::Answer::text(&daemon.prompt("c-1")).to_owned();
+    assert_eq!(inbox.matches(", verified by its process): ").count(), 3, "{inbox}");
+}
+
+#[test]
+fn an_agent_cannot_speak_as_another_one_or_as_a_human() {
+    let (place, _daemon, mut a, _b) = world();
+    for (line, said) in [
+        ("send --as b-1 c-1 x", "you are the session a-1, and cannot speak as b-1"),
+        ("send --as c-1 b-1 x", "you are the session a-1, and cannot speak as c-1"),
+        ("send --from ana c-1 x", "a session cannot speak as a human"),
+        ("inbox --session b-1", "you are the session a-1, and cannot speak as b-1"),
+        ("inbox --human tester", "a session cannot speak as a human"),
+        ("history --session b-1", "see only what it has sent and received"),
+    ] {
+        let (text, code) = a.run(&format!("$MARSHAL {line}"));
+        assert_eq!(code, 1, "{line}: {text}");
+        assert!(text.contains(said), "{line}: {text}");
+    }
+    assert_eq!(senders(&place), []);
+}
+
+#[test]
+fn from_outside_a_name_is_shown_as_the_operators_word() {
+    let (place, daemon, _a, _b) = world();
+    assert!(place.run(&["send", "--as", "a-1", "c-1", "borrowed"]).status.success());
+    assert!(place.run(&["send", "c-1", "from a script"]).status.success());
+    let expected = [is("borrowed", "a-1", "operator"), is("from a script", "human:tester", "operator")];
+    assert_eq!(senders(&place), expected);
+    let inbox = support::Answer::text(&daemon.prompt("c-1")).to_owned();
+    assert!(inbox.contains(", sent by the operator under this name): borrowed"), "{inbox}");
+    assert!(inbox.contains(", in the human's name, not from a terminal): from a script"), "{inbox}");
+}
+
+#[test]
+fn only_at_a_terminal_outside_of_all_agents_a_human_is_verified() {
+    if !["/usr/bin/script", "/usr/bin/setsid"].iter().all(|tool| std::path::Path::new(tool).exists()) {
+        return eprintln!("skipped: there is no script(1) or setsid(1)");
+    }
+    let (place, daemon, mut a, _b) = world();
+    let mut outside = Shell::start(&place);
+    assert_eq!(outside.run("script -qec '$MARSHAL send c-1 human' /dev/null").1, 0);
+    // An agent that opens a terminal of its own is still the agent.
+    assert_eq!(a.run("script -qec '$MARSHAL send c-1 agent' /dev/null").1, 0);
+    // What it leaves behind is nobody's child, and at no terminal.
+    assert_eq!(outside.run("mkfifo $HOME/go").1, 0);
+    assert_eq!(a.run("setsid -f sh -c 'read word <$HOME/go; $MARSHAL send c-1 orphan; :' >/dev/null").1, 0);
+    assert_eq!(outside.run("echo go >$HOME/go").1, 0);
+    let mut watch = support::Watch::start(&daemon, "Message");
+    watch.until("the orphan's message", |rows| rows.len() == 3);
+    let mut seen = senders(&place);
+    seen.sort();
+    assert_eq!(seen[0..2], [is("agent", "a-1", "process"), is("human", "human:tester", "human")]);
+    assert_ne!(seen[2].2, "human", "{seen:?}");
+    let inbox = support::Answer::text(&daemon.prompt("c-1")).to_owned();
+    assert_eq!(inbox.matches(", the human operator, verified): ").count(), 1, "{inbox}");
+}
