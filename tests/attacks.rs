@@ -547,8 +547,9 @@ fn the_token_is_nowhere_but_in_its_files() {
     locked.hook("/hook/session-start", &json!({"session_id": "a", "cwd": "/w/a"}));
     // Wherever somebody may put it.
     for (method, path, headers, body) in [
-        ("GET", format!("/v1/x?token={old}"), vec![], String::new()),
+        // The first of them is logged; those that follow within a second are counted.
         ("DELETE", format!("/v1/sessions/{old}"), vec![], String::new()),
+        ("GET", format!("/v1/x?token={old}"), vec![], String::new()),
         ("DELETE", format!("/v1/sessions/{old}"), vec![locked.auth()], String::new()),
         ("POST", format!("/hook/{old}"), vec![locked.auth()], "{}".to_owned()),
         ("POST", "/v1/messages".to_owned(), vec![locked.auth()], format!("{{{old}")),

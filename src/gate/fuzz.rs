@@ -4,6 +4,10 @@
 use super::Credential;
 use super::connection::{Reading, Step};
 use super::head::{self, Access, DoorFacts, Purpose};
+use crate::model::TokenHash;
+
+/// Short, so that a fuzzer comes upon it.
+const TOKEN: &str = "fuzz";
 
 /// Feeds `bytes` as a caller does, whole and in two parts cut where the last byte says.
 pub fn check(bytes: &[u8]) {
@@ -13,6 +17,7 @@ pub fn check(bytes: &[u8]) {
     if let Ok(Some(end)) = head::end_of_head(bytes, 0) {
         let _ = head::admit(&bytes[..end], door);
     }
+    check_locked(bytes, door);
     let whole = Reading::default().feed(bytes, door);
     let cut = usize::from(bytes.last().copied().unwrap_or_default()) * bytes.len() / 256;
     let mut reading = Reading::default();
@@ -39,6 +44,19 @@ pub fn check(bytes: &[u8]) {
         assert_eq!(head.purpose, Purpose::Http { body_bytes: body.len(), continues: continues(&head.purpose) });
         assert!(head.path.starts_with('/') && bytes.ends_with(&body));
     }
+}
+
+/// What comes through a locked door has shown its token, in one header, and would have come through an open one.
+fn check_locked(bytes: &[u8], open: DoorFacts) {
+    let locked = DoorFacts { access: Access::Token(TokenHash::of(TOKEN)), ..open };
+    let credential = match Reading::default().feed(bytes, locked) {
+        Step::Request(head, _) => head.credential,
+        Step::Upgrade(handshake, _) => handshake.credential,
+        Step::More | Step::Continue | Step::Refuse(_) => return,
+    };
+    assert_eq!(credential, Credential::Machine);
+    assert!(bytes.windows(TOKEN.len()).any(|window| window == TOKEN.as_bytes()));
+    assert!(matches!(Reading::default().feed(bytes, open), Step::Request(..) | Step::Upgrade(..)));
 }
 
 fn continues(purpose: &Purpose) -> bool {

@@ -3,7 +3,7 @@
 use super::caller::caller;
 use super::{About, Action, Response, Shape as AnyShape, json_error, json_object, json_response, query::Query};
 use crate::error::{ErrorKind, Fatal, RequestError};
-use crate::gate::{self, Credential};
+use crate::gate::{self, Credential, respond::without_secrets};
 use crate::ids::MessageId;
 use crate::model::{Message, Recipient};
 use crate::roster::{
@@ -71,7 +71,7 @@ pub(super) fn route(request: &gate::Request) -> Action {
         ("/v1/sessions" | "/v1/rooms" | "/v1/inbox", _) => return wrong_method("GET"),
         ("/v1/messages", _) => return wrong_method("GET, POST"),
         ("/v1/messages/ack", _) => return wrong_method("POST"),
-        (other, _) => Err(RequestError::not_found(format!("there is nothing at {other}"))),
+        (other, _) => Err(RequestError::not_found(format!("there is nothing at {}", without_secrets(other)))),
     };
     match answer {
         Ok((request, shape)) => Action::Ask(request, AnyShape::V1(shape)),
