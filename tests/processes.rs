@@ -261,10 +261,16 @@ struct Namespace {
     hooks: SocketAddr,
 }
 
-/// The first process of that world: it starts and stops the daemon, and processes with given ids.
+/// The first process of that world: it starts and stops the daemon, and processes with given ids. Their births are told
+/// apart by hundredths of a second: a system that gives ids in turn never gives one again so soon, and here it is waited for.
 const INIT: &str = r#"
 serve() { "$MARSHAL" serve </dev/null >/dev/null & daemon=$!; }
-bear() { echo $(($1 - 1)) > /proc/sys/kernel/ns_last_pid; sleep 600 </dev/null >/dev/null 2>&1 & echo $!; }
+now() { read -r now _ < /proc/uptime; }
+bear() {
+  now; while [ "$now" = "$born" ]; do now; done
+  echo $(($1 - 1)) > /proc/sys/kernel/ns_last_pid; sleep 600 </dev/null >/dev/null 2>&1 &
+  echo $!; now; born=$now
+}
 bury() { kill -9 $1; wait $1; }
 serve
 while read -r verb id; do

@@ -101,6 +101,7 @@ fn look(pid: u32) -> io::Result<Option<Seen>> {
     if stat.is_dead {
         return Ok(None);
     }
+    // Moments are counted in hundredths of a second, in which no system gives all other ids away and this one again.
     let process = Process { pid, started: stat.started, boot: boot()? };
     let Stat { parent, session_leader, has_terminal, .. } = stat;
     Ok(Some(Seen { process, parent, session_leader, has_terminal }))
