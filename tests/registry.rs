@@ -117,6 +117,49 @@ fn m01_the_version_is_told_at_once_and_the_socket_is_its_owner_s_alone() {
     assert!(version["features"].as_array().unwrap().contains(&json!("sessions")), "{version}");
 }
 
+/// The probe stays fast while a thousand sessions, whose processes live, are swept: five runs over more than three sweeps,
+/// of which the median of the longest answers counts, as the checklist has it.
+#[test]
+fn m02_the_probe_is_fast_beside_a_thousand_registered_processes() {
+    let place = Place::new();
+    let daemon = place.start();
+    let agents: Vec<Agent> = (0..1000).map(|_| Agent::start()).collect();
+    for (number, agent) in (1..).zip(&agents) {
+        registered(&daemon, &format!("s{number}"), number, agent.pid());
+    }
+    let mut longest: Vec<Duration> = (0..5)
+        .map(|_| {
+            let (begun, mut longest, mut probes) = (Instant::now(), Duration::ZERO, 0);
+            while begun.elapsed() < Duration::from_secs(2) || probes < 200 {
+                let asked = Instant::now();
+                assert_eq!(ask(&daemon, "GET", "/v1/version", &[], "").status, 200);
+                longest = longest.max(asked.elapsed());
+                probes += 1;
+            }
+            longest
+        })
+        .collect();
+    longest.sort();
+    assert!(longest[2] < Duration::from_millis(25), "M02 says 25 ms; the longest of each run were {longest:?}");
+    assert_eq!(sessions(&daemon).len(), 1000, "none of them went");
+}
+
+#[test]
+fn m10_one_leave_is_told_of_a_process_that_was_killed() {
+    let place = Place::new();
+    let daemon = place.start();
+    let (mut agent, other) = (Agent::start(), Agent::start());
+    registered(&daemon, "s", 1, agent.pid());
+    registered(&daemon, "other", 2, other.pid());
+    let mut events = Events::subscribe(&daemon.socket, &[]);
+    agent.0.kill().unwrap();
+    assert_eq!(words(&events.next_event()), "leave s process_died");
+    assert_eq!(me(&daemon, &token(1)).status, 401);
+    daemon.start_session("next", "/w");
+    assert_eq!(words(&events.next_event()), "join next", "once");
+    assert_eq!(ids(&daemon), BTreeSet::from(["next".to_owned(), "other".to_owned()]));
+}
+
 #[test]
 fn m06_a_token_is_64_hexadecimal_digits_in_any_case() {
     let place = Place::new();
@@ -257,10 +300,18 @@ fn m16_m18_registrations_outlive_a_restart_and_are_renewed_by_registering_again(
     for (number, agent) in (1..).zip(&agents) {
         registered(&daemon, &format!("s{number}"), number, agent.pid());
     }
+    let dead = Agent::start();
+    registered(&daemon, "s6", 6, dead.pid());
     let at = |daemon: &Daemon| sessions(daemon)[0]["registered"].clone();
     let before = at(&daemon);
     daemon.kill();
+    drop(dead);
     let daemon = place.start();
+    let mut events = Events::subscribe_at(&daemon.socket, "/v1/events?since=of-another-run", &[]);
+    let told = events.next_event();
+    let is_there = told.data["sessions"].as_array().unwrap().iter().any(|session| session["id"] == "s6");
+    assert!(!is_there || words(&events.next_event()) == "leave s6 process_died");
+    assert_eq!(me(&daemon, &token(6)).status, 401);
     assert_eq!(mode(&place.log_path()), 0o600);
     for number in 1..=5 {
         let mine = me(&daemon, &token(number)).json();
