@@ -273,16 +273,14 @@ fn all_news(changes: &[Change], roster: &Roster) -> Vec<News> {
         match (&change.before, &change.after) {
             (None, Some((Row::Message(message), place))) => news.push(News::Message(message.clone(), *place)),
             (None, Some((Row::Session(session), _))) => news.push(News::Join(session.clone())),
-            (Some((Row::Session(before), _)), Some((Row::Session(after), _))) => {
-                if !away.contains(&after.row.id) && is_visible(&before.row, &after.row) {
-                    news.push(News::Change(after.clone()));
-                }
+            (Some((Row::Session(before), _)), Some((Row::Session(after), _)))
+                if !away.contains(&after.row.id) && is_visible(&before.row, &after.row) =>
+            {
+                news.push(News::Change(after.clone()));
             }
-            (Some((Row::Session(before), _)), None) => {
-                // One that is away was told of.
-                if !away.remove(&before.row.id) {
-                    news.push(News::Leave(before.clone(), change.gone.unwrap_or(Gone::Outside)));
-                }
+            // One that is away was told of.
+            (Some((Row::Session(before), _)), None) if !away.remove(&before.row.id) => {
+                news.push(News::Leave(before.clone(), change.gone.unwrap_or(Gone::Outside)));
             }
             (Some((Row::Registration(old), _)), None) if change.gone == Some(Gone::Replaced) => {
                 let ends = changes.get(at + 1).is_some_and(|next| is_end_of(next, &old.row.id));

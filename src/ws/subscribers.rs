@@ -18,9 +18,7 @@ impl Subscribed {
 
     /// Whether it is gone. One that says something is as good as gone: its connection served its one request.
     pub(super) fn has_ended(&self) -> bool {
-        match (&*self.client.stream).read(&mut [0]) {
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-            Ok(_) => true,
-        }
+        let read = (&*self.client.stream).read(&mut [0]).map(|_count| ());
+        read.err().is_none_or(|error| error.kind() != io::ErrorKind::WouldBlock)
     }
 }

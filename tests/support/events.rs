@@ -91,7 +91,7 @@ impl Events {
     }
 
     pub fn next_event(&mut self) -> Event {
-        self.try_next().expect("the stream ends")
+        self.try_next().unwrap()
     }
 
     /// Whether the stream ends without another event.

@@ -311,3 +311,51 @@ fn why_a_session_goes_is_noted() {
     let events = vec![ExternalEvent::Delete(ItemType::Session, "outside".to_owned())];
     assert_eq!(world.deeds(Request::External(events)), ["-session outside outside"]);
 }
+
+/// A caller on the Unix socket that descends from these processes.
+fn owner(pids: &[u32]) -> Caller {
+    let chain = pids.iter().copied().map(process).collect();
+    Caller { known: Known::Owner { chain, at_terminal: false }, ..Caller::default() }
+}
+
+#[test]
+fn whoever_is_proven_to_be_a_session_hears_what_that_may_and_the_operator_hears_all() {
+    let mut world = World::new();
+    let living = Registering { process: Some(process(9)), ..registering("s", "s", token(1)) };
+    world.ok(Request::Register(Box::new(living)));
+    let shows = |number| Caller { token: Some(Box::new(token(number))), ..Caller::default() };
+    let hearing = |world: &mut World, caller| match world.ok(Request::Hear(caller)) {
+        Reply::Hearing(limit) => limit,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(hearing(&mut world, Caller::default()), None);
+    assert_eq!(hearing(&mut world, Caller { known: Known::Machine, ..Caller::default() }), None);
+    assert_eq!(hearing(&mut world, owner(&[5])), None);
+    let by_process = Limit { session: "s".into(), token: None };
+    assert_eq!(hearing(&mut world, owner(&[5, 9])), Some(by_process.clone()));
+    let by_token = Limit { token: Some(token(1)), ..by_process.clone() };
+    assert_eq!(hearing(&mut world, shows(1)), Some(by_token.clone()));
+    assert_eq!(world.err(Request::Hear(shows(2))).kind, ErrorKind::Unauthorized);
+    assert!(world.roster.holds_limit(&by_process) && world.roster.holds_limit(&by_token));
+    world.register("s", 2);
+    assert!(world.roster.holds_limit(&by_process) && !world.roster.holds_limit(&by_token));
+    world.end("s");
+    assert!(!world.roster.holds_limit(&by_process));
+}
+
+#[test]
+fn a_session_cannot_register_another_one_anew_unless_it_has_its_token() {
+    let mut world = World::new();
+    for (id, pid, number) in [("a", 9, 1), ("b", 8, 2)] {
+        let living = Registering { process: Some(process(pid)), ..registering(id, id, token(number)) };
+        world.ok(Request::Register(Box::new(living)));
+    }
+    assert_eq!(world.err(register("b", 3).by(owner(&[7, 9]))).kind, ErrorKind::Forbidden);
+    assert_eq!(world.me(2).as_deref(), Some("b"));
+    for allowed in
+        [register("b", 2).by(owner(&[7, 9])), register("b", 3).by(owner(&[7])), register("c", 4).by(owner(&[9]))]
+    {
+        world.ok(allowed);
+    }
+    assert_eq!((world.me(3).as_deref(), world.me(4).as_deref()), (Some("b"), Some("c")));
+}
