@@ -126,6 +126,21 @@ pub const WS_SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Live queries of one WebSocket client.
 pub const WS_QUERIES_MAX: usize = 64;
 
+// ---- subscribers of events ----
+
+/// Events kept for subscribers that come back.
+pub const EVENTS_KEPT_MAX: usize = 1024;
+/// Bytes of message bodies in the events that are kept.
+pub const EVENTS_KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// Time between two signs of life to a subscriber.
+pub const EVENTS_KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
+/// Time after which a subscriber that was cut off is told to come back.
+pub const EVENTS_RETRY_MS: u32 = 1000;
+/// Subscribers admitted and waiting for the reader of WebSocket clients, who sees to them too.
+pub const SUBSCRIBER_QUEUE_MAX: usize = 256;
+/// Bytes of the body of a registration.
+pub const REGISTRATION_BYTES_MAX: usize = 64 * 1024;
+
 // ---- the roster ----
 
 /// Bytes of a session id, room id or message id from outside.
@@ -146,6 +161,14 @@ pub const SENDS_PER_SECOND: u32 = 20;
 pub const SENDERS_PACED_MAX: usize = 4096;
 /// Ad-hoc rooms of one session.
 pub const ROOMS_PER_SESSION_MAX: usize = 256;
+/// Groups that one session says it is in.
+pub const GROUPS_PER_SESSION_MAX: usize = 32;
+/// Levels of a group's name.
+pub const GROUP_LEVELS_MAX: usize = 8;
+/// Age at which a registration that was not renewed expires.
+pub const REGISTRATION_AGE_MAX_MS: i64 = 24 * 60 * 60 * 1000;
+/// Age of the persisted renewal of a registration after which the next one is written to the log.
+pub const RENEWAL_PERSIST_EVERY_MS: i64 = 60 * 60 * 1000;
 /// Message ids in one acknowledgement.
 pub const ACK_IDS_MAX: usize = 1000;
 /// Messages in one answer to a history or read request.
@@ -286,12 +309,14 @@ const _: () = assert!(
 const _: () = assert!(STOP_LOOK_EVERY.as_millis() < STOP_DEADLINE.as_millis());
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < BODY_BYTES_MAX / 2, "an escaped body must fit a request");
 const _: () = assert!(BODY_BYTES_MAX < WS_MESSAGE_BYTES_MAX);
+const _: () = assert!(MESSAGE_BODY_BYTES_MAX * 8 <= EVENTS_KEPT_BYTES_MAX && REGISTRATION_BYTES_MAX <= BODY_BYTES_MAX);
 const _: () = assert!(WS_MESSAGE_BYTES_MAX < LOG_LINE_BYTES_MAX, "what came in must be readable from the log");
 const _: () = assert!(ANSWER_QUEUE_MAX >= STORE_QUEUE_MAX + BATCH_COMMANDS_MAX);
 const _: () = assert!(HOOK_ANSWER_CHARACTERS_MAX < 10_000);
 const _: () = assert!(INBOX_MESSAGES_MAX <= ACK_IDS_MAX);
 const _: () = assert!(PAGE_MESSAGES_MAX <= ACK_IDS_MAX, "what one page showed is acknowledged in one request");
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < PAGE_BODY_BYTES_MAX && 8 * PAGE_BODY_BYTES_MAX <= GATE_HELD_BYTES_MAX);
+const _: () = assert!(2 * RENEWAL_PERSIST_EVERY_MS < REGISTRATION_AGE_MAX_MS, "a restart forgets little of a renewal");
 const _: () = assert!(READ_MESSAGE_AGE_MAX_MS <= UNREAD_MESSAGE_AGE_MAX_MS);
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < WS_SMALL_MESSAGE_BYTES && WS_SMALL_MESSAGE_BYTES < WS_MESSAGE_BYTES_MAX);
 const _: () = assert!(WS_LARGE_MESSAGE_DEADLINE.as_secs() < WS_SILENCE_MAX.as_secs());

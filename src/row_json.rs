@@ -271,12 +271,15 @@ pub fn room_text(row: &Room) -> String {
         RoomKind::Host(name) => source("host", Some(name.into()), None),
         RoomKind::Operator(name) => source("operator", Some(name.into()), None),
         RoomKind::Project(name) => source("project", None, Some(name.into())),
+        RoomKind::Group(name) => source("group", Some(name.into()), None),
     };
+    // marshal 0.9 cannot read an automatic room of a kind that it does not know.
+    let is_auto = source.is_some() && !matches!(row.kind, RoomKind::Group(_));
     to_text(&RoomJson {
         created_at: row.created_at,
         description: text(&row.description),
         id: row.id.as_str().into(),
-        kind: KindJson { kind: if source.is_some() { "auto".into() } else { "adhoc".into() }, source },
+        kind: KindJson { kind: if is_auto { "auto".into() } else { "adhoc".into() }, source },
         name: (&row.name).into(),
     })
 }
@@ -513,6 +516,7 @@ fn build_room(item: &RoomJson<'_>, texts: &mut impl Texts) -> Result<Room, Strin
 
 fn parse_kind(item: &KindJson<'_>) -> Result<RoomKind, String> {
     let source = match (&*item.kind.0, &item.source) {
+        ("adhoc", Some(source)) if &*source.anchor.0 == "group" => source,
         ("adhoc", _) => return Ok(RoomKind::AdHoc),
         ("auto", Some(source)) => source,
         ("auto", None) => return Err("automatic room without a source".to_owned()),
@@ -524,6 +528,7 @@ fn parse_kind(item: &KindJson<'_>) -> Result<RoomKind, String> {
         "host" => named(&source.name).map(RoomKind::Host),
         "operator" => named(&source.name).map(RoomKind::Operator),
         "project" => named(&source.basename).map(RoomKind::Project),
+        "group" => named(&source.name).map(RoomKind::Group),
         other => Err(format!("unknown anchor of an automatic room {other:?}")),
     }
 }

@@ -116,11 +116,12 @@ fn start(
         process::start(shares.process_handles, commands.clone(), exits).map_err(no_thread)?;
     let store = open_store(config, ask, compact, processes, clock)?;
     let store_thread = start_store(store, queue, clock, exits).map_err(no_thread)?;
-    let ways = http::Ways { store: commands.clone(), rotate };
+    let (ws_door, subscribe) = ws::start(to_upgrade, commands.clone(), shares.ws_clients, exits).map_err(no_thread)?;
+    let ways = http::Ways { store: commands.clone(), rotate, subscribe };
     let mut others = http::start(HTTP_WORKERS, &to_serve, &ways, about, &workers_stop, exits).map_err(no_thread)?;
     drop(ways);
     others.push(process_watcher);
-    others.push(ws::start(to_upgrade, commands.clone(), shares.ws_clients, exits).map_err(no_thread)?);
+    others.push(ws_door);
     let disk = RealDisk::new(&config.state_dir);
     others.push(compactor::start(disk, to_compact, commands.clone(), exits).map_err(no_thread)?);
     others.push(watcher::start(&config.state_dir, jobs, commands.clone(), exits).map_err(no_thread)?);

@@ -17,7 +17,7 @@ pub use stream::Stream;
 
 use crate::model::TokenHash;
 use crate::process::{self, Lineage};
-use crate::roster::Known;
+use crate::roster::{Known, Limit};
 use crate::{limits, thread};
 use connection::Pending;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -223,6 +223,22 @@ pub struct Upgrade {
     pub peer: String,
 }
 
+/// A connection on which events are to be told for as long as it lasts. Its request was served; nothing is answered yet.
+#[derive(Debug)]
+pub struct Subscriber {
+    /// The connection. It never blocks.
+    pub stream: Stream,
+    /// The other end, for logs.
+    pub peer: String,
+    /// Whose mail it may hear of; without it, all.
+    pub limit: Option<Limit>,
+    /// The id of the last event that it has heard, as it says.
+    pub since: Option<String>,
+}
+
+/// Takes subscribers in, without waiting. Gives back one for whom there is no room.
+pub type Subscribe = Arc<dyn Fn(Subscriber) -> Result<(), Box<Subscriber>> + Send + Sync>;
+
 /// Is told exactly once whether an answer arrived: `true` if every byte was written and the caller then closed in
 /// order or stayed until the deadline; `false` otherwise. It runs on the gate's thread (or, for a caller that is
 /// already gone, on the answering one), so it must not block: it may at most `try_send`.
@@ -236,6 +252,12 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// The connection, for one to whom events are told from now on.
+    pub fn subscribe(self, limit: Option<Limit>, since: Option<String>) -> Subscriber {
+        let peer = self.socket.peer();
+        Subscriber { stream: self.socket.into_stream(), peer, limit, since }
+    }
+
     /// Gives the whole response, head and body, and never waits: what the caller does not take at once, and every
     /// answer with a `settle`, is finished by the gate. Should the gate's queue be full, the connection is dropped and
     /// `settle` gets `false`.

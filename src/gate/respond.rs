@@ -52,6 +52,13 @@ pub fn head_only(
     bytes
 }
 
+/// The head of a stream of events, which ends with its connection.
+pub fn event_stream_head() -> Vec<u8> {
+    b"HTTP/1.1 200 OK\r\nConnection: close\r\nServer: marshal\r\nContent-Type: text/event-stream\r\n\
+      Cache-Control: no-store\r\n\r\n"
+        .to_vec()
+}
+
 /// Responses that end with their head whatever they say (RFC 9110, 6.4.1).
 fn has_body(status: u16) -> bool {
     !matches!(status, 100..=199 | 204 | 304)
@@ -267,5 +274,7 @@ mod tests {
     fn a_logged_line_cannot_forge_another() {
         let line = Line { method: "GET".into(), path: "/a\n\u{1b}[2J\u{202e}".into() };
         assert_eq!(line.for_log(), "GET /a\\n\\u{1b}[2J\\u{202e}");
+        let secret = Line { method: "DELETE".into(), path: format!("/v1/sessions/{}", "0123456789abcdef".repeat(4)) };
+        assert_eq!(secret.for_log(), "DELETE /v1/sessions/(secret)");
     }
 }

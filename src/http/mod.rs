@@ -7,20 +7,22 @@ mod hook;
 mod inbox_text;
 mod metrics;
 mod query;
+mod registry;
 mod v1;
 
 use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
 use crate::gate::respond::{head_and_body, head_only};
-use crate::gate::{Caller, Counts, Exchange, Settle};
+use crate::gate::{Caller, Counts, Exchange, Settle, Subscribe};
 use crate::limits::ANSWER_QUEUE_MAX;
 use crate::machine_token::RotateJob;
-use crate::roster::{Reply, Request};
+use crate::roster::{self, Reply, Request};
 use crate::store::{Command, Compacted, Report};
 use crate::thread::{self, Exit};
 use crate::time::SystemClock;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select_biased};
 use serde::Deserialize;
 use serde_json::json;
+use std::io::Write;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tiny_http::Method;
@@ -58,13 +60,32 @@ struct Response {
 enum Shape {
     Hook,
     V1(v1::Shape),
+    Registry(registry::Shape),
 }
 
 /// An answer on its way from the store to the caller.
 enum Answer {
-    Reply { caller: Caller, shape: Shape, result: Result<Reply, RequestError> },
-    Report { caller: Caller, page: Page, report: Box<Report>, counts: Counts },
-    Compacted { caller: Caller, result: Result<Compacted, RequestError> },
+    Reply {
+        caller: Caller,
+        shape: Shape,
+        result: Result<Reply, RequestError>,
+    },
+    Report {
+        caller: Caller,
+        page: Page,
+        report: Box<Report>,
+        counts: Counts,
+    },
+    Compacted {
+        caller: Caller,
+        result: Result<Compacted, RequestError>,
+    },
+    /// It is known what a caller may hear of.
+    Subscribed {
+        caller: Caller,
+        since: Option<String>,
+        result: Result<Reply, RequestError>,
+    },
 }
 
 /// The pages that show the store's report.
@@ -82,15 +103,19 @@ enum Action {
     Report(Page),
     Compact,
     RotateToken,
+    /// Events, from the one on that was heard last.
+    Subscribe(roster::Caller, Option<String>),
 }
 
 /// The ways to those who do what is asked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Ways {
     /// The store.
     pub store: Sender<Command>,
     /// Who keeps the machine's token.
     pub rotate: Sender<RotateJob>,
+    /// Who tells of events.
+    pub subscribe: Subscribe,
 }
 
 /// Starts the workers. They end when the other end of `stop` is dropped and no answer is left.
@@ -108,9 +133,9 @@ pub fn start(
     let (answers, answered) = bounded(ANSWER_QUEUE_MAX);
     let about = Arc::new(about);
     let spawn = |number| {
-        let Ways { store, rotate } = ways.clone();
-        let worker =
-            Worker { store, rotate, answers: answers.clone(), answered: answered.clone(), about: about.clone() };
+        let Ways { store, rotate, subscribe } = ways.clone();
+        let (answers, answered, about) = (answers.clone(), answered.clone(), about.clone());
+        let worker = Worker { store, rotate, subscribe, answers, answered, about };
         let (requests, stop) = (requests.clone(), stop.clone());
         thread::spawn(&format!("http-{number}"), exits, move || worker.run(requests, &stop))
     };
@@ -123,6 +148,7 @@ struct Worker {
     answers: Sender<Answer>,
     answered: Receiver<Answer>,
     about: Arc<About>,
+    subscribe: Subscribe,
 }
 
 impl Worker {
@@ -164,6 +190,11 @@ impl Worker {
                 });
                 self.submit(Command::Report(report_to));
             }
+            Action::Subscribe(who, since) => {
+                let answers = self.answers.clone();
+                let reply_to = Box::new(move |result| deliver(&answers, Answer::Subscribed { caller, since, result }));
+                self.submit(Command::Request { request: Request::Hear(who), reply_to: Some(reply_to) });
+            }
             Action::Compact => {
                 let answers = self.answers.clone();
                 let reply_to = Box::new(move |result| deliver(&answers, Answer::Compacted { caller, result }));
@@ -178,6 +209,20 @@ impl Worker {
         let reply: RotateJob = Box::new(move |result| caller.answer(v1::rotated(result).into_bytes(), None));
         if let Err(TrySendError::Full(reply) | TrySendError::Disconnected(reply)) = self.rotate.try_send(reply) {
             reply(Err(Fatal::new(exit_code::UNAVAILABLE, "others are changing the token; try again in a second")));
+        }
+    }
+
+    /// Hands a caller on to those who tell of events.
+    fn subscribe(&self, caller: Caller, since: Option<String>, result: Result<Reply, RequestError>) {
+        let limit = match result {
+            Ok(Reply::Hearing(limit)) => limit,
+            Ok(_) => return,
+            Err(error) => return caller.answer(json_error(&error).into_bytes(), None),
+        };
+        if let Err(subscriber) = (self.subscribe)(caller.subscribe(limit, since)) {
+            let error = RequestError::new(ErrorKind::Unavailable, "too many subscribe at once; try again in a second");
+            // It takes these few bytes, or is gone: nothing was written to it before.
+            let _ = (&subscriber.stream).write(&json_error(&error).into_bytes());
         }
     }
 
@@ -201,6 +246,12 @@ impl Worker {
                 caller.answer(self.report(page, &report, &counts).into_bytes(), None);
             }
             Answer::Compacted { caller, result } => caller.answer(v1::compacted(result).into_bytes(), None),
+            Answer::Subscribed { caller, since, result } => self.subscribe(caller, since, result),
+            Answer::Reply { caller, shape: Shape::Registry(shape), result } => {
+                let response =
+                    result.map_or_else(|error| json_error(&error), |reply| registry::response(shape, &reply));
+                caller.answer(response.into_bytes(), None);
+            }
             Answer::Reply { caller, shape: Shape::Hook, result } => self.answer_hook(caller, result),
             Answer::Reply { caller, shape: Shape::V1(shape), result } => {
                 let response = match result {
@@ -282,6 +333,8 @@ fn route(request: &crate::gate::Request, about: &About) -> Action {
         "/metrics" => v1::get(request, Action::Report(Page::Metrics)),
         "/v1/status" => v1::get(request, Action::Report(Page::Status)),
         "/v1/version" => v1::get(request, Action::Respond(json_response(200, &v1::version(about)))),
+        "/v1/events" => v1::get(request, registry::events(request)),
+        _ if path.starts_with("/v1/sessions/") => registry::route(request),
         _ => v1::route(request),
     }
 }

@@ -16,6 +16,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tiny_http::Method;
 
+/// Hexadecimal digits of a token, or of its hash, that may be shown.
+pub(super) const TOKEN_PREFIX_DIGITS: usize = 8;
+
 /// How a reply becomes a response.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Shape {
@@ -130,7 +133,7 @@ pub(super) fn get(request: &gate::Request, action: Action) -> Action {
     if request.method == Method::Get { action } else { wrong_method("GET") }
 }
 
-fn wrong_method(allowed: &str) -> Action {
+pub(super) fn wrong_method(allowed: &str) -> Action {
     let error = RequestError::new(ErrorKind::MethodNotAllowed, format!("this path takes {allowed}"));
     let mut response = json_error(&error);
     response.headers.push(("Allow", allowed.to_owned()));
@@ -197,7 +200,7 @@ fn speaker(request: &gate::Request, who: Who) -> Result<Caller, RequestError> {
 }
 
 /// The body, which must say that it is JSON: a web page can send any other type without asking first.
-fn json_body<'a, T: Deserialize<'a>>(request: &'a gate::Request) -> Result<T, RequestError> {
+pub(super) fn json_body<'a, T: Deserialize<'a>>(request: &'a gate::Request) -> Result<T, RequestError> {
     let content_type = request.content_type.as_deref().unwrap_or_default();
     let media = content_type.split(';').next().unwrap_or_default().trim();
     if !media.eq_ignore_ascii_case("application/json") {
@@ -240,7 +243,7 @@ fn row_value(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or(Value::Null)
 }
 
-fn session_value(view: &SessionView) -> Value {
+pub(super) fn session_value(view: &SessionView) -> Value {
     let mut value = row_value(view.session.text(row_json::session_text));
     let state = match (view.connected, &view.session.row.client_id) {
         (true, _) => "connected",
@@ -250,6 +253,11 @@ fn session_value(view: &SessionView) -> Value {
     value["state"] = state.into();
     value["unread"] = view.unread.into();
     value["rooms"] = view.rooms.iter().map(|room| room.as_str()).collect();
+    if let Some(registration) = &view.registration {
+        let row = &registration.row;
+        let hash = &row.token.to_hex()[..TOKEN_PREFIX_DIGITS];
+        value["registered"] = json!({ "at": row.registered_at, "renewedAt": row.renewed_at, "tokenHashPrefix": hash });
+    }
     value
 }
 
@@ -312,7 +320,16 @@ fn broadcast_value(sent: &BroadcastSent) -> Value {
 
 /// The daemon's name and version: the probe of whether it lives.
 pub(super) fn version(about: &About) -> Value {
-    json!({ "name": "marshal", "version": env!("CARGO_PKG_VERSION"), "pid": about.pid })
+    let version = env!("CARGO_PKG_VERSION");
+    json!({
+        "name": "marshal",
+        "version": version,
+        "daemon_version": version,
+        "api": "v1",
+        "features": ["events", "groups", "hooks", "messages", "rooms", "sessions", "websocket"],
+        "schema_version": 1,
+        "pid": about.pid,
+    })
 }
 
 /// The state of the log in a word, or in a sentence.

@@ -11,7 +11,7 @@ mod session;
 pub use message::{Message, MessageRead, Proof, Recipient, proof_words};
 pub use process::Process;
 pub use registration::{Registration, TokenHash};
-pub use room::{Room, RoomKind, RoomMember};
+pub use room::{GROUP_PREFIX, Room, RoomKind, RoomMember};
 pub use session::{Host, Presence, Session};
 
 use std::sync::{Arc, OnceLock};

@@ -3,6 +3,9 @@
 use crate::ids::{MemberId, RoomId, SessionId};
 use std::sync::Arc;
 
+/// What the id of a group's room begins with.
+pub const GROUP_PREFIX: &str = "group:";
+
 /// Why a room exists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoomKind {
@@ -16,6 +19,8 @@ pub enum RoomKind {
     Operator(Arc<str>),
     /// The sessions of one project.
     Project(Arc<str>),
+    /// The sessions of one group, as they said when they were registered. Not in marshal 0.9, for which it is an ad-hoc room.
+    Group(Arc<str>),
 }
 
 impl RoomKind {
@@ -27,6 +32,7 @@ impl RoomKind {
             Self::Host(name) => Some(RoomId::from(format!("host:{name}"))),
             Self::Operator(name) => Some(RoomId::from(format!("op:{name}"))),
             Self::Project(name) => Some(RoomId::from(format!("project:{name}"))),
+            Self::Group(name) => Some(RoomId::from(format!("{GROUP_PREFIX}{name}"))),
         }
     }
 

@@ -87,14 +87,27 @@ impl Roster {
 
     /// The room with this id, or else with this name, or else with this name's slug.
     pub(super) fn find_room(&self, name: &str) -> Option<&Arc<Stored<Room>>> {
-        let by_id = |id: &str| self.tables.rooms.get(id).map(|placed| &placed.stored);
-        by_id(name)
-            .or_else(|| {
-                let start = (Arc::from(name), RoomId::from(""));
-                let (found, id) = self.tables.rooms_by_name.range(start..).next()?;
-                (&**found == name).then(|| by_id(id.as_str()))?
-            })
-            .or_else(|| by_id(&super::rooms::slug(name)))
+        self.room_called(name).or_else(|| self.room_with_id(&super::rooms::slug(name)))
+    }
+
+    /// The room that is meant by an address, with its `@` or without: as [`Roster::find_room`], but a group's before one
+    /// that only has this name's slug.
+    pub(super) fn addressed_room(&self, address: &str) -> Option<&Arc<Stored<Room>>> {
+        let name = address.strip_prefix('@').unwrap_or(address);
+        let group = || self.room_with_id(&super::groups::room_id(name));
+        self.room_called(name).or_else(group).or_else(|| self.find_room(address))
+    }
+
+    fn room_with_id(&self, id: &str) -> Option<&Arc<Stored<Room>>> {
+        self.tables.rooms.get(id).map(|placed| &placed.stored)
+    }
+
+    fn room_called(&self, name: &str) -> Option<&Arc<Stored<Room>>> {
+        self.room_with_id(name).or_else(|| {
+            let start = (Arc::from(name), RoomId::from(""));
+            let (found, id) = self.tables.rooms_by_name.range(start..).next()?;
+            (&**found == name).then(|| self.room_with_id(id.as_str()))?
+        })
     }
 
     /// The sender that a caller is: its session and nickname, or the human's mailbox and name.

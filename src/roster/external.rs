@@ -1,7 +1,7 @@
 //! Events that somebody else put into the log: applied as if emitted here, and not written back. What follows from them
 //! (rooms, a unique nickname, cascades) is ours and is written.
 
-use super::{Answer, ExternalEvent, Reply, Roster, Wait, validate};
+use super::{Answer, ExternalEvent, Gone, Reply, Roster, Wait, validate};
 use crate::ids::{MessageId, RoomId, SessionId};
 use crate::model::{ItemType, Row, Session};
 
@@ -64,7 +64,7 @@ impl Roster {
 
     fn external_delete(&mut self, item_type: ItemType, id: &str) {
         if item_type == ItemType::Session {
-            self.remove_session(&SessionId::from(id));
+            self.remove_session(&SessionId::from(id), Gone::Outside);
             return;
         }
         let Some(row) = self.tables.row(item_type, id) else { return };

@@ -68,7 +68,7 @@ impl Roster {
     pub(super) fn read_messages(&self, caller: &Caller, filter: &MessageFilter) -> Handled {
         let me = self.speaker(caller)?.id;
         let room = match &filter.room {
-            Some(name) => match self.find_room(name) {
+            Some(name) => match self.addressed_room(name) {
                 Some(room) => Some(room.row.id.clone()),
                 None => {
                     return Err(RequestError::not_found(format!("no room matching '{name}'")));
@@ -126,7 +126,7 @@ impl Roster {
             (None, asked) => asked,
         };
         let room = match &query.room {
-            Some(name) => match self.find_room(name.strip_prefix('@').unwrap_or(name)) {
+            Some(name) => match self.addressed_room(name) {
                 Some(room) => Some(room.row.id.clone()),
                 None => {
                     return Err(RequestError::not_found(format!("no room matching '{name}'")));

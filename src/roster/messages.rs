@@ -40,7 +40,7 @@ impl Roster {
 
     pub(super) fn broadcast(&mut self, caller: &Caller, room: &str, body: &str, ids: &mut dyn IdSource) -> Handled {
         let sender = self.speaker_in_turn(caller)?;
-        let Some(room) = self.find_room(room).cloned() else {
+        let Some(room) = self.addressed_room(room).cloned() else {
             return Err(RequestError::not_found(format!("no room with id '{room}' on the roster")));
         };
         validate::body(body)?;

@@ -4,6 +4,7 @@
 
 mod address;
 mod external;
+mod groups;
 mod history;
 mod mailbox;
 mod messages;
@@ -11,6 +12,8 @@ mod nickname;
 mod presence;
 mod processes;
 mod rate;
+mod registry;
+mod renewals;
 mod request;
 mod rooms;
 mod sessions;
@@ -20,11 +23,11 @@ mod tables;
 mod validate;
 
 pub use request::*;
-pub use tables::Change;
+pub use tables::{Change, Gone};
 
 use crate::error::RequestError;
-use crate::ids::{IdSource, SessionId};
-use crate::model::{ItemType, Row};
+use crate::ids::{IdSource, RoomId, SessionId};
+use crate::model::{ItemType, Message, Recipient, Row};
 use crate::time::Now;
 use rate::Paces;
 use speaker::Speaker;
@@ -169,6 +172,7 @@ impl Roster {
     }
 
     fn handle(&mut self, request: Request, ids: &mut dyn IdSource) -> Handled {
+        self.renew(&request);
         match request {
             Request::SessionStart(report) => self.session_start(report),
             Request::PromptSubmit(report) => self.prompt_submit(report),
@@ -189,6 +193,10 @@ impl Roster {
             Request::ListSessions => Ok(self.list_sessions()),
             Request::ListRooms => Ok(self.list_rooms()),
             Request::History(query) => self.history(&query),
+            Request::Register(registering) => self.register(*registering),
+            Request::Deregister(token) => self.deregister(&token),
+            Request::Me(caller) => self.me(&caller),
+            Request::Hear(caller) => self.hear(&caller),
             Request::Sweep { settled } => {
                 self.paces.sweep(self.tables.now.mono_ms);
                 Ok(self.sweep(settled))
@@ -250,6 +258,27 @@ impl Roster {
     /// The row with this id.
     pub fn row(&self, item_type: ItemType, id: &str) -> Option<Row> {
         self.tables.row(item_type, id)
+    }
+
+    /// Whether what limits a hearer still holds: its session is there, and its token means it.
+    pub fn holds_limit(&self, limit: &Limit) -> bool {
+        match &limit.token {
+            Some(token) => self.session_of_token(token).is_ok_and(|session| session == limit.session),
+            None => self.tables.sessions.contains_key(&limit.session),
+        }
+    }
+
+    /// Whether a message, which has this place in the log's order, is for a session; one that it sent itself is not.
+    pub fn is_for(&self, message: &Message, place: u64, session: &SessionId) -> bool {
+        let is_member = |room: &RoomId| {
+            let member = self.tables.members_of.get(room).and_then(|members| members.get(session));
+            member.and_then(|id| self.tables.members.get(id)).is_some_and(|member| member.place < place)
+        };
+        message.from_session_id != *session
+            && match &message.to {
+                Recipient::Session(recipient) => recipient == session,
+                Recipient::Room(room) => is_member(room),
+            }
     }
 
     /// How many rows of each type there are.

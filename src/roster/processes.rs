@@ -1,7 +1,7 @@
 //! Sessions and the processes that they live in: a session with a known process lives as long as that, and ends with it.
 //! It must not look at processes; it is told of their ends.
 
-use super::{Answer, Reply, Roster, Wait};
+use super::{Answer, Gone, Reply, Roster, Wait};
 use crate::ids::SessionId;
 use crate::limits::SWEEP_ROWS_MAX;
 use crate::model::Process;
@@ -17,7 +17,7 @@ impl Roster {
             if self.tables.journal().len() - begun_at >= SWEEP_ROWS_MAX {
                 break;
             }
-            self.remove_session(&session);
+            self.remove_session(&session, Gone::ProcessDied);
         }
         Answer::new(Reply::Done, Wait::Batch)
     }

@@ -3,7 +3,7 @@
 
 use crate::error::RequestError;
 use crate::ids::{ClientId, MessageId, RoomId, SessionId};
-use crate::model::{Host, ItemType, Message, Process, Room, RoomMember, Row, Session, Stored, TokenHash};
+use crate::model::{Host, ItemType, Message, Process, Registration, Room, RoomMember, Row, Session, Stored, TokenHash};
 use std::sync::Arc;
 
 /// Everything that can be asked of the roster.
@@ -105,6 +105,14 @@ pub enum Request {
     ListRooms,
     /// A page of messages. Answer: [`Reply::History`].
     History(HistoryQuery),
+    /// Register a session by token. Answer: [`Reply::Registered`].
+    Register(Box<Registering>),
+    /// End the session that is registered by this token. Answer: [`Reply::Done`].
+    Deregister(TokenHash),
+    /// The session whose token the caller has shown. Answer: [`Reply::Me`].
+    Me(Caller),
+    /// What the caller may hear of as it happens. Answer: [`Reply::Hearing`].
+    Hear(Caller),
     /// Time has passed: remove what is over. No answer.
     Sweep {
         /// Nothing of what others wrote is still being read: what hangs on rows that are not there can go.
@@ -143,6 +151,23 @@ impl Request {
     pub fn only_looks(&self) -> bool {
         matches!(self, Self::ListSessions | Self::ListRooms | Self::History(_))
     }
+
+    /// Who asks, where that matters.
+    pub fn caller(&self) -> Option<&Caller> {
+        match self {
+            Self::Send { caller, .. }
+            | Self::Broadcast { caller, .. }
+            | Self::JoinRoom { caller, .. }
+            | Self::LeaveRoom { caller, .. }
+            | Self::ReadMessages { caller, .. }
+            | Self::AckMessages { caller, .. }
+            | Self::Me(caller)
+            | Self::Hear(caller) => Some(caller),
+            Self::History(query) => Some(&query.caller),
+            Self::Guarded { caller, .. } => Some(caller),
+            _ => None,
+        }
+    }
 }
 
 /// What a hook tells about its session.
@@ -158,6 +183,36 @@ pub struct HookReport {
     pub operator: Option<String>,
     /// The process that it lives in, if the hook told and it could be identified.
     pub process: Option<Process>,
+}
+
+/// A session to be registered by token.
+#[derive(Clone, Debug, Default)]
+pub struct Registering {
+    /// What is kept of the token.
+    pub token: TokenHash,
+    /// The session's id.
+    pub session_id: String,
+    /// The nickname that it asks for.
+    pub display_name: String,
+    /// The id of the process that it lives in.
+    pub pid: u32,
+    /// That process, where it could be told from all others.
+    pub process: Option<Process>,
+    /// Working directory.
+    pub cwd: Option<String>,
+    /// What it is there for.
+    pub role: Option<String>,
+    /// The groups that it is in: `name`, `@name`, each optionally followed by `:role`.
+    pub groups: Vec<String>,
+}
+
+/// To whose mail somebody is limited who hears of things as they happen, for as long as what proved it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// The session.
+    pub session: SessionId,
+    /// The token by which it is known, if it is by one.
+    pub token: Option<TokenHash>,
 }
 
 /// Who is asking.
@@ -338,6 +393,15 @@ pub enum Reply {
     Rooms(Vec<RoomView>),
     /// A page of the history.
     History(HistoryPage),
+    /// A session is registered.
+    Registered {
+        /// Since when, by this token.
+        registered_at: i64,
+    },
+    /// The session that the caller is.
+    Me(Box<SessionView>),
+    /// The session to whose mail the caller is limited, if it is.
+    Hearing(Option<Limit>),
 }
 
 /// The answer to a hook.
@@ -394,6 +458,8 @@ pub struct SessionView {
     pub unread: usize,
     /// The rooms that it is in.
     pub rooms: Vec<RoomId>,
+    /// Its registration by token, if it has one.
+    pub registration: Option<Arc<Stored<Registration>>>,
 }
 
 /// A room as a listing shows it.

@@ -5,7 +5,7 @@ use super::{Answer, Caller, Handled, Reply, RoomView, Roster, Wait, validate};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{MemberId, RoomId, SessionId};
 use crate::limits::{ROOMS_PER_SESSION_MAX, TEXT_BYTES_MAX};
-use crate::model::{ItemType, Room, RoomKind, RoomMember, Session};
+use crate::model::{GROUP_PREFIX, ItemType, Room, RoomKind, RoomMember, Session};
 use std::sync::Arc;
 
 /// The id of an ad-hoc room: ASCII letters and digits in lower case, every other run of characters one dash.
@@ -30,6 +30,7 @@ fn rooms_for(session: &Session) -> Vec<RoomKind> {
     kinds.extend(filled(&host).map(RoomKind::Host));
     kinds.extend(filled(&session.operator).map(RoomKind::Operator));
     kinds.extend(filled(&session.project).map(RoomKind::Project));
+    kinds.extend(super::groups::all_of(&session.groups).into_iter().map(RoomKind::Group));
     kinds
 }
 
@@ -102,7 +103,8 @@ impl Roster {
             validate::bounded("the room's description", text, TEXT_BYTES_MAX)?;
         }
         let trimmed = name.trim();
-        let reserved = ["host:", "op:", "project:", crate::ids::HUMAN_PREFIX].iter().any(|p| trimmed.starts_with(p));
+        let reserved =
+            ["host:", "op:", "project:", GROUP_PREFIX, crate::ids::HUMAN_PREFIX].iter().any(|p| trimmed.starts_with(p));
         if reserved || slug(trimmed) == "everyone" {
             let message = format!("'{name}' is reserved for auto-rooms; pick a different name");
             return Err(RequestError::new(ErrorKind::Refused, message));

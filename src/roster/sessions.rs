@@ -2,7 +2,7 @@
 //! of. It must not delete a session without its memberships and receipts.
 
 use super::nickname::same_root;
-use super::{Answer, Handled, HookReply, HookReport, Reply, Roster, SessionChange, SessionView, Wait, validate};
+use super::{Answer, Gone, Handled, HookReply, HookReport, Reply, Roster, SessionChange, SessionView, Wait, validate};
 use crate::error::RequestError;
 use crate::ids::{ClientId, MessageId, SessionId};
 use crate::limits::{
@@ -12,7 +12,7 @@ use crate::model::{ItemType, Recipient, Row, Session, Stored};
 use std::sync::Arc;
 
 /// The last component of a path, Unix or Windows; none for a root or an empty path.
-fn basename(path: &str) -> Option<&str> {
+pub(super) fn basename(path: &str) -> Option<&str> {
     let bytes = path.as_bytes();
     let drive =
         bytes.len() >= 3 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':' && matches!(bytes[2], b'\\' | b'/');
@@ -28,7 +28,7 @@ const NICKNAME_BYTES_MAX: usize = NAME_BYTES_MAX - "-4294967295".len();
 
 /// A text that can serve as a nickname: no control characters, nothing that reads as another kind of address, at most
 /// [`NICKNAME_BYTES_MAX`] bytes.
-fn clean_nickname(text: &str) -> String {
+pub(super) fn clean_nickname(text: &str) -> String {
     let mut clean: String = text.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
     if clean.starts_with('@') || clean.starts_with(crate::ids::HUMAN_PREFIX) {
         clean.insert(0, '_');
@@ -70,7 +70,7 @@ impl Roster {
     }
 
     pub(super) fn session_end(&mut self, session: &SessionId) -> Handled {
-        self.remove_session(session);
+        self.remove_session(session, Gone::Ended);
         Ok(Answer::new(Reply::Done, Wait::Batch))
     }
 
@@ -151,7 +151,7 @@ impl Roster {
 
     /// Stores a session of which nothing but signs of life has changed: in memory at once, in the log only when what
     /// is there is old.
-    fn note_activity(&mut self, row: Session) -> Arc<Stored<Session>> {
+    pub(super) fn note_activity(&mut self, row: Session) -> Arc<Stored<Session>> {
         let stored = Stored::new(row);
         if self.tables.activity_is_due(&stored.row) {
             self.tables.set(Row::Session(stored.clone()));
@@ -230,7 +230,7 @@ impl Roster {
             && placed.stored.row.client_id.as_ref() == Some(client)
         {
             let row = placed.stored.row.clone();
-            self.lose_client(row);
+            self.lose_client(row, Gone::Withdrawn);
         }
         Ok(Answer::new(Reply::Done, Wait::Batch))
     }
@@ -286,12 +286,12 @@ impl Roster {
 
     /// A session's shim is gone for good. The agent need not be: one with a known process lives as long as that, and one
     /// with hooks lives by them from now on.
-    pub(super) fn lose_client(&mut self, mut row: Session) {
+    pub(super) fn lose_client(&mut self, mut row: Session, why: Gone) {
         if row.hooks || row.process.is_some() {
             row.client_id = None;
             self.set_session(row);
         } else {
-            self.remove_session(&row.id);
+            self.remove_session(&row.id, why);
         }
     }
 
@@ -310,7 +310,7 @@ impl Roster {
 
     /// Deletes a session with its receipts and memberships. What it had read of its direct mail stays noted on the
     /// messages, so that it does not get them again if it is resumed.
-    pub(super) fn remove_session(&mut self, session: &SessionId) {
+    pub(super) fn remove_session(&mut self, session: &SessionId, why: Gone) {
         if !self.tables.sessions.contains_key(session) {
             return;
         }
@@ -323,8 +323,8 @@ impl Roster {
         for room in rooms {
             self.remove_member(&room, session);
         }
-        self.tables.delete(ItemType::Registration, session.as_str());
-        self.tables.delete(ItemType::Session, session.as_str());
+        self.tables.delete_since(ItemType::Registration, session.as_str(), Some(why));
+        self.tables.delete_since(ItemType::Session, session.as_str(), Some(why));
         self.dirty.insert(session.clone());
     }
 
@@ -345,17 +345,20 @@ impl Roster {
     }
 
     pub(super) fn list_sessions(&self) -> Answer {
-        let tables = &self.tables;
-        let view = |placed: &super::tables::Placed<Session>| {
-            let row = &placed.stored.row;
-            SessionView {
-                session: placed.stored.clone(),
-                connected: row.client_id.as_ref().is_some_and(|client| tables.presence.is_connected(client)),
-                unread: tables.mail.unread_count(&row.id),
-                rooms: tables.rooms_of.get(&row.id).into_iter().flatten().map(|(room, _)| room.clone()).collect(),
-            }
-        };
-        Answer::new(Reply::Sessions(tables.sessions.values().map(view).collect()), Wait::Batch)
+        let views = self.tables.sessions.values().map(|placed| self.view_session(&placed.stored));
+        Answer::new(Reply::Sessions(views.collect()), Wait::Batch)
+    }
+
+    /// A session as a listing shows it.
+    pub(super) fn view_session(&self, session: &Arc<Stored<Session>>) -> SessionView {
+        let (tables, row) = (&self.tables, &session.row);
+        SessionView {
+            session: session.clone(),
+            connected: row.client_id.as_ref().is_some_and(|client| tables.presence.is_connected(client)),
+            unread: tables.mail.unread_count(&row.id),
+            rooms: tables.rooms_of.get(&row.id).into_iter().flatten().map(|(room, _)| room.clone()).collect(),
+            registration: tables.registrations.get(&row.id).map(|placed| placed.stored.clone()),
+        }
     }
 }
 

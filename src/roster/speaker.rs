@@ -83,10 +83,7 @@ impl Roster {
         let Some(token) = &caller.token else {
             return Ok(by_process.map(|sessions| Proven { sessions, proof: Proof::Process }));
         };
-        let Some(session) = self.tables.by_token.get(&**token) else {
-            let message = "this session token is not registered, or not any more; register the session again";
-            return Err(RequestError::new(ErrorKind::Unauthorized, message));
-        };
+        let session = &self.session_of_token(token)?;
         match by_process {
             // Somebody else's token, come by in whatever way.
             Some(sessions) if !sessions.contains(session) => {
@@ -126,11 +123,19 @@ impl Roster {
 
     /// Applies a request that states or changes a session, if its caller may speak for that session.
     pub(super) fn guarded(&mut self, caller: &Caller, request: Request, ids: &mut dyn IdSource) -> Handled {
-        if let Some(session) = spoken_for(&request) {
+        if let Some(session) = spoken_for(&request)
+            && !self.shows_token_of(&request, &session)
+        {
             self.may_speak_for(caller, &session)?;
         }
         let answer: Answer = self.handle(request, ids)?;
         Ok(answer)
+    }
+
+    /// Whether a session is registered again by the token that it has.
+    fn shows_token_of(&self, request: &Request, session: &SessionId) -> bool {
+        let Request::Register(registering) = request else { return false };
+        self.tables.by_token.get(&registering.token) == Some(session)
     }
 
     /// Whether a caller may state or change a session. Whoever is proven to be another one may not, if the session has a
@@ -164,6 +169,7 @@ fn spoken_for(request: &Request) -> Option<SessionId> {
         | Request::WithdrawSession { session, .. }
         | Request::UpdateSession { session, .. } => Some(session.clone()),
         Request::PublishSession { session, .. } => Some(session.id.clone()),
+        Request::Register(registering) => Some(registering.session_id.as_str().into()),
         _ => None,
     }
 }

@@ -1,7 +1,7 @@
 //! What time takes away: sessions that are gone, messages that are old, rows that hang on nothing. Bounded in each turn;
 //! it must not remove anything whose owner still shows signs of life.
 
-use super::{Answer, Reply, Roster, Wait};
+use super::{Answer, Gone, Reply, Roster, Wait};
 use crate::ids::{MessageId, ReadId, SessionId};
 use crate::limits::{
     CLOCK_BELIEVED_AFTER_MS, CLOCK_LEAP_MAX_MS, READ_MESSAGE_AGE_MAX_MS, SWEEP_ROWS_MAX, UNREAD_MESSAGE_AGE_MAX_MS,
@@ -20,6 +20,12 @@ impl Roster {
         let begun_at = self.tables.journal().len();
         // One session can take many rows with it: what counts is what has changed, not how many are looked at.
         let is_full = |roster: &Self| roster.tables.journal().len() - begun_at >= SWEEP_ROWS_MAX;
+        for session in self.tables.renewals.old(now, SWEEP_ROWS_MAX) {
+            if is_full(self) {
+                break;
+            }
+            self.check_registration(&session);
+        }
         for session in self.tables.presence.lost(now, SWEEP_ROWS_MAX) {
             if is_full(self) {
                 break;
@@ -28,13 +34,13 @@ impl Roster {
                 continue;
             };
             let row = placed.stored.row.clone();
-            self.lose_client(row);
+            self.lose_client(row, Gone::ClientLost);
         }
         for session in self.tables.presence.silent(now, SWEEP_ROWS_MAX) {
             if is_full(self) {
                 break;
             }
-            self.remove_session(&session);
+            self.remove_session(&session, Gone::Silent);
         }
         self.watch_clock(now);
         let (read_before, unread_before) =

@@ -5,6 +5,7 @@
 use super::mailbox::Mailboxes;
 use super::nickname::Nicknames;
 use super::presence::Presence;
+use super::renewals::Renewals;
 use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::limits::ACTIVITY_PERSIST_EVERY_MS;
 use crate::model::{
@@ -33,6 +34,48 @@ pub struct Change {
     pub persist: bool,
     /// Whether it is what somebody else wrote, or follows from that.
     pub outside: bool,
+    /// Why a session, or its registration, is gone.
+    pub gone: Option<Gone>,
+}
+
+/// Why a session leaves the roster, or loses its registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// Its hook said that it ended.
+    Ended,
+    /// Its process died.
+    ProcessDied,
+    /// Nothing was heard of it for too long.
+    Silent,
+    /// Its client went and did not come back.
+    ClientLost,
+    /// It was registered under another token, or its token for another session.
+    Replaced,
+    /// Its registration was taken back.
+    Deregistered,
+    /// Its registration was not renewed in time.
+    Expired,
+    /// Its client took it back.
+    Withdrawn,
+    /// Somebody else deleted it in the log.
+    Outside,
+}
+
+impl Gone {
+    /// The spelling in events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::ProcessDied => "process_died",
+            Self::Silent => "silent",
+            Self::ClientLost => "client_lost",
+            Self::Replaced => "replaced",
+            Self::Deregistered => "deregistered",
+            Self::Expired => "expired",
+            Self::Withdrawn => "withdrawn",
+            Self::Outside => "outside",
+        }
+    }
 }
 
 impl Change {
@@ -72,6 +115,7 @@ pub(crate) struct Tables {
     pub(crate) reads_of: BTreeMap<SessionId, BTreeSet<ReadId>>,
     pub(crate) mail: Mailboxes,
     pub(crate) presence: Presence,
+    pub(crate) renewals: Renewals,
     /// The moment of the request that is being applied.
     pub(crate) now: Now,
     /// Whether changes belong into the log; off while rows come from there.
@@ -104,6 +148,7 @@ impl Tables {
             reads_of: BTreeMap::new(),
             mail: Mailboxes::default(),
             presence: Presence::default(),
+            renewals: Renewals::default(),
             now: Now::at(0),
             persist: true,
             outside: false,
@@ -130,7 +175,8 @@ impl Tables {
                 None
             }
         };
-        self.journal.push(Change { before, after: Some((row, place)), persist: self.persist, outside: self.outside });
+        let (persist, outside) = (self.persist, self.outside);
+        self.journal.push(Change { before, after: Some((row, place)), persist, outside, gone: None });
     }
 
     /// Takes over many rows without noting them in the journal. Into empty tables they go type by type: what hangs on
@@ -187,13 +233,14 @@ impl Tables {
 
     /// Removes a row if it is there.
     pub(crate) fn delete(&mut self, item_type: ItemType, id: &str) {
+        self.delete_since(item_type, id, None);
+    }
+
+    /// Removes a session, or a registration, if it is there, and notes why.
+    pub(crate) fn delete_since(&mut self, item_type: ItemType, id: &str, gone: Option<Gone>) {
         if let Some(before) = self.take(item_type, id) {
-            self.journal.push(Change {
-                before: Some(before),
-                after: None,
-                persist: self.persist,
-                outside: self.outside,
-            });
+            let (persist, outside) = (self.persist, self.outside);
+            self.journal.push(Change { before: Some(before), after: None, persist, outside, gone });
         }
     }
 
@@ -217,6 +264,7 @@ impl Tables {
                     after: Some(row),
                     persist: false,
                     outside: false,
+                    gone: None,
                 });
             }
         }
@@ -320,6 +368,7 @@ impl Tables {
             }
             Row::Registration(stored) => {
                 self.by_token.insert(stored.row.token, stored.row.id.clone());
+                self.renewals.put(&stored.row, self.now);
                 self.registrations.insert(stored.row.id.clone(), Placed { stored, place });
             }
         }
@@ -434,6 +483,7 @@ impl Tables {
     fn take_registration(&mut self, id: &str) -> Option<(Row, u64)> {
         let placed = self.registrations.remove(id)?;
         let token = placed.stored.row.token;
+        self.renewals.remove(&placed.stored.row.id);
         // Somebody else's line may have given one token to two sessions.
         if self.by_token.get(&token).is_some_and(|session| session.as_str() == id) {
             self.by_token.remove(&token);

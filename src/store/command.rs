@@ -7,7 +7,7 @@ use crate::event_log::disk::ReadAt;
 use crate::event_log::rewrite::Rewritten;
 use crate::ids::ClientId;
 use crate::model::{ItemType, Process};
-use crate::roster::{ExternalEvent, Reply, Request, RosterCounts};
+use crate::roster::{ExternalEvent, Limit, Reply, Request, RosterCounts};
 use crate::time::Now;
 use crossbeam_channel::Receiver;
 use std::fmt;
@@ -42,7 +42,18 @@ pub enum Command {
         /// The way to it.
         outbox: Outbox,
     },
-    /// A WebSocket client is gone.
+    /// Somebody wants to hear of sessions and messages as it happens.
+    Subscribe {
+        /// Its name.
+        client: ClientId,
+        /// The way to it.
+        outbox: Outbox,
+        /// Whose mail it may hear of; without it, all.
+        limit: Option<Limit>,
+        /// The id of the last event that it has heard.
+        since: Option<String>,
+    },
+    /// A WebSocket client or a subscriber is gone.
     Disconnect {
         /// Its name.
         client: ClientId,
@@ -90,6 +101,7 @@ impl fmt::Debug for Command {
             Self::Request { .. } => "Request",
             Self::Events(_) => "Events",
             Self::Connect { .. } => "Connect",
+            Self::Subscribe { .. } => "Subscribe",
             Self::Disconnect { .. } => "Disconnect",
             Self::Query { .. } => "Query",
             Self::CancelQuery { .. } => "CancelQuery",

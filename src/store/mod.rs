@@ -4,6 +4,7 @@
 
 mod command;
 mod compaction;
+mod events;
 mod hub;
 mod outbox;
 mod processes;
@@ -14,6 +15,7 @@ pub use command::{
     Command, CompactDone, CompactJob, CompactStep, CompactTo, Compacted, LogRead, ReadDone, ReadJob, ReplyTo, Report,
     ReportTo, View,
 };
+pub use events::{Event, News};
 pub use outbox::{Frame, FrameQueue, Outbox};
 pub use processes::{ProcessWatch, ProcessWish};
 pub use stats::{COMMIT_BUCKETS_US, Stats};
@@ -24,10 +26,11 @@ use crate::event_log::file::{AppendError, Log};
 use crate::event_log::line::{Stamp, encode_change};
 use crate::ids::{ClientId, IdSource};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMIT_TRIES_MAX, PUBLISH_EVERY_MS, SLOW_TURN};
-use crate::roster::{ExternalEvent, HookReply, Push, Reply, Request, Roster};
+use crate::roster::{ExternalEvent, HookReply, Limit, Push, Reply, Request, Roster};
 use crate::time::{Now, SystemClock};
 use compaction::Compaction;
 use crossbeam_channel::{Receiver, Sender};
+use events::Events;
 use hub::Hub;
 use processes::Processes;
 use std::time::Instant;
@@ -67,6 +70,7 @@ pub struct Store<D: Disk> {
     log: Log<D>,
     ids: Box<dyn IdSource + Send>,
     hub: Hub,
+    events: Events,
     tail: Tail,
     compaction: Compaction<D>,
     processes: Processes,
@@ -106,6 +110,13 @@ enum Held {
         client: ClientId,
         tx: String,
     },
+    /// After what the batch brings, of which it is not told.
+    Subscribe {
+        client: ClientId,
+        outbox: Outbox,
+        limit: Option<Limit>,
+        since: Option<String>,
+    },
     /// A client that must state its session again if this batch fails, since it gets no answer to its events.
     Publisher(ClientId),
 }
@@ -121,6 +132,7 @@ impl<D: Disk> Store<D> {
             log: start.log,
             ids: start.ids,
             hub: Hub::default(),
+            events: Events::new(&start.source_id),
             stats: Stats::default(),
             refused: None,
             blocked: false,
@@ -160,9 +172,10 @@ impl<D: Disk> Store<D> {
         }
         let finished = self.finish(clock.now());
         self.hub.close_all();
+        self.events.close_all();
         // Who came after the stop is sent away at once rather than left waiting.
         for command in commands.try_iter() {
-            if let Command::Connect { outbox, .. } = command {
+            if let Command::Connect { outbox, .. } | Command::Subscribe { outbox, .. } = command {
                 outbox.disconnect();
             }
         }
@@ -217,8 +230,12 @@ impl<D: Disk> Store<D> {
                 self.hub.connect(client.clone(), outbox);
                 self.request(Request::ClientConnected(client), None, now, held);
             }
+            Command::Subscribe { client, outbox, limit, since } => {
+                held.push(Held::Subscribe { client, outbox, limit, since });
+            }
             Command::Disconnect { client } => {
                 self.hub.disconnect(&client);
+                self.events.unsubscribe(&client);
                 self.request(Request::ClientGone(client), None, now, held);
             }
             Command::Query { client, tx, view } => held.push(Held::Query { client, tx, view }),
@@ -340,6 +357,7 @@ impl<D: Disk> Store<D> {
                 self.compaction.note_changes(&changes);
                 self.processes.note_changes(&changes, &self.roster);
                 self.hub.note(&changes);
+                self.events.publish(&changes, &self.roster, now);
                 Ok(true)
             }
             Err(AppendError::Refused(error)) => {
@@ -455,6 +473,9 @@ impl<D: Disk> Store<D> {
                 }
                 Held::Query { client, tx, view } => self.hub.query(&client, &tx, view, &self.roster),
                 Held::CancelQuery { client, tx } => self.hub.cancel(&client, &tx),
+                Held::Subscribe { client, outbox, limit, since } => {
+                    self.events.subscribe(client, outbox, limit, since.as_deref(), &self.roster, now);
+                }
                 Held::Publisher(client) if !committed => self.hub.kick(&client),
                 Held::Publisher(_) => {}
             }

@@ -1,6 +1,7 @@
 //! The way from the store to one WebSocket client. The store puts frames in and never waits: a client whose outbox is
 //! full is disconnected, reconnects and gets a snapshot.
 
+use super::events::Event;
 use crate::error::RequestError;
 use crate::roster::{Push, Reply};
 use crossbeam_channel::Sender;
@@ -46,6 +47,8 @@ pub enum Frame {
         /// The answer.
         result: Box<Result<Reply, RequestError>>,
     },
+    /// Events, for a subscriber.
+    Events(Arc<[Arc<Event>]>),
     /// Text that the reader has made.
     Text(String),
     /// Bytes of a frame that the reader has made (pong, close).

@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 mod clients;
 mod compaction;
 mod ends;
+mod events;
 mod others;
 mod races;
 #[path = "../../tests/support/sim_disk.rs"]

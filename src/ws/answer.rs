@@ -22,6 +22,7 @@ pub(super) fn write(frame: &Frame, out: &mut Vec<u8>) {
             Err(error) => event(out, "ws:m:command-error", &error_json(tx, command_id, error)),
         },
         Frame::Snapshot { .. } | Frame::Diff { .. } | Frame::Raw(_) | Frame::End | Frame::Close(_) => {}
+        Frame::Events(_) => {}
     }
 }
 
@@ -275,6 +276,7 @@ fn reply_json(reply: &Reply) -> ReplyJson<'_> {
         }
         Reply::Acked { newly, already, .. } => ReplyJson::Acked { already_acked: *already, newly_acked: *newly },
         Reply::Done | Reply::Hook(_) | Reply::Sessions(_) | Reply::Rooms(_) | Reply::History(_) => ReplyJson::Nothing,
+        Reply::Registered { .. } | Reply::Me(_) | Reply::Hearing(_) => ReplyJson::Nothing,
     }
 }
 

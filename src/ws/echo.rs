@@ -36,5 +36,7 @@ impl Heard for Echo {
 /// As [`super::start`].
 #[doc(hidden)]
 pub fn echo(upgrades: Receiver<Upgrade>, store: Sender<Command>, exits: &Sender<Exit>) -> io::Result<JoinHandle<()>> {
+    // Nobody subscribes to anything.
     start_with(upgrades, store, Settings::new(WS_CLIENTS_MAX), exits, |client: &Client| Echo(client.clone()))
+        .map(|(thread, _)| thread)
 }

@@ -1,8 +1,8 @@
 //! Makes bytes of the frames that wait for one WebSocket client, up to the size of one write. It must not touch the
 //! socket.
 
-use super::answer;
 use super::owed::Owed;
+use super::{answer, events};
 use crate::limits::WS_WRITE_BYTES_MAX;
 use crate::roster::Request;
 use crate::store::Frame;
@@ -11,8 +11,18 @@ use std::sync::Arc;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    /// Frames of the WebSocket protocol.
+    WebSocket,
+    /// Events, as text.
+    Events,
+}
+
 /// What waits for a client.
 pub(super) struct Gatherer {
+    wire: Wire,
     /// What is to be written.
     frames: Receiver<Box<Frame>>,
     /// The answers among them, and those that are still to come.
@@ -37,8 +47,13 @@ struct Snapshot {
 }
 
 impl Gatherer {
-    pub(super) fn new(frames: Receiver<Box<Frame>>, owed: Owed, proofs: Sender<(u64, Box<Request>)>) -> Self {
-        Self { frames, owed, proofs, proof_number: 0, read: Vec::new(), snapshot: None, is_over: false }
+    pub(super) fn new(
+        wire: Wire,
+        frames: Receiver<Box<Frame>>,
+        owed: Owed,
+        proofs: Sender<(u64, Box<Request>)>,
+    ) -> Self {
+        Self { wire, frames, owed, proofs, proof_number: 0, read: Vec::new(), snapshot: None, is_over: false }
     }
 
     /// Whether nothing will follow what has been gathered.
@@ -48,8 +63,10 @@ impl Gatherer {
 
     /// Adds a ping, unless the client is in the middle of a frame: it has something to read then.
     pub(super) fn ping(&self, bytes: &mut Vec<u8>) {
-        if self.snapshot.is_none() {
-            write_frame(bytes, OpCode::Control(Control::Ping), b"");
+        match self.wire {
+            Wire::WebSocket if self.snapshot.is_none() => write_frame(bytes, OpCode::Control(Control::Ping), b""),
+            Wire::WebSocket => {}
+            Wire::Events => bytes.extend_from_slice(events::KEEP_ALIVE),
         }
     }
 
@@ -85,6 +102,9 @@ impl Gatherer {
             self.owed.pay();
         }
         match frame {
+            Frame::Events(all) => {
+                all.iter().for_each(|event| bytes.extend_from_slice(event.text(events::text).as_bytes()));
+            }
             Frame::Raw(raw) => bytes.extend_from_slice(&raw),
             Frame::End => self.is_over = true,
             Frame::Close(code) => {

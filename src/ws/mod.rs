@@ -5,6 +5,7 @@
 mod answer;
 mod bell;
 mod echo;
+mod events;
 mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -13,18 +14,20 @@ mod input;
 mod owed;
 mod reader;
 mod reading;
+mod subscribers;
 mod writer;
 
 pub use echo::echo;
 
-use crate::gate::{Stream, Upgrade};
+use crate::gate::{Stream, Subscribe, Subscriber, Upgrade};
 use crate::ids::ClientId;
 use crate::limits::{
-    WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_HELD_BYTES_MAX, WS_LARGE_MESSAGE_DEADLINE, WS_LARGE_MESSAGES_MAX,
-    WS_OUTBOX_FRAMES_MAX, WS_PING_EVERY, WS_SILENCE_MAX, WS_UPGRADE_QUEUE_MAX, WS_WRITE_TIMEOUT,
+    EVENTS_KEEP_ALIVE_EVERY, SUBSCRIBER_QUEUE_MAX, WS_ANSWERS_OWED_MAX, WS_CLIENTS_MAX, WS_HELD_BYTES_MAX,
+    WS_LARGE_MESSAGE_DEADLINE, WS_LARGE_MESSAGES_MAX, WS_OUTBOX_FRAMES_MAX, WS_PING_EVERY, WS_SILENCE_MAX,
+    WS_UPGRADE_QUEUE_MAX, WS_WRITE_TIMEOUT,
 };
 use crate::roster::Known;
-use crate::store::{Command, Frame, FrameQueue};
+use crate::store::{Command, Frame, FrameQueue, Outbox};
 use crate::thread::{self, Exit};
 use bell::Listener;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -51,6 +54,12 @@ struct Client {
 }
 
 impl Client {
+    /// The store's way to it.
+    fn way(&self) -> Outbox {
+        let stream = self.stream.clone();
+        Outbox::new(self.outbox.clone(), Box::new(move || disconnect(&stream)))
+    }
+
     /// Puts the reader's own answer into the outbox. Says whether it is on its way.
     fn answer(&self, frame: Frame) -> bool {
         self.owed.add();
@@ -103,6 +112,7 @@ struct Settings {
     answers_owed_max: usize,
     silence_max: Duration,
     ping_every: Duration,
+    keep_alive_every: Duration,
     write_timeout: Duration,
     held_bytes_max: usize,
     large_messages_max: usize,
@@ -117,6 +127,7 @@ impl Settings {
             answers_owed_max: WS_ANSWERS_OWED_MAX,
             silence_max: WS_SILENCE_MAX,
             ping_every: WS_PING_EVERY,
+            keep_alive_every: EVENTS_KEEP_ALIVE_EVERY,
             write_timeout: WS_WRITE_TIMEOUT,
             held_bytes_max: WS_HELD_BYTES_MAX,
             large_messages_max: WS_LARGE_MESSAGES_MAX,
@@ -125,8 +136,8 @@ impl Settings {
     }
 }
 
-/// Starts the threads, for at most `clients_max` clients at once. The one to be joined ends when the gate is gone and all
-/// clients are.
+/// Starts the threads, for at most `clients_max` clients and subscribers at once. The one to be joined ends when the gate is
+/// gone and all clients are. The other thing given back takes subscribers in.
 ///
 /// # Errors
 /// The operating system's reason for which no thread, or no poll, could be had.
@@ -135,7 +146,7 @@ pub fn start(
     store: Sender<Command>,
     clients_max: usize,
     exits: &Sender<Exit>,
-) -> io::Result<JoinHandle<()>> {
+) -> io::Result<(JoinHandle<()>, Subscribe)> {
     let to_store = store.clone();
     let make = move |client: &Client| frames::Frames::new(client.clone(), to_store.clone());
     start_with(upgrades, store, Settings::new(clients_max), exits, make)
@@ -147,7 +158,7 @@ fn start_with<H: Heard + 'static>(
     settings: Settings,
     exits: &Sender<Exit>,
     make: impl Fn(&Client) -> H + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
+) -> io::Result<(JoinHandle<()>, Subscribe)> {
     let (reads, writes) = (Listener::new(settings.clients_max)?, Listener::new(settings.clients_max)?);
     let (reader_sleeps, writer_sleeps) = (reads.ropes().sleeper.clone(), writes.ropes().sleeper.clone());
     let (joins, joined) = bounded(settings.clients_max);
@@ -155,12 +166,19 @@ fn start_with<H: Heard + 'static>(
     let writer = Writer::new(writes, joined, &settings, exits.clone());
     let writer = thread::spawn("ws-writer", exits, move || writer.run())?;
     let (arrivals, arrived) = bounded(WS_UPGRADE_QUEUE_MAX);
-    let ports = Ports { upgrades: arrived, store, joins, ropes, exits: exits.clone() };
+    let (subscribing, subscribers) = bounded(SUBSCRIBER_QUEUE_MAX);
+    let ports = Ports { upgrades: arrived, subscribers, store, joins, ropes, exits: exits.clone() };
     let reader = thread::spawn("ws-reader", exits, move || {
         Reader::new(reads, ports, settings, make).run();
         writer_sleeps.wake_surely();
     })?;
-    thread::spawn("ws-door", exits, move || {
+    let wakes = reader_sleeps.clone();
+    let subscribe: Subscribe = Arc::new(move |subscriber: Subscriber| {
+        subscribing.try_send(subscriber).map_err(|refused| Box::new(refused.into_inner()))?;
+        wakes.wake();
+        Ok(())
+    });
+    let door = thread::spawn("ws-door", exits, move || {
         for upgrade in upgrades {
             // Here, since it takes a look at processes, for which those who are connected must not wait.
             let known = upgrade.credential.known();
@@ -175,7 +193,8 @@ fn start_with<H: Heard + 'static>(
         // A panic in them has been reported.
         let _ = reader.join();
         let _ = writer.join();
-    })
+    })?;
+    Ok((door, subscribe))
 }
 
 #[cfg(test)]

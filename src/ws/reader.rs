@@ -3,17 +3,19 @@
 
 use super::bell::{Listener, Ropes};
 use super::frames::StoreGone;
-use super::gather::Gatherer;
+use super::gather::{Gatherer, Wire};
 use super::owed::Owed;
 use super::reading::{Common, FromWriter, Heard, Reading, Turn};
+use super::subscribers::Subscribed;
 use super::writer::Writing;
 use super::{Client, Seat, Settings, disconnect};
 use crate::error::exit_code;
-use crate::gate::Upgrade;
+use crate::gate::respond::event_stream_head;
+use crate::gate::{Stream, Subscriber, Upgrade};
 use crate::ids::{ClientId, IdSource, SystemIds};
 use crate::limits::{REFUSAL_LOG_EVERY, WS_EVENTS_PER_TURN_MAX, WS_PUSH_PROOFS_MAX};
 use crate::roster::Known;
-use crate::store::{Command, FrameQueue, Outbox};
+use crate::store::{Command, Frame, FrameQueue};
 use crate::thread::Exit;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use mio::unix::SourceFd;
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 /// The ways to the other threads.
 pub(super) struct Ports {
     pub(super) upgrades: Receiver<(Upgrade, Known)>,
+    pub(super) subscribers: Receiver<Subscriber>,
     pub(super) store: Sender<Command>,
     /// New clients for the writer.
     pub(super) joins: Sender<Writing>,
@@ -43,6 +46,7 @@ pub(super) struct Reader<H, M> {
     /// Makes who takes a client's messages.
     make: M,
     clients: HashMap<usize, Reading<H>>,
+    subscribers: HashMap<usize, Subscribed>,
     common: Common,
     /// Clients of whom there may be more to read.
     again: VecDeque<usize>,
@@ -64,6 +68,7 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
             ports,
             make,
             clients: HashMap::new(),
+            subscribers: HashMap::new(),
             again: VecDeque::new(),
             next_client: 0,
             ids: SystemIds::new(),
@@ -76,13 +81,14 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
     /// Until the gate is gone and so are all clients, or until the store is.
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(WS_EVENTS_PER_TURN_MAX);
-        while self.is_open || !self.clients.is_empty() {
+        while self.is_open || !self.clients.is_empty() || !self.subscribers.is_empty() {
             let timeout = match self.again.is_empty() {
                 true => self.common.next_deadline().map(|at| at.saturating_duration_since(Instant::now())),
                 false => Some(Duration::ZERO),
             };
-            let upgrades = &self.ports.upgrades;
-            if let Err(error) = self.listener.wait(&mut events, timeout, || upgrades.is_empty()) {
+            let ports = &self.ports;
+            let is_idle = || ports.upgrades.is_empty() && ports.subscribers.is_empty();
+            if let Err(error) = self.listener.wait(&mut events, timeout, is_idle) {
                 let reason = format!("the WebSocket reader cannot wait for its sockets: {error}");
                 // Full means that the process is stopping already.
                 let _ = self.ports.exits.try_send(Exit::Fatal(reason, exit_code::OS));
@@ -102,6 +108,8 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
             if let Some(client) = self.clients.get_mut(&number) {
                 client.hear_of(event);
                 self.list(number);
+            } else if self.subscribers.get(&number).is_some_and(Subscribed::has_ended) {
+                self.remove_subscriber(number)?;
             }
         }
         let rung: Vec<usize> = self.listener.rung().collect();
@@ -153,18 +161,16 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
 
     /// Takes in whom the gate has let in.
     fn admit(&mut self) -> Result<(), StoreGone> {
+        while let Ok(subscriber) = self.ports.subscribers.try_recv() {
+            match self.has_seat() {
+                true => self.add_subscriber(subscriber)?,
+                false => self.refuse(&subscriber.stream),
+            }
+        }
         loop {
             match self.ports.upgrades.try_recv() {
-                Ok((upgrade, known)) if self.seats.load(Ordering::SeqCst) < self.clients_max => {
-                    self.add(upgrade, known)?;
-                }
-                Ok((upgrade, _)) => {
-                    if self.refused_at.is_none_or(|at| at.elapsed() >= REFUSAL_LOG_EVERY) {
-                        self.refused_at = Some(Instant::now());
-                        log::warn!("refused a WebSocket client: {} are connected", self.clients_max);
-                    }
-                    disconnect(&upgrade.stream);
-                }
+                Ok((upgrade, known)) if self.has_seat() => self.add(upgrade, known)?,
+                Ok((upgrade, _)) => self.refuse(&upgrade.stream),
                 Err(TryRecvError::Empty) => return Ok(()),
                 Err(TryRecvError::Disconnected) => {
                     self.is_open = false;
@@ -174,18 +180,54 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
         }
     }
 
+    fn has_seat(&self) -> bool {
+        self.seats.load(Ordering::SeqCst) < self.clients_max
+    }
+
+    fn refuse(&mut self, stream: &Stream) {
+        if self.refused_at.is_none_or(|at| at.elapsed() >= REFUSAL_LOG_EVERY) {
+            self.refused_at = Some(Instant::now());
+            log::warn!("refused a WebSocket client, or a subscriber of events: {} are connected", self.clients_max);
+        }
+        disconnect(stream);
+    }
+
     fn add(&mut self, upgrade: Upgrade, known: Known) -> Result<(), StoreGone> {
+        log::debug!("a client connects from {}", upgrade.peer);
+        let Some((number, client, writer)) = self.welcome(upgrade.stream, known, Wire::WebSocket) else {
+            return Ok(());
+        };
+        let (id, way) = (client.id.clone(), client.way());
+        let heard = (self.make)(&client);
+        let reading = Reading::new(number, client, upgrade.leftover, heard, writer, &mut self.common);
+        self.clients.insert(number, reading);
+        self.list(number);
+        self.ports.store.send(Command::Connect { client: id, outbox: way }).map_err(|_| StoreGone)
+    }
+
+    fn add_subscriber(&mut self, subscriber: Subscriber) -> Result<(), StoreGone> {
+        let Subscriber { stream, peer, limit, since } = subscriber;
+        log::debug!("a subscriber connects from {peer}");
+        let Some((number, client, writer)) = self.welcome(stream, Known::Unproven, Wire::Events) else { return Ok(()) };
+        let (id, way) = (client.id.clone(), client.way());
+        client.send(Frame::Raw(event_stream_head()));
+        self.subscribers.insert(number, Subscribed::new(client, writer.seat));
+        self.ports.store.send(Command::Subscribe { client: id, outbox: way, limit, since }).map_err(|_| StoreGone)
+    }
+
+    /// Makes both halves of a client, of which the writer gets its own. None if the system cannot watch its socket.
+    fn welcome(&mut self, stream: Stream, known: Known, wire: Wire) -> Option<(usize, Client, FromWriter)> {
         let number = self.next_client;
         self.next_client += 1;
         let id = ClientId::from(self.ids.new_id());
-        log::debug!("client {id} connected from {}", upgrade.peer);
-        let stream = Arc::new(upgrade.stream);
+        log::debug!("client {id} is connected");
+        let stream = Arc::new(stream);
         let registered =
             self.listener.registry().register(&mut SourceFd(&stream.as_raw_fd()), Token(number), Interest::READABLE);
         if let Err(error) = registered {
-            log::error!("cannot serve a WebSocket client: {error}");
+            log::error!("cannot serve a client: {error}");
             disconnect(&stream);
-            return Ok(());
+            return None;
         }
         let settings = &self.common.settings;
         let (frames, to_write) = bounded(settings.outbox_frames_max);
@@ -195,21 +237,18 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
         let resumes = self.listener.ropes().silent_bell(number);
         let rings = bell.clone();
         let outbox = FrameQueue::new(frames, Arc::new(move || rings.ring()));
-        let client =
-            Client { id: id.clone(), stream: stream.clone(), known, outbox: outbox.clone(), owed: owed.clone() };
+        let client = Client { id, stream: stream.clone(), known, outbox, owed: owed.clone() };
         let seat = Seat::take(&self.seats);
-        let gatherer = Gatherer::new(to_write, owed, proofs);
-        let writing = Writing::new(number, stream.clone(), seat.clone(), gatherer, bell, resumes.clone());
+        let gatherer = Gatherer::new(wire, to_write, owed, proofs);
+        let ping_every = match wire {
+            Wire::WebSocket => settings.ping_every,
+            Wire::Events => settings.keep_alive_every,
+        };
+        let writing = Writing::new(number, stream, seat.clone(), gatherer, bell, resumes.clone(), ping_every);
         // Its thread takes them out whatever else it does; if it is gone the process is stopping.
         let _ = self.ports.joins.send(writing);
         self.ports.ropes.sleeper.wake();
-        let way = Outbox::new(outbox, Box::new(move || disconnect(&stream)));
-        let heard = (self.make)(&client);
-        let writer = FromWriter { seat, proven, resumes };
-        let reading = Reading::new(number, client, upgrade.leftover, heard, writer, &mut self.common);
-        self.clients.insert(number, reading);
-        self.list(number);
-        self.ports.store.send(Command::Connect { client: id, outbox: way }).map_err(|_| StoreGone)
+        Some((number, client, FromWriter { seat, proven, resumes }))
     }
 
     fn remove(&mut self, number: usize) -> Result<(), StoreGone> {
@@ -224,10 +263,25 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
         told.map_err(|_| StoreGone)
     }
 
+    fn remove_subscriber(&mut self, number: usize) -> Result<(), StoreGone> {
+        let Some(Subscribed { client, .. }) = self.subscribers.remove(&number) else { return Ok(()) };
+        log::debug!("subscriber {} is gone", client.id);
+        // As above.
+        let _ = self.listener.registry().deregister(&mut SourceFd(&client.stream.as_raw_fd()));
+        // What it has not taken is not waited for.
+        disconnect(&client.stream);
+        let told = self.ports.store.send(Command::Disconnect { client: client.id.clone() });
+        client.end();
+        told.map_err(|_| StoreGone)
+    }
+
     /// The store is gone: what it has said to clients, its good-bye too, is still written.
     fn dismiss(&mut self) {
         for (_, client) in self.clients.drain() {
             client.end(&mut self.common).end();
+        }
+        for (_, subscribed) in self.subscribers.drain() {
+            subscribed.client.end();
         }
     }
 }

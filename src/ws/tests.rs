@@ -13,6 +13,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// All threads, and what the store gets.
 struct Bench {
     upgrades: Option<Sender<Upgrade>>,
+    subscribe: Subscribe,
     commands: Option<Receiver<Command>>,
     threads: Option<JoinHandle<()>>,
     exited: Receiver<Exit>,
@@ -30,8 +31,8 @@ impl Bench {
         let (exits, exited) = bounded(4);
         let to_store = store.clone();
         let make = move |client: &Client| frames::Frames::new(client.clone(), to_store.clone());
-        let threads = start_with(to_upgrade, store, settings, &exits, make).unwrap();
-        Self { upgrades: Some(upgrades), commands: Some(commands), threads: Some(threads), exited }
+        let (threads, subscribe) = start_with(to_upgrade, store, settings, &exits, make).unwrap();
+        Self { upgrades: Some(upgrades), subscribe, commands: Some(commands), threads: Some(threads), exited }
     }
 
     /// The client's end of a new connection, with which these bytes came.
@@ -480,4 +481,78 @@ fn a_good_bye_is_written_behind_what_was_said_before_although_the_store_is_gone(
     peer.read_exact(&mut close).unwrap();
     assert_eq!(close, [0x88, 2, 0x03, 0xe9]);
     assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+}
+
+/// A subscriber's end of its connection, and what the store is told of it.
+fn subscribed(bench: &Bench) -> (UnixStream, ClientId, crate::store::Outbox) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_read_timeout(Some(DEADLINE)).unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let since = Some("run-7".to_owned());
+    let subscriber = Subscriber { stream: Stream::Unix(ours), peer: "test".to_owned(), limit: None, since };
+    assert!((bench.subscribe)(subscriber).is_ok());
+    let Command::Subscribe { client, outbox, limit: None, since } = bench.command() else { panic!("no subscriber") };
+    assert_eq!(since.as_deref(), Some("run-7"));
+    (theirs, client, outbox)
+}
+
+fn read_until(peer: &mut UnixStream, text: &str) -> String {
+    let mut got = String::new();
+    while !got.contains(text) {
+        let mut bytes = [0; 256];
+        let count = peer.read(&mut bytes).unwrap();
+        assert!(count > 0, "the end came before {text:?}, after {got:?}");
+        got.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+    }
+    got
+}
+
+#[test]
+fn a_subscriber_is_told_what_there_is_and_now_and_then_that_there_is_nothing() {
+    let bench = Bench::new(Settings { keep_alive_every: Duration::from_millis(20), ..patient() });
+    let (mut peer, _, outbox) = subscribed(&bench);
+    assert!(outbox.send(Frame::Raw(b"id: 1\n\n".to_vec())));
+    let got = read_until(&mut peer, ": keep-alive\n\n: keep-alive\n\n");
+    let (head, body) = got.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("\r\nContent-Type: text/event-stream"), "{head}");
+    assert!(!head.contains("Content-Length") && body.contains("id: 1\n\n"), "{got}");
+    assert!(outbox.send(Frame::End));
+    let mut rest = String::new();
+    peer.read_to_string(&mut rest).unwrap();
+    bench.is_gone();
+}
+
+#[test]
+fn a_subscriber_that_leaves_or_speaks_is_gone() {
+    let bench = Bench::new(patient());
+    let (peer, left, _) = subscribed(&bench);
+    let (mut other, spoke, outbox) = subscribed(&bench);
+    drop(peer);
+    assert!(matches!(bench.command(), Command::Disconnect { client } if client == left));
+    other.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert!(matches!(bench.command(), Command::Disconnect { client } if client == spoke));
+    let mut rest = Vec::new();
+    // What it had not read is lost with a reset, or there was nothing to lose.
+    let _ = other.read_to_end(&mut rest);
+    outbox_is_closed(&outbox);
+}
+
+fn outbox_is_closed(outbox: &crate::store::Outbox) {
+    let begun = std::time::Instant::now();
+    while outbox.send(Frame::Raw(Vec::new())) {
+        assert!(begun.elapsed() < DEADLINE, "nobody closes it");
+    }
+}
+
+#[test]
+fn subscribers_take_the_places_of_clients() {
+    let bench = Bench::new(Settings { clients_max: 1, ..patient() });
+    let (peer, _, _outbox) = subscribed(&bench);
+    let mut refused = bench.connect(b"");
+    let mut rest = Vec::new();
+    refused.read_to_end(&mut rest).unwrap();
+    assert!(rest.is_empty());
+    drop(peer);
+    bench.is_gone();
+    bench.connect_when_free();
 }

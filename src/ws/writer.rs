@@ -31,6 +31,7 @@ pub(super) struct Writing {
     /// What the socket has not taken yet, from `sent` on.
     rest: Vec<u8>,
     sent: usize,
+    ping_every: Duration,
     next_ping: Instant,
     /// When it is given up for taking nothing; the poll tells when it does.
     blocked_until: Option<Instant>,
@@ -60,6 +61,7 @@ impl Writing {
         gatherer: Gatherer,
         bell: Arc<Bell>,
         resumes: Arc<Bell>,
+        ping_every: Duration,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -71,6 +73,7 @@ impl Writing {
             resumes,
             rest: Vec::new(),
             sent: 0,
+            ping_every,
             next_ping: now,
             blocked_until: None,
             due: now,
@@ -147,7 +150,6 @@ pub(super) struct Writer {
     listener: Listener,
     joins: Receiver<Writing>,
     exits: Sender<Exit>,
-    ping_every: Duration,
     write_timeout: Duration,
     held_bytes_max: usize,
     clients: HashMap<usize, Writing>,
@@ -170,7 +172,6 @@ impl Writer {
             listener,
             joins,
             exits,
-            ping_every: settings.ping_every,
             write_timeout: settings.write_timeout,
             held_bytes_max: settings.held_bytes_max,
             clients: HashMap::new(),
@@ -243,7 +244,7 @@ impl Writer {
         loop {
             match self.joins.try_recv() {
                 Ok(mut client) => {
-                    client.next_ping = self.now + self.ping_every;
+                    client.next_ping = self.now + client.ping_every;
                     client.due = client.next_ping;
                     self.deadlines.insert((client.due, client.number));
                     self.clients.insert(client.number, client);
@@ -322,7 +323,7 @@ impl Writer {
         }
         let ping = client.next_ping <= self.now;
         if ping {
-            client.next_ping = self.now + self.ping_every;
+            client.next_ping = self.now + client.ping_every;
         }
         client.due = client.blocked_until.map_or(client.next_ping, |until| until.min(client.next_ping));
         self.deadlines.insert((client.due, number));

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs)] // each test binary uses a part of it
 #![allow(clippy::unwrap_used)] // a harness that fails must fail loudly
 
+pub mod events;
 pub mod mortal;
 pub mod rude;
 pub mod seeded;

@@ -11,6 +11,7 @@ mod processes;
 mod properties;
 mod recovery;
 mod registration;
+mod registry;
 mod rooms;
 mod speaking;
 mod validation;
@@ -18,7 +19,7 @@ mod validation;
 use super::*;
 use crate::error::ErrorKind;
 use crate::ids::{ClientId, MessageId, RoomId, SeededIds};
-use crate::model::{Host, Message, Process, Session, Stored};
+use crate::model::{Host, Message, Process, Session, Stored, TokenHash};
 use std::sync::Arc;
 
 const SECOND: i64 = 1000;
@@ -218,11 +219,6 @@ fn report(id: &str, cwd: &str) -> HookReport {
     HookReport { session_id: id.to_owned(), cwd, ..HookReport::default() }
 }
 
-/// The process that has this id, of those that began at one moment of one boot.
-fn process(pid: u32) -> Process {
-    Process { pid, started: 1, boot: "boot".into() }
-}
-
 /// A report by a hook that runs in a process.
 fn report_in(id: &str, process: Process) -> HookReport {
     HookReport { process: Some(process), ..report(id, "/w/x") }
@@ -259,6 +255,21 @@ fn leave(id: &str, room: &str) -> Request {
 fn ack(id: &str, messages: &[&MessageId]) -> Request {
     let messages = messages.iter().map(|message| (*message).clone()).collect();
     Request::AckMessages { caller: caller(id), messages }
+}
+
+/// The hash of one of a test's tokens.
+fn token(number: u8) -> TokenHash {
+    TokenHash([number; 32])
+}
+
+/// The process that has this id, of those that began at one moment of one boot.
+fn process(pid: u32) -> Process {
+    Process { pid, started: 1, boot: "boot".into() }
+}
+
+fn registering(id: &str, name: &str, token: TokenHash) -> Registering {
+    let (session_id, display_name, cwd) = (id.to_owned(), name.to_owned(), Some("/w/proj".to_owned()));
+    Registering { token, session_id, display_name, pid: 7, cwd, ..Registering::default() }
 }
 
 /// A session, or a human if the name says so.

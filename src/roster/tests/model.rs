@@ -67,6 +67,7 @@ pub(super) fn check(roster: &Roster) {
     check_names(roster);
     check_presence(roster);
     check_processes(roster);
+    check_registrations(roster);
     let rows = roster.rows_in_order();
     let places: BTreeSet<u64> = contents(roster).values().map(|(place, _)| *place).collect();
     assert_eq!(places.len(), rows.len(), "every row has a place of its own");
@@ -163,6 +164,17 @@ fn check_processes(roster: &Roster) {
     assert_eq!(roster.tables.by_process, by_process);
 }
 
+fn check_registrations(roster: &Roster) {
+    let tables = &roster.tables;
+    let rows: Vec<_> = tables.registrations.values().map(|placed| placed.stored.row.clone()).collect();
+    assert_eq!(tables.renewals.inspect(), rows.iter().map(|row| row.id.clone()).collect());
+    let tokens: BTreeSet<_> = rows.iter().map(|row| row.token).collect();
+    assert_eq!(tables.by_token.keys().copied().collect::<BTreeSet<_>>(), tokens);
+    for (token, session) in &tables.by_token {
+        assert!(rows.iter().any(|row| row.id == *session && row.token == *token), "{session} has another token");
+    }
+}
+
 /// What must hold between requests: unique nicknames, no ghosts, no empty rooms, but for what a sweep will look at.
 pub(super) fn check_rules(roster: &Roster) {
     let tables = &roster.tables;
@@ -186,6 +198,21 @@ pub(super) fn check_rules(roster: &Roster) {
         let reader = tables.sessions.contains_key(&row.session_id) || row.session_id.is_human();
         let sound = reader && tables.messages.contains_key(&row.message_id);
         assert!(sound || suspected(ItemType::MessageRead, row.id.as_str()), "{} is a ghost", row.id);
+    }
+    for registration in tables.registrations.values() {
+        let row = &registration.stored.row;
+        let sound = tables.sessions.contains_key(&row.id);
+        assert!(sound || suspected(ItemType::Registration, row.id.as_str()), "{} is registered, and not there", row.id);
+        assert_eq!(tables.by_token.get(&row.token), Some(&row.id), "one token means one session");
+    }
+    for session in tables.sessions.values() {
+        let row = &session.stored.row;
+        let groups = super::super::groups::all_of(&row.groups);
+        let in_groups = groups.iter().all(|group| {
+            let room = RoomId::from(super::super::groups::room_id(group));
+            tables.members.contains_key(MemberId::of(&room, &row.id).as_str())
+        });
+        assert!(in_groups || suspected(ItemType::Session, row.id.as_str()), "{} is not in its groups", row.id);
     }
     for room in tables.rooms.values() {
         let row = &room.stored.row;

@@ -10,7 +10,7 @@ const SESSIONS: [&str; 5] = ["a", "ab", "abc", "b", "c"];
 const CLIENTS: [&str; 3] = ["k1", "k2", "k3"];
 const NAMES: [&str; 6] = ["n", "n-2", "n-1", "m", "", "n-3"];
 const ROOMS: [&str; 5] = ["R one", "r-one", "two", "everyone", "project:x"];
-const ADDRESSES: [&str; 8] = ["a", "ab", "b", "n", "n-2", "human:al", "@two", "@everyone"];
+const ADDRESSES: [&str; 9] = ["a", "ab", "b", "n", "n-2", "human:al", "@two", "@everyone", "@g/h"];
 
 /// One step: what to do, and three numbers to choose with.
 type Step = (u8, usize, usize, usize);
@@ -39,7 +39,8 @@ impl Run {
 
     fn step(&mut self, (kind, a, b, c): Step) {
         match kind {
-            0..=29 => self.request(hooks_and_shims(kind, a, b, c, self.world.now)),
+            0..=28 => self.request(hooks_and_shims(kind, a, b, c, self.world.now)),
+            29 => self.request(registry(a, b, c)),
             30..=59 => {
                 let request = self.messaging(kind, a, b, c);
                 self.request(request);
@@ -48,7 +49,8 @@ impl Run {
             70..=74 => self.world.pass([1, SECOND, 11 * SECOND, MINUTE + 1, HOUR][a % 5]),
             75 => self.world.jump([DAY, -DAY, -MINUTE][a % 3]),
             76 => self.restart_or_age(a, b),
-            77..=84 => self.request(Request::Sweep { settled: true }),
+            77..=78 => self.request(registry(a, b, c)),
+            79..=84 => self.request(Request::Sweep { settled: true }),
             85..=94 => self.commit(),
             _ => self.roll_back(),
         }
@@ -238,6 +240,26 @@ fn hooks_and_shims(kind: u8, a: usize, b: usize, c: usize, now: Now) -> Request 
         28 if c.is_multiple_of(4) => Request::ListSessions,
         28 => Request::ProcessGone(process((c % 4) as u32)),
         _ => Request::ListRooms,
+    }
+}
+
+fn registry(a: usize, b: usize, c: usize) -> Request {
+    let token = token((b % 3) as u8);
+    let caller = Caller { token: Some(Box::new(token)), ..Caller::default() };
+    match c % 8 {
+        0 => Request::Deregister(token),
+        1 => Request::Me(caller),
+        2 => Request::Send {
+            caller: Caller { as_session: Some(pick(&SESSIONS, a).into()), ..caller },
+            to: "@g".to_owned(),
+            body: "m".to_owned(),
+        },
+        _ => Request::Register(Box::new(Registering {
+            process: c.is_multiple_of(3).then(|| process(c as u32)),
+            groups: [vec![], vec!["g".to_owned()], vec!["@g/h:lead".to_owned()], vec!["x".to_owned()]][c / 8 % 4]
+                .clone(),
+            ..registering(pick(&SESSIONS, a), pick(&NAMES, c), token)
+        })),
     }
 }
 

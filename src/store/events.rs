@@ -1,0 +1,324 @@
+//! The events of `/v1/events`: what becomes of sessions, and messages, numbered in the order of the log. It keeps the last
+//! ones for subscribers that come back. It never waits: a subscriber that does not take its events is cut off, comes back
+//! and says which it heard last. It must not be given changes that are not on disk.
+
+use super::outbox::{Frame, Outbox};
+use crate::ids::{ClientId, SessionId};
+use crate::limits::{EVENTS_KEPT_BYTES_MAX, EVENTS_KEPT_MAX, EVENTS_RETRY_MS};
+use crate::model::{ItemType, Message, Recipient, Row, Session, Stored};
+use crate::roster::{Change, Gone, Limit, Roster};
+use crate::time::Now;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, OnceLock};
+
+/// One event. Its text is made by whoever writes it first, and shared by all to whom it is written.
+#[derive(Debug)]
+pub struct Event {
+    /// Which run of the daemon, and the event's number in it.
+    pub id: (Arc<str>, u64),
+    /// When it came about, on the wall clock.
+    pub at: i64,
+    /// What it tells.
+    pub news: News,
+    text: OnceLock<Arc<str>>,
+}
+
+/// What an event tells.
+#[derive(Debug)]
+pub enum News {
+    /// A session is on the roster, or registered under another token.
+    Join(Arc<Stored<Session>>),
+    /// A session is not on the roster any more, or its token is void.
+    Leave(Arc<Stored<Session>>, Gone),
+    /// A session's row changed, in more than signs of life.
+    Change(Arc<Stored<Session>>),
+    /// A message was sent; with its place in the log's order.
+    Message(Arc<Stored<Message>>, u64),
+    /// What came meanwhile is not known any more: these are the sessions now.
+    Reset(Vec<Arc<Stored<Session>>>),
+}
+
+impl Event {
+    /// The text of the event, made by `make` the first time.
+    pub fn text(&self, make: impl FnOnce(&Self) -> String) -> &Arc<str> {
+        self.text.get_or_init(|| Arc::from(make(self)))
+    }
+
+    fn body_bytes(&self) -> usize {
+        match &self.news {
+            News::Message(message, _) => message.row.body.len(),
+            _ => 0,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Events {
+    /// This run of the daemon: numbers of another one mean nothing here.
+    run: Arc<str>,
+    last: u64,
+    kept: VecDeque<Arc<Event>>,
+    kept_bytes: usize,
+    subscribers: BTreeMap<ClientId, Subscriber>,
+    /// Subscribers that hear what a session may, by session.
+    by_session: BTreeMap<SessionId, BTreeSet<ClientId>>,
+    /// Subscribers that hear all.
+    unlimited: BTreeSet<ClientId>,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    outbox: Outbox,
+    limit: Option<Limit>,
+}
+
+impl Events {
+    /// Nothing has come about yet in this run of the daemon.
+    pub(super) fn new(run: &str) -> Self {
+        Self {
+            run: Arc::from(run),
+            last: 0,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            subscribers: BTreeMap::new(),
+            by_session: BTreeMap::new(),
+            unlimited: BTreeSet::new(),
+        }
+    }
+
+    /// Takes a subscriber in, and tells it what it has missed. One whose limit does not hold any more is sent away.
+    pub(super) fn subscribe(
+        &mut self,
+        client: ClientId,
+        outbox: Outbox,
+        limit: Option<Limit>,
+        since: Option<&str>,
+        roster: &Roster,
+        now: Now,
+    ) {
+        if limit.as_ref().is_some_and(|limit| !roster.holds_limit(limit)) {
+            return outbox.disconnect();
+        }
+        let hello = format!(": connected\nretry: {EVENTS_RETRY_MS}\nid: {}-{}\n\n", self.run, self.last);
+        let missed: Arc<[Arc<Event>]> = match since.map(|since| self.after(since)) {
+            None => Arc::new([]),
+            Some(Some(after)) => {
+                let hears =
+                    |event: &&Arc<Event>| limit.as_ref().is_none_or(|limit| is_heard(event, &limit.session, roster));
+                self.kept.range(after..).filter(hears).cloned().collect()
+            }
+            Some(None) => Arc::new([self.reset(roster, now)]),
+        };
+        let taken = outbox.send(Frame::Raw(hello.into_bytes()));
+        if !(taken && (missed.is_empty() || outbox.send(Frame::Events(missed)))) {
+            return outbox.disconnect();
+        }
+        match &limit {
+            Some(limit) => drop(self.by_session.entry(limit.session.clone()).or_default().insert(client.clone())),
+            None => drop(self.unlimited.insert(client.clone())),
+        }
+        self.subscribers.insert(client, Subscriber { outbox, limit });
+    }
+
+    /// Where among those that are kept the events begin that follow this one; none if that cannot be told.
+    fn after(&self, id: &str) -> Option<usize> {
+        let (run, number) = id.rsplit_once('-')?;
+        let number: u64 = number.parse().ok().filter(|number| *run == *self.run && *number <= self.last)?;
+        let missed = usize::try_from(self.last - number).ok()?;
+        self.kept.len().checked_sub(missed)
+    }
+
+    fn reset(&self, roster: &Roster, now: Now) -> Arc<Event> {
+        let sessions = roster.rows(ItemType::Session).into_iter().filter_map(as_session).collect();
+        self.event(self.last, now, News::Reset(sessions))
+    }
+
+    fn event(&self, number: u64, now: Now, news: News) -> Arc<Event> {
+        Arc::new(Event { id: (self.run.clone(), number), at: now.wall_ms, news, text: OnceLock::new() })
+    }
+
+    pub(super) fn unsubscribe(&mut self, client: &ClientId) {
+        let Some(gone) = self.subscribers.remove(client) else { return };
+        self.unlimited.remove(client);
+        if let Some(limit) = gone.limit
+            && let Some(clients) = self.by_session.get_mut(&limit.session)
+        {
+            clients.remove(client);
+            if clients.is_empty() {
+                self.by_session.remove(&limit.session);
+            }
+        }
+    }
+
+    /// Says good-bye to everybody.
+    pub(super) fn close_all(&mut self) {
+        for subscriber in self.subscribers.values() {
+            if !subscriber.outbox.send(Frame::End) {
+                subscriber.outbox.disconnect();
+            }
+        }
+        self.subscribers.clear();
+    }
+
+    /// Tells of the changes of a batch that is on disk, each subscriber in one piece.
+    pub(super) fn publish(&mut self, changes: &[Change], roster: &Roster, now: Now) {
+        let mut events: Vec<Arc<Event>> = Vec::new();
+        for news in all_news(changes, roster) {
+            self.last += 1;
+            let event = self.event(self.last, now, news);
+            self.keep(event.clone());
+            events.push(event);
+        }
+        if !events.is_empty() && !self.subscribers.is_empty() {
+            self.tell(&events, roster);
+        }
+        self.dismiss(changes);
+    }
+
+    fn keep(&mut self, event: Arc<Event>) {
+        self.kept_bytes += event.body_bytes();
+        self.kept.push_back(event);
+        while self.kept.len() > EVENTS_KEPT_MAX || self.kept_bytes > EVENTS_KEPT_BYTES_MAX {
+            let Some(oldest) = self.kept.pop_front() else { return };
+            self.kept_bytes -= oldest.body_bytes();
+        }
+    }
+
+    fn tell(&mut self, events: &[Arc<Event>], roster: &Roster) {
+        let all: Arc<[Arc<Event>]> = Arc::from(events);
+        let mut unheard = Vec::new();
+        let mut send = |client: &ClientId, subscribers: &BTreeMap<ClientId, Subscriber>, events| {
+            if subscribers.get(client).is_some_and(|subscriber| !subscriber.outbox.send(Frame::Events(events))) {
+                unheard.push(client.clone());
+            }
+        };
+        for client in &self.unlimited {
+            send(client, &self.subscribers, all.clone());
+        }
+        for session in self.concerned(events) {
+            let heard: Arc<[Arc<Event>]> =
+                events.iter().filter(|event| is_heard(event, session, roster)).cloned().collect();
+            for client in self.by_session.get(session).into_iter().flatten().filter(|_| !heard.is_empty()) {
+                send(client, &self.subscribers, heard.clone());
+            }
+        }
+        for client in unheard {
+            log::warn!("cutting off subscriber {client}, which does not take its events");
+            self.cut(&client);
+        }
+    }
+
+    /// The subscribing sessions that may hear one of these events: if they are all direct messages, a few.
+    fn concerned(&self, events: &[Arc<Event>]) -> Vec<&SessionId> {
+        let mut concerned = BTreeSet::new();
+        for event in events {
+            let News::Message(message, _) = &event.news else { return self.by_session.keys().collect() };
+            let Recipient::Session(recipient) = &message.row.to else { return self.by_session.keys().collect() };
+            concerned.extend(self.by_session.get_key_value(recipient).map(|(session, _)| session));
+        }
+        concerned.into_iter().collect()
+    }
+
+    fn cut(&mut self, client: &ClientId) {
+        if let Some(subscriber) = self.subscribers.get(client) {
+            subscriber.outbox.disconnect();
+        }
+        self.unsubscribe(client);
+    }
+
+    /// Whoever came by a token that is void now, or as a session that is gone, has heard all that it may.
+    fn dismiss(&mut self, changes: &[Change]) {
+        for change in changes {
+            let ended = match (&change.before, &change.after) {
+                (Some((Row::Registration(old), _)), None) => (&old.row.id, Some(old.row.token)),
+                (Some((Row::Session(old), _)), None) => (&old.row.id, None),
+                _ => continue,
+            };
+            let clients = self.by_session.get(ended.0).cloned().unwrap_or_default();
+            for client in clients {
+                let Some(subscriber) = self.subscribers.get(&client) else { continue };
+                if subscriber.limit.as_ref().is_some_and(|limit| limit.token == ended.1) {
+                    if !subscriber.outbox.send(Frame::End) {
+                        subscriber.outbox.disconnect();
+                    }
+                    self.unsubscribe(&client);
+                }
+            }
+        }
+    }
+}
+
+/// Whether a session may hear of an event. Of itself it hears only that it is not there any more.
+fn is_heard(event: &Event, own: &SessionId, roster: &Roster) -> bool {
+    match &event.news {
+        News::Join(session) | News::Change(session) => session.row.id != *own,
+        News::Leave(..) | News::Reset(_) => true,
+        News::Message(message, place) => roster.is_for(&message.row, *place, own),
+    }
+}
+
+fn as_session(row: Row) -> Option<Arc<Stored<Session>>> {
+    match row {
+        Row::Session(stored) => Some(stored),
+        _ => None,
+    }
+}
+
+/// What a batch of changes has to tell.
+fn all_news(changes: &[Change], roster: &Roster) -> Vec<News> {
+    let mut news = Vec::new();
+    // Sessions whose token was replaced, until they are registered under the new one: nothing is told in between.
+    let mut away: BTreeSet<SessionId> = BTreeSet::new();
+    for (at, change) in changes.iter().enumerate() {
+        match (&change.before, &change.after) {
+            (None, Some((Row::Message(message), place))) => news.push(News::Message(message.clone(), *place)),
+            (None, Some((Row::Session(session), _))) => news.push(News::Join(session.clone())),
+            (Some((Row::Session(before), _)), Some((Row::Session(after), _)))
+                if !away.contains(&after.row.id) && is_visible(&before.row, &after.row) =>
+            {
+                news.push(News::Change(after.clone()));
+            }
+            // One that is away was told of.
+            (Some((Row::Session(before), _)), None) if !away.remove(&before.row.id) => {
+                news.push(News::Leave(before.clone(), change.gone.unwrap_or(Gone::Outside)));
+            }
+            (Some((Row::Registration(old), _)), None) if change.gone == Some(Gone::Replaced) => {
+                let ends = changes.get(at + 1).is_some_and(|next| is_end_of(next, &old.row.id));
+                if let Some(session) = row_at(&changes[at..], &old.row.id, roster).filter(|_| !ends) {
+                    away.insert(old.row.id.clone());
+                    news.push(News::Leave(session, Gone::Replaced));
+                }
+            }
+            (_, Some((Row::Registration(new), _))) if away.remove(&new.row.id) => {
+                news.extend(row_at(&changes[at..], &new.row.id, roster).map(News::Join));
+            }
+            _ => {}
+        }
+    }
+    news
+}
+
+fn is_end_of(change: &Change, session: &SessionId) -> bool {
+    change.after.is_none() && change.item_type() == ItemType::Session && change.id() == session.as_str()
+}
+
+/// A session's row before these changes, the last of the batch.
+fn row_at(changes: &[Change], session: &SessionId, roster: &Roster) -> Option<Arc<Stored<Session>>> {
+    let is_it = |change: &&Change| change.item_type() == ItemType::Session && change.id() == session.as_str();
+    match changes.iter().find(is_it) {
+        Some(change) => change.before.clone().and_then(|(row, _)| as_session(row)),
+        None => roster.row(ItemType::Session, session.as_str()).and_then(as_session),
+    }
+}
+
+/// Whether there is more to a change than signs of life.
+fn is_visible(before: &Session, after: &Session) -> bool {
+    let Session { last_activity_at, last_tool, last_tool_at, .. } = before;
+    let alive = Session {
+        last_activity_at: *last_activity_at,
+        last_tool: last_tool.clone(),
+        last_tool_at: *last_tool_at,
+        ..after.clone()
+    };
+    alive != *before
+}

@@ -1,0 +1,205 @@
+//! What subscribers hear of a commit.
+
+use super::*;
+use crate::limits::EVENTS_KEPT_MAX;
+use crate::model::TokenHash;
+use crate::roster::Registering;
+
+fn token(number: u8) -> TokenHash {
+    TokenHash([number; 32])
+}
+
+impl Bench {
+    fn register(&mut self, id: &str, number: u8) {
+        let (session_id, display_name) = (id.to_owned(), id.to_owned());
+        let registering = Registering { token: token(number), session_id, display_name, ..Registering::default() };
+        self.ask("register", Request::Register(Box::new(registering)));
+    }
+
+    fn subscribe(
+        &mut self,
+        client: &'static str,
+        as_session: Option<(&str, u8)>,
+        since: Option<&str>,
+    ) -> Receiver<Box<Frame>> {
+        let (sender, frames) = bounded(8);
+        let did = self.did.clone();
+        let close = Box::new(move || did.try_send(Did::Disconnect(client)).unwrap());
+        let (outbox, since) = (Outbox::new(sender, close), since.map(str::to_owned));
+        let limit = as_session.map(|(id, number)| Limit { session: id.into(), token: Some(token(number)) });
+        self.batch.push(Command::Subscribe { client: client.into(), outbox, limit, since });
+        self.turn();
+        frames
+    }
+}
+
+/// What a subscriber has been told since it was asked for the last time.
+fn told(frames: &Receiver<Box<Frame>>) -> Vec<String> {
+    let mut told = Vec::new();
+    for frame in frames.try_iter() {
+        match *frame {
+            Frame::Raw(bytes) => told.push(String::from_utf8(bytes).unwrap().lines().next().unwrap().to_owned()),
+            Frame::End => told.push("end".to_owned()),
+            Frame::Events(events) => told.extend(events.iter().map(|event| match &event.news {
+                News::Join(session) => format!("join {}", session.row.id),
+                News::Change(session) => format!("change {}", session.row.id),
+                News::Leave(session, gone) => format!("leave {} {}", session.row.id, gone.as_str()),
+                News::Message(message, _) => format!("message {} {}", message.row.from_session_id, message.row.body),
+                News::Reset(sessions) => format!("reset {}", sessions.len()),
+            })),
+            other => panic!("{other:?}"),
+        }
+    }
+    told
+}
+
+fn id_of(bench: &Bench, number: u64) -> String {
+    format!("{}-{number}", bench.store.source_id)
+}
+
+const CONNECTED: &str = ": connected";
+
+#[test]
+fn a_subscriber_hears_of_sessions_and_messages_once_they_are_on_disk() {
+    let (mut bench, _shim) = Bench::with_sessions();
+    let all = bench.subscribe("all", None, None);
+    assert_eq!(told(&all), [CONNECTED]);
+    bench.start("new");
+    bench.task("hook", "tests");
+    bench.send("hook", "shim");
+    bench.turn();
+    assert_eq!(told(&all), ["join new", "change hook", "message hook x"]);
+    bench.prompt("new");
+    bench.batch.push(Command::Tick);
+    bench.turn();
+    assert_eq!(told(&all), Vec::<String>::new(), "signs of life are no news");
+    bench.space(Some(0));
+    bench.ask("end", Request::SessionEnd("new".into()));
+    bench.start("other");
+    bench.turn();
+    assert_eq!(told(&all), Vec::<String>::new(), "what was not stored is not told");
+    bench.space(None);
+    bench.ask("end", Request::SessionEnd("new".into()));
+    bench.turn();
+    assert_eq!(told(&all), ["leave new ended"]);
+}
+
+#[test]
+fn m08_watchers_hear_that_a_session_left_before_it_joins_again() {
+    let mut bench = Bench::new();
+    let all = bench.subscribe("all", None, None);
+    bench.register("s", 1);
+    bench.turn();
+    let own = bench.subscribe("own", Some(("s", 1)), None);
+    bench.register("s", 2);
+    bench.turn();
+    assert_eq!(told(&all), [CONNECTED, "join s", "leave s replaced", "join s"]);
+    assert_eq!(told(&own), [CONNECTED, "leave s replaced", "end"], "a void token hears nothing more");
+    // The token moves to another session: one leave, not two.
+    bench.register("t", 2);
+    bench.turn();
+    assert_eq!(told(&all), ["leave s replaced", "join t"]);
+    // Replaced and gone in one batch.
+    bench.register("t", 3);
+    bench.ask("end", Request::SessionEnd("t".into()));
+    bench.turn();
+    assert_eq!(told(&all), ["leave t replaced", "join t", "leave t ended"]);
+    // Registered again, as before.
+    bench.register("u", 4);
+    bench.turn();
+    bench.register("u", 4);
+    bench.turn();
+    assert_eq!(told(&all), ["join u"]);
+}
+
+#[test]
+fn m25_a_session_hears_of_its_own_mail_only_and_never_its_own_echo() {
+    let mut bench = Bench::new();
+    bench.register("a", 1);
+    bench.register("b", 2);
+    bench.register("c", 3);
+    bench.turn();
+    let (a, b) = (bench.subscribe("ka", Some(("a", 1)), None), bench.subscribe("kb", Some(("b", 2)), None));
+    assert_eq!((told(&a).len(), told(&b).len()), (1, 1));
+    bench.send("c", "a");
+    bench.turn();
+    assert_eq!((told(&a), told(&b)), (vec!["message c x".to_owned()], vec![]));
+    bench.send("a", "@everyone");
+    bench.send("b", "human:al");
+    bench.turn();
+    assert_eq!((told(&a), told(&b)), (vec![], vec!["message a x".to_owned()]));
+    // Of others it hears what becomes of them; of itself that it is gone.
+    bench.task("a", "tests");
+    bench.turn();
+    assert_eq!((told(&a), told(&b)), (vec![], vec!["change a".to_owned()]));
+    bench.ask("deregister", Request::Deregister(token(1)));
+    bench.turn();
+    assert_eq!(told(&a), ["leave a deregistered", "end"]);
+    assert_eq!(told(&b), ["leave a deregistered"]);
+}
+
+#[test]
+fn a_subscriber_that_comes_back_hears_what_it_missed() {
+    let mut bench = Bench::new();
+    bench.register("a", 1);
+    bench.register("b", 2);
+    bench.turn();
+    bench.send("b", "a");
+    bench.send("a", "b");
+    bench.turn();
+    let since = |bench: &mut Bench, number: u64, as_session: Option<(&str, u8)>| {
+        let id = id_of(bench, number);
+        let frames = bench.subscribe("k", as_session, Some(&id));
+        told(&frames)[1..].to_vec()
+    };
+    assert_eq!(since(&mut bench, 0, None), ["join a", "join b", "message b x", "message a x"]);
+    assert_eq!(since(&mut bench, 3, None), ["message a x"]);
+    assert_eq!(since(&mut bench, 4, None), Vec::<String>::new());
+    assert_eq!(since(&mut bench, 2, Some(("a", 1))), ["message b x"], "and no more than it may");
+    assert_eq!(since(&mut bench, 5, None), ["reset 2"], "no such event has been");
+    for other in ["", "x", "7", "another-run-1", "-1"] {
+        let frames = bench.subscribe("k", None, Some(other));
+        assert_eq!(told(&frames), [CONNECTED, "reset 2"], "{other:?}");
+    }
+    for number in 0..EVENTS_KEPT_MAX {
+        bench.task("a", &format!("task {number}"));
+        bench.turn();
+    }
+    assert_eq!(since(&mut bench, 4, None).len(), EVENTS_KEPT_MAX);
+    assert_eq!(since(&mut bench, 3, None), ["reset 2"], "what is not kept any more cannot be told");
+}
+
+#[test]
+fn large_messages_leave_no_room_for_old_events() {
+    let mut bench = Bench::new();
+    bench.register("a", 1);
+    bench.turn();
+    for _ in 0..100 {
+        let body = "x".repeat(crate::limits::MESSAGE_BODY_BYTES_MAX);
+        bench.ask("send", Request::Send { caller: Caller::session("a"), to: "a".to_owned(), body });
+        bench.turn();
+    }
+    let id = id_of(&bench, 85);
+    let frames = bench.subscribe("k", None, Some(&id));
+    assert_eq!(told(&frames).len(), 1 + 16, "those that are kept take up no more than their bound");
+    let id = id_of(&bench, 84);
+    let frames = bench.subscribe("k", None, Some(&id));
+    assert_eq!(told(&frames)[1], "reset 1");
+}
+
+#[test]
+fn one_that_does_not_take_its_events_is_cut_off_and_one_without_a_valid_token_sent_away() {
+    let mut bench = Bench::new();
+    let slow = bench.subscribe("slow", None, None);
+    bench.subscribe("nobody", Some(("s1", 9)), None);
+    assert!(bench.happened().contains(&Did::Disconnect("nobody")));
+    for number in 0..8 {
+        bench.start(&format!("s{number}"));
+        bench.turn();
+    }
+    assert!(bench.happened().contains(&Did::Disconnect("slow")));
+    assert_eq!(told(&slow).len(), 8);
+    bench.start("more");
+    bench.turn();
+    assert!(!bench.happened().iter().any(|did| matches!(did, Did::Disconnect(_))), "it is cut off once");
+}

@@ -1,0 +1,34 @@
+//! Events as text: the frames of `text/event-stream`, each with its data as one line of JSON. It must not decide who hears
+//! of what.
+
+use crate::row_json::{message_text, session_text};
+use crate::store::{Event, News};
+use serde_json::Value;
+use std::fmt::Write;
+
+/// Shows that the connection lives; whoever reads it takes it for nothing.
+pub(super) const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+
+/// The frame of an event.
+pub(super) fn text(event: &Event) -> String {
+    let at = event.at;
+    let (name, data) = match &event.news {
+        News::Join(session) => ("join", format!(r#"{{"session":{},"ts":{at}}}"#, session.text(session_text))),
+        News::Change(session) => ("change", format!(r#"{{"session":{},"ts":{at}}}"#, session.text(session_text))),
+        News::Leave(session, gone) => {
+            let (nickname, id) = (Value::from(&*session.row.nickname), Value::from(session.row.id.as_str()));
+            let reason = gone.as_str();
+            ("leave", format!(r#"{{"nickname":{nickname},"reason":"{reason}","sessionId":{id},"ts":{at}}}"#))
+        }
+        News::Message(message, _) => ("message", format!(r#"{{"message":{},"ts":{at}}}"#, message_text(&message.row))),
+        News::Reset(sessions) => {
+            let rows: Vec<&str> = sessions.iter().map(|session| &**session.text(session_text)).collect();
+            ("reset", format!(r#"{{"sessions":[{}],"ts":{at}}}"#, rows.join(",")))
+        }
+    };
+    let mut text = String::with_capacity(data.len() + 96);
+    let (run, number) = &event.id;
+    // Writing into a String cannot fail. JSON text holds no line end.
+    let _ = write!(text, "id: {run}-{number}\nevent: {name}\ndata: {data}\n\n");
+    text
+}
