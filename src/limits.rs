@@ -153,7 +153,7 @@ pub const PATH_BYTES_MAX: usize = 4096;
 pub const TEXT_BYTES_MAX: usize = 4096;
 /// Bytes of a message body.
 pub const MESSAGE_BODY_BYTES_MAX: usize = 64 * 1024;
-/// Messages that one session or human may send at once, and rooms that it may join.
+/// Messages that one session or human may send at once; joining a room and being registered count as one each.
 pub const SEND_BURST_MAX: u32 = 200;
 /// Messages that one session or human may send in a second in the long run, when the settings do not say.
 pub const SENDS_PER_SECOND: u32 = 20;

@@ -541,28 +541,44 @@ fn no_name_task_body_or_error_reaches_a_terminal_as_a_command_to_it() {
 
 /// Everything that the daemon shows or leaves to be seen, but for the two files.
 #[test]
-fn the_token_is_nowhere_but_in_its_files() {
+fn no_token_is_anywhere_but_in_the_two_files() {
     let mut locked = Locked::start();
     let old = locked.place.token();
     locked.hook("/hook/session-start", &json!({"session_id": "a", "cwd": "/w/a"}));
-    // Wherever somebody may put it.
+    // A session's own token, which only its hash is kept of.
+    let own = "5ec2e7".repeat(10) + "abcd";
+    let session =
+        json!({"token": own, "session_id": "b", "display_name": "b", "pid": std::process::id(), "groups": ["g"]});
+    assert_eq!(locked.post("/v1/sessions/register", &session).status, 200);
+    let with = |headers: &[(&str, &str)]| request(locked.daemon.hooks, "GET", "/v1/sessions/me", headers, b"");
+    let me = with(&[locked.auth(), ("Marshal-Session", &own)]);
+    assert_eq!(me.status, 200, "{me:?}");
+    let twice = with(&[locked.auth(), ("Marshal-Session", &own), ("Marshal-Session", &own)]);
+    let mut seen: Vec<(String, Vec<u8>)> = vec![("me".to_owned(), me.body), ("twice".to_owned(), twice.body)];
+    // Wherever somebody may put one.
     for (method, path, headers, body) in [
         // The first of them is logged; those that follow within a second are counted.
         ("DELETE", format!("/v1/sessions/{old}"), vec![], String::new()),
         ("GET", format!("/v1/x?token={old}"), vec![], String::new()),
         ("DELETE", format!("/v1/sessions/{old}"), vec![locked.auth()], String::new()),
         ("POST", format!("/hook/{old}"), vec![locked.auth()], "{}".to_owned()),
+        ("GET", format!("/v1/sessions/{own}"), vec![locked.auth()], String::new()),
+        ("POST", format!("/hook/{own}"), vec![locked.auth()], "{}".to_owned()),
+        ("POST", "/v1/sessions/register".to_owned(), vec![locked.auth(), JSON], format!("{{\"token\":\"{own}\"}}")),
+        ("POST", "/v1/sessions/register".to_owned(), vec![locked.auth(), JSON], format!("{{\"token\":[\"{own}\"]}}")),
         ("POST", "/v1/messages".to_owned(), vec![locked.auth()], format!("{{{old}")),
         ("GET", "/v1/version".to_owned(), vec![("X-Token", old.as_str()), locked.auth()], String::new()),
     ] {
-        request(locked.daemon.hooks, method, &path, &headers, body.as_bytes());
+        let answer = request(locked.daemon.hooks, method, &path, &headers, body.as_bytes());
+        seen.push((format!("{method} {}", path.split('?').next().unwrap()), format!("{answer:?}").into_bytes()));
+        seen.push((method.to_owned(), answer.body));
     }
     let rotated = locked.place.run(&["token", "rotate"]);
     assert!(rotated.status.success(), "{rotated:?}");
     let new = locked.place.token();
     locked.bearer = format!("Bearer {new}");
     assert_ne!(old, new);
-    let mut seen: Vec<(String, Vec<u8>)> = vec![("rotate".to_owned(), [rotated.stdout, rotated.stderr].concat())];
+    seen.push(("rotate".to_owned(), [rotated.stdout, rotated.stderr].concat()));
     for path in ["/v1/sessions", "/v1/rooms", "/v1/messages", "/v1/status", "/v1/version", "/metrics", "/healthz"] {
         seen.push((path.to_owned(), format!("{:?}", locked.get(path)).into_bytes()));
     }
@@ -588,7 +604,7 @@ fn the_token_is_nowhere_but_in_its_files() {
     }
     assert!(seen.len() > 15);
     for (place, bytes) in seen {
-        for token in [&old, &new] {
+        for token in [&old, &new, &own] {
             let found = bytes.windows(64).any(|window| window == token.as_bytes());
             assert!(!found, "{place}: {}", String::from_utf8_lossy(&bytes));
         }

@@ -187,6 +187,16 @@ fn a_sender_that_does_not_stop_is_told_when_to_come_back() {
     let stored = stored.text().lines().find_map(|line| line.strip_prefix("marshal_messages ")).unwrap();
     assert!(stored.parse::<u32>().unwrap() >= burst, "{stored}");
 
+    let registration =
+        json!({"token": "5e".repeat(32), "session_id": "r", "display_name": "r", "pid": std::process::id()});
+    let refused = loop {
+        let answer = daemon.post_json("/v1/sessions/register", &registration);
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_eq!((refused.status, refused.header("retry-after").is_some()), (429, true), "{refused:?}");
+
     let mut shim = daemon.connect();
     shim.publish("s", "s", "/w/s");
     let error = loop {

@@ -17,6 +17,7 @@ impl Roster {
     pub(super) fn register(&mut self, registering: Registering) -> Handled {
         let groups = validate_registering(&registering)?;
         let id = SessionId::from(registering.session_id.as_str());
+        self.paces.take(&id, self.tables.now.mono_ms)?;
         let token = registering.token;
         if let Some(other) = self.tables.by_token.get(&token).filter(|other| **other != id).cloned() {
             self.remove_session(&other, Gone::Replaced);
