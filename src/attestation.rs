@@ -130,6 +130,16 @@ fn shows_session_key(block: &Block<'_>, session: &PublicKey, mesh: &str, now_ms:
     if pair.pk == *session { Ok(()) } else { Err(Refusal::BadSessionKey) }
 }
 
+/// The keys that may attest, from a text with one in each line; what follows a `#` is for people.
+///
+/// # Errors
+/// The number of a line that is no key.
+pub fn parse_parents(text: &str) -> Result<Vec<String>, usize> {
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()).enumerate();
+    let keys = lines.filter(|(_, line)| !line.is_empty());
+    keys.map(|(number, line)| bytes::<32>(line).map(|_| line.to_ascii_lowercase()).ok_or(number + 1)).collect()
+}
+
 fn public_key(text: &str) -> Result<PublicKey, Refusal> {
     bytes(text).map(PublicKey::new).ok_or(Refusal::Malformed)
 }
@@ -247,6 +257,15 @@ mod tests {
         assert_eq!(verdict(&hello(good(), &session, &other, NOW)), Err(Refusal::BadSessionKey));
         let in_another_mesh = check(&hello(good(), &session, &session, NOW).to_string(), "n", NOW, None);
         assert_eq!(in_another_mesh, Err(Refusal::BadSessionKey));
+    }
+
+    #[test]
+    fn the_keys_that_may_attest_stand_one_in_each_line() {
+        let (a, b) = (hex(&*pair(1).pk), hex(&*pair(2).pk));
+        let text = format!("# ours\n{}  # ana\n\n  {b}\n", a.to_uppercase());
+        assert_eq!(parse_parents(&text), Ok(vec![a.clone(), b]));
+        assert_eq!(parse_parents(&format!("{a}\n{a}0\n")), Err(2));
+        assert_eq!(parse_parents(" \n#\n"), Ok(Vec::new()));
     }
 
     #[test]

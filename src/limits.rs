@@ -184,6 +184,8 @@ pub const CANDIDATES_MAX: usize = 10;
 /// Rows changed by one sweep, give or take what hangs on the last one, and rows looked at, so that a sweep cannot hold up
 /// callers; the next tick goes on.
 pub const SWEEP_ROWS_MAX: usize = 1000;
+/// Bytes of the file of keys that may attest a session's presence.
+pub const PARENTS_BYTES_MAX: u64 = 64 * 1024;
 /// How far ahead an attestation of a session's presence may end.
 pub const ATTESTATION_AHEAD_MAX_MS: i64 = 24 * 60 * 60 * 1000;
 /// How far the clock of one who proves its presence may be from ours.

@@ -85,7 +85,7 @@ pub fn load_or_make(directory: &Path) -> Result<MachineToken, Fatal> {
         }
     };
     // It follows from the other, whoever changed or removed it, and whenever the daemon died.
-    if read(directory, HEADER_NAME)?.as_deref() != Some(token.header_text().as_str()) {
+    if read_own(directory, HEADER_NAME, READ_BYTES_MAX)?.as_deref() != Some(token.header_text().as_str()) {
         put(directory, HEADER_NAME, &token.header_text())?;
     }
     Ok(token)
@@ -96,7 +96,7 @@ pub fn load_or_make(directory: &Path) -> Result<MachineToken, Fatal> {
 /// # Errors
 /// Fatal: the file is not as it must be.
 pub fn load(directory: &Path) -> Result<Option<MachineToken>, Fatal> {
-    let Some(text) = read(directory, TOKEN_NAME)? else { return Ok(None) };
+    let Some(text) = read_own(directory, TOKEN_NAME, READ_BYTES_MAX)? else { return Ok(None) };
     let token = MachineToken::parse(&text).ok_or_else(|| {
         let show = directory.join(TOKEN_NAME);
         let message = format!(
@@ -114,8 +114,8 @@ pub fn load(directory: &Path) -> Result<Option<MachineToken>, Fatal> {
 /// Fatal: a file is not as it must be, or cannot be made.
 pub fn rotate(directory: &Path) -> Result<MachineToken, Fatal> {
     // What is there is looked at first, so that nothing that is not ours is replaced; what it says does not matter.
-    read(directory, TOKEN_NAME)?;
-    read(directory, HEADER_NAME)?;
+    read_own(directory, TOKEN_NAME, READ_BYTES_MAX)?;
+    read_own(directory, HEADER_NAME, READ_BYTES_MAX)?;
     let token = MachineToken::generate()?;
     put(directory, TOKEN_NAME, &token.file_text())?;
     put(directory, HEADER_NAME, &token.header_text())?;
@@ -148,8 +148,11 @@ pub fn start_keeper(
     })
 }
 
-/// The text of a file that must be ours alone; none if it is not there.
-fn read(directory: &Path, name: &str) -> Result<Option<String>, Fatal> {
+/// The text of a file that must be ours alone, or of so many bytes from its beginning; none if it is not there.
+///
+/// # Errors
+/// Fatal: it is a link or no file, somebody else's, open to others, or cannot be read.
+pub fn read_own(directory: &Path, name: &str, bytes_max: u64) -> Result<Option<String>, Fatal> {
     let path = directory.join(name);
     let show = path.display();
     // A FIFO or a device would otherwise keep us waiting.
@@ -184,7 +187,7 @@ fn read(directory: &Path, name: &str) -> Result<Option<String>, Fatal> {
         return Err(Fatal::new(exit_code::PERMISSION, message));
     }
     let mut bytes = Vec::new();
-    file.take(READ_BYTES_MAX).read_to_end(&mut bytes).map_err(cannot_read)?;
+    file.take(bytes_max).read_to_end(&mut bytes).map_err(cannot_read)?;
     // What is not text is no token.
     Ok(Some(String::from_utf8(bytes).unwrap_or_default()))
 }

@@ -5,6 +5,7 @@ mod descriptors;
 mod doors;
 mod holder;
 mod logging;
+mod parents;
 mod signals;
 
 use crate::config::{AuthMode, ServeConfig};
@@ -51,6 +52,7 @@ pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
         websocket: doors.websocket.to_string(),
         socket: doors.socket.display().to_string(),
         auth: config.auth.name(),
+        parents: parents::load(&config.state_dir)?,
         clock,
     };
     let (sign, socket) = (signature(&about), doors.socket.clone());

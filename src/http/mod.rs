@@ -42,6 +42,8 @@ pub struct About {
     pub socket: String,
     /// What callers over TCP have to show.
     pub auth: &'static str,
+    /// The keys that may attest a session's presence; without it, any may.
+    pub parents: Option<Arc<[String]>>,
     /// When it began, on the clock's monotonic part.
     pub clock: SystemClock,
 }
@@ -334,7 +336,7 @@ fn route(request: &crate::gate::Request, about: &About) -> Action {
         "/v1/status" => v1::get(request, Action::Report(Page::Status)),
         "/v1/version" => v1::get(request, Action::Respond(json_response(200, &v1::version(about)))),
         "/v1/events" => v1::get(request, registry::events(request)),
-        _ if path.starts_with("/v1/sessions/") => registry::route(request),
+        _ if path.starts_with("/v1/sessions/") => registry::route(request, about),
         _ => v1::route(request),
     }
 }

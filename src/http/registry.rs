@@ -5,11 +5,12 @@
 use super::caller::{caller, parse_token};
 use super::query::Query;
 use super::v1::{TOKEN_PREFIX_DIGITS, json_body, session_value, wrong_method};
-use super::{Action, Response, Shape as AnyShape, json_error, json_response};
+use super::{About, Action, Response, Shape as AnyShape, json_error, json_response};
+use crate::attestation::{self, Refusal};
 use crate::error::{ErrorKind, RequestError};
 use crate::gate;
 use crate::limits::REGISTRATION_BYTES_MAX;
-use crate::model::Process;
+use crate::model::{Presence, Process};
 use crate::process;
 use crate::roster::{Registering, Reply, Request, SessionView};
 use serde::Deserialize;
@@ -20,10 +21,19 @@ use tiny_http::Method;
 /// How a reply becomes a response.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Shape {
-    Registered,
+    /// With what became of the presence that was shown.
+    Registered(Shown),
     /// With the beginning of the token that was named.
     Deregistered([u8; TOKEN_PREFIX_DIGITS]),
     Me,
+}
+
+/// What became of the presence that a registration showed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shown {
+    Nothing,
+    Accepted,
+    Refused(Refusal),
 }
 
 #[derive(Deserialize)]
@@ -38,17 +48,15 @@ struct RegisterBody {
     role: Option<String>,
     groups: Option<Vec<String>>,
     /// There is one mesh: this machine.
-    #[serde(rename = "mesh")]
-    _mesh: Option<serde::de::IgnoredAny>,
-    /// Not looked into yet.
-    #[serde(rename = "presence")]
-    _presence: Option<Box<RawValue>>,
+    /// Its name only stands in what is signed.
+    mesh: Option<String>,
+    presence: Option<Box<RawValue>>,
 }
 
-pub(super) fn route(request: &gate::Request) -> Action {
+pub(super) fn route(request: &gate::Request, about: &About) -> Action {
     let rest = request.path.strip_prefix("/v1/sessions/").unwrap_or_default();
     let answer = match (rest, &request.method) {
-        ("register", Method::Post) => register(request),
+        ("register", Method::Post) => register(request, about),
         ("register", _) => return wrong_method("POST"),
         ("me", Method::Get) => me(request),
         ("me", _) => return wrong_method("GET"),
@@ -67,7 +75,7 @@ fn bad_token() -> RequestError {
     RequestError::invalid("a session token is 64 hexadecimal digits, best made of 32 random bytes")
 }
 
-fn register(request: &gate::Request) -> Asked {
+fn register(request: &gate::Request, about: &About) -> Asked {
     if request.body.len() > REGISTRATION_BYTES_MAX {
         let message = format!("a registration has at most {REGISTRATION_BYTES_MAX} bytes");
         return Err(RequestError::new(ErrorKind::TooLarge, message));
@@ -77,6 +85,8 @@ fn register(request: &gate::Request) -> Asked {
     let filled = |text: Option<String>, name| text.filter(|text| !text.is_empty()).ok_or_else(|| missing(name));
     let token = parse_token(&filled(body.token, "token")?).ok_or_else(bad_token)?;
     let pid = body.pid.filter(|pid| *pid != 0).ok_or_else(|| missing("pid"))?;
+    let mesh = body.mesh.unwrap_or_default();
+    let (presence, shown) = presence(body.presence.as_deref(), &mesh, about);
     let registering = Registering {
         token,
         session_id: filled(body.session_id, "session_id")?,
@@ -86,8 +96,21 @@ fn register(request: &gate::Request) -> Asked {
         cwd: body.cwd,
         role: body.role,
         groups: body.groups.unwrap_or_default(),
+        presence,
     };
-    Ok((Request::Register(Box::new(registering)).by(caller(request)?), Shape::Registered))
+    Ok((Request::Register(Box::new(registering)).by(caller(request)?), Shape::Registered(shown)))
+}
+
+/// What proves the session's presence. A session whose presence is not proven is a session all the same.
+fn presence(block: Option<&RawValue>, mesh: &str, about: &About) -> (Option<Presence>, Shown) {
+    let Some(block) = block.filter(|block| block.get() != "null") else { return (None, Shown::Nothing) };
+    match attestation::check(block.get(), mesh, about.clock.now().wall_ms, about.parents.as_deref()) {
+        Ok(presence) => (Some(presence), Shown::Accepted),
+        Err(refusal) => {
+            log::warn!("a session is registered without its presence, which proves nothing: {refusal}");
+            (None, Shown::Refused(refusal))
+        }
+    }
 }
 
 /// The process that a session lives in. Without one that can be told from all others the session is kept by its signs of
@@ -134,8 +157,13 @@ pub(super) fn events(request: &gate::Request) -> Action {
 
 pub(super) fn response(shape: Shape, reply: &Reply) -> Response {
     match (shape, reply) {
-        (Shape::Registered, Reply::Registered { registered_at }) => {
-            json_response(200, &json!({ "ok": true, "registered_at": registered_at, "presence_accepted": false }))
+        (Shape::Registered(shown), Reply::Registered { registered_at }) => {
+            let accepted = matches!(shown, Shown::Accepted);
+            let mut value = json!({ "ok": true, "registered_at": registered_at, "presence_accepted": accepted });
+            if let Shown::Refused(refusal) = shown {
+                value["presence_refused"] = refusal.code().into();
+            }
+            json_response(200, &value)
         }
         (Shape::Deregistered(prefix), Reply::Done) => {
             let prefix = String::from_utf8_lossy(&prefix).to_ascii_lowercase();

@@ -251,6 +251,9 @@ pub(super) fn session_value(view: &SessionView) -> Value {
         (false, None) => "hooks",
     };
     value["state"] = state.into();
+    if view.session.row.presence.is_some() {
+        value["presenceProven"] = view.presence_proven.into();
+    }
     value["unread"] = view.unread.into();
     value["rooms"] = view.rooms.iter().map(|room| room.as_str()).collect();
     if let Some(registration) = &view.registration {

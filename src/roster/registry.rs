@@ -42,7 +42,7 @@ impl Roster {
     /// Stores the row of a session that is being registered. Its token speaks for it, so that what was registered before
     /// is replaced as a whole; what others know of it stays.
     fn set_registered(&mut self, id: &SessionId, registering: Registering, groups: Vec<Arc<str>>) {
-        let Registering { display_name, pid, process, cwd, role, .. } = registering;
+        let Registering { display_name, pid, process, cwd, role, presence, .. } = registering;
         let (cwd, now) = (cwd.unwrap_or_default(), self.tables.now.wall_ms);
         let prior = self.tables.sessions.get(id).map(|placed| placed.stored.row.clone());
         let mut row = prior.clone().unwrap_or_else(|| Session::new(id.clone(), "", &cwd, now));
@@ -58,7 +58,7 @@ impl Roster {
         if row.nickname.is_empty() || !same_root(&asked, &row.nickname) {
             row.nickname = self.tables.nicknames.free(&asked, id);
         }
-        (row.pid, row.process) = (pid, process);
+        (row.pid, row.process, row.presence) = (pid, process, presence);
         (row.role, row.groups) = (role.filter(|role| !role.is_empty()).map(Arc::from), groups);
         row.last_activity_at = Some(now);
         let only_activity =

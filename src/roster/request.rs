@@ -3,7 +3,9 @@
 
 use crate::error::RequestError;
 use crate::ids::{ClientId, MessageId, RoomId, SessionId};
-use crate::model::{Host, ItemType, Message, Process, Registration, Room, RoomMember, Row, Session, Stored, TokenHash};
+use crate::model::{
+    Host, ItemType, Message, Presence, Process, Registration, Room, RoomMember, Row, Session, Stored, TokenHash,
+};
 use std::sync::Arc;
 
 /// Everything that can be asked of the roster.
@@ -204,6 +206,8 @@ pub struct Registering {
     pub role: Option<String>,
     /// The groups that it is in: `name`, `@name`, each optionally followed by `:role`.
     pub groups: Vec<String>,
+    /// What proves its presence, if something does.
+    pub presence: Option<Presence>,
 }
 
 /// To whose mail somebody is limited who hears of things as they happen, for as long as what proved it holds.
@@ -458,6 +462,8 @@ pub struct SessionView {
     pub unread: usize,
     /// The rooms that it is in.
     pub rooms: Vec<RoomId>,
+    /// Whether its presence is proven now.
+    pub presence_proven: bool,
     /// Its registration by token, if it has one.
     pub registration: Option<Arc<Stored<Registration>>>,
 }

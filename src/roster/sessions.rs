@@ -357,6 +357,7 @@ impl Roster {
             connected: row.client_id.as_ref().is_some_and(|client| tables.presence.is_connected(client)),
             unread: tables.mail.unread_count(&row.id),
             rooms: tables.rooms_of.get(&row.id).into_iter().flatten().map(|(room, _)| room.clone()).collect(),
+            presence_proven: row.presence.as_ref().is_some_and(|presence| presence.expires_at > tables.now.wall_ms),
             registration: tables.registrations.get(&row.id).map(|placed| placed.stored.clone()),
         }
     }

@@ -34,6 +34,10 @@ impl Roster {
     pub(super) fn speaker(&self, caller: &Caller) -> Result<Speaker, RequestError> {
         let Some(proven) = self.proven(caller)? else {
             let (id, name) = self.resolve_caller(caller)?;
+            if is_nobody(caller) {
+                self.must_be_unproven(&id)?;
+                return Ok(Speaker { id, name, proof: Proof::Asserted });
+            }
             let proof = match &caller.known {
                 Known::Unproven => Proof::Asserted,
                 Known::Owner { at_terminal: true, .. } if id.is_human() => Proof::Human,
@@ -79,7 +83,7 @@ impl Roster {
     /// Which sessions a caller is proven to be: by its token; else by the nearest process, of its own and those that it
     /// descends from, in which sessions live. None for one who proves nothing, or who is the operator.
     fn proven(&self, caller: &Caller) -> Result<Option<Proven>, RequestError> {
-        let by_process = self.sessions_of_chain(&caller.known)?;
+        let by_process = self.sessions_of_chain(&caller.known);
         let Some(token) = &caller.token else {
             return Ok(by_process.map(|sessions| Proven { sessions, proof: Proof::Process }));
         };
@@ -94,15 +98,23 @@ impl Roster {
         }
     }
 
-    fn sessions_of_chain(&self, known: &Known) -> Result<Option<Vec<SessionId>>, RequestError> {
-        let Known::Owner { chain, .. } = known else { return Ok(None) };
-        if chain.is_empty() {
-            // Whoever it was, it could be anybody.
-            let message =
-                "the process that asks ended before it could be looked at; ask from one that waits for its answer";
-            return Err(RequestError::new(ErrorKind::Unauthorized, message));
+    fn sessions_of_chain(&self, known: &Known) -> Option<Vec<SessionId>> {
+        let Known::Owner { chain, .. } = known else { return None };
+        chain.iter().map(|process| self.sessions_in(process)).find(|sessions| !sessions.is_empty())
+    }
+
+    /// For a caller that could be anybody: whether it may speak as this one. It may as a session of which nobody knows a
+    /// process or a token, as one in a container is.
+    fn must_be_unproven(&self, id: &SessionId) -> Result<(), RequestError> {
+        let process = self.tables.sessions.get(id).and_then(|placed| placed.stored.row.process.as_ref());
+        if !id.is_human() && process.is_none() && !self.tables.registrations.contains_key(id) {
+            return Ok(());
         }
-        Ok(chain.iter().map(|process| self.sessions_in(process)).find(|sessions| !sessions.is_empty()))
+        let message = format!(
+            "your process cannot be seen from here (it ended, or is in a container), and so you cannot be {id}; show a \
+             session token"
+        );
+        Err(RequestError::new(ErrorKind::Unauthorized, message))
     }
 
     /// The sessions that live in a process, the youngest first: `/clear` begins another one in the same process.
@@ -115,7 +127,7 @@ impl Roster {
 
     /// The session to whose messages a caller is limited; none for the operator, and where nobody proves anything.
     pub(super) fn sees_only(&self, caller: &Caller) -> Result<Option<SessionId>, RequestError> {
-        if self.proven(caller)?.is_none() {
+        if self.proven(caller)?.is_none() && !is_nobody(caller) {
             return Ok(None);
         }
         self.speaker(&Caller { human: None, ..caller.clone() }).map(|speaker| Some(speaker.id))
@@ -128,8 +140,22 @@ impl Roster {
         {
             self.may_speak_for(caller, &session)?;
         }
+        if let Some(process) = lived_in(&request) {
+            self.may_live_in(caller, process)?;
+        }
         let answer: Answer = self.handle(request, ids)?;
         Ok(answer)
+    }
+
+    /// Whether a caller may say that a session lives in this process. An agent could otherwise have a session of its own
+    /// take over the shells of another one.
+    fn may_live_in(&self, caller: &Caller, process: &Process) -> Result<(), RequestError> {
+        let Known::Owner { chain, .. } = &caller.known else { return Ok(()) };
+        if self.tables.by_process.contains_key(process) && !chain.contains(process) && self.proven(caller)?.is_some() {
+            let message = format!("process {} is another session's, and none of those that you run in", process.pid);
+            return Err(forbidden(message));
+        }
+        Ok(())
     }
 
     /// Whether a session is registered again by the token that it has.
@@ -142,7 +168,9 @@ impl Roster {
     /// process of its own to which the caller does not belong, or a token that it has not shown: an agent that is started
     /// by another one must be able to come onto the roster.
     fn may_speak_for(&self, caller: &Caller, session: &SessionId) -> Result<(), RequestError> {
-        let Some(proven) = self.proven(caller)? else { return Ok(()) };
+        let Some(proven) = self.proven(caller)? else {
+            return if is_nobody(caller) { self.must_be_unproven(session) } else { Ok(()) };
+        };
         if proven.sessions.contains(session) || self.holds(caller, session) {
             return Ok(());
         }
@@ -158,6 +186,20 @@ impl Roster {
             )));
         }
         Ok(())
+    }
+}
+
+/// Whether a caller could be anybody: it shows no token, and its process could not be looked at.
+fn is_nobody(caller: &Caller) -> bool {
+    matches!(&caller.known, Known::Owner { chain, .. } if chain.is_empty()) && caller.token.is_none()
+}
+
+/// The process in which a request says that a session lives.
+fn lived_in(request: &Request) -> Option<&Process> {
+    match request {
+        Request::SessionStart(report) | Request::PromptSubmit(report) => report.process.as_ref(),
+        Request::Register(registering) => registering.process.as_ref(),
+        _ => None,
     }
 }
 

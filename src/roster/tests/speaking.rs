@@ -32,10 +32,10 @@ fn token(text: &str) -> Option<Box<TokenHash>> {
     Some(Box::new(TokenHash::of(text)))
 }
 
-/// The sessions a (process 10), b (process 20, begun below a's), and c without a process; b and c have tokens.
+/// The sessions a (process 10), b (process 20, begun below a's), and c and d without a process; b and c have tokens.
 fn world() -> World {
     let mut world = World::new();
-    for id in ["a", "b", "c"] {
+    for id in ["a", "b", "c", "d"] {
         world.start(id, "/w/x");
     }
     let mut rows: Vec<ExternalEvent> = Vec::new();
@@ -98,6 +98,9 @@ fn a_sender_is_what_it_has_shown_to_be() {
         // One that was gone before it could be looked at may have been anybody's.
         (or_human(owner(&[])), Err(ErrorKind::Unauthorized)),
         (saying("a", owner(&[])), Err(ErrorKind::Unauthorized)),
+        (saying("c", owner(&[])), Err(ErrorKind::Unauthorized)),
+        (saying("d", owner(&[])), ok("d", Proof::Asserted)),
+        (shows("b", owner(&[])), ok("b", Proof::Token)),
         (saying("a", owner(&[99])), ok("a", Proof::Operator)),
         (human(machine()), ok("human:ana", Proof::Operator)),
         (saying("a", machine()), ok("a", Proof::Operator)),
@@ -151,6 +154,12 @@ fn a_session_may_not_state_end_or_change_another_one() {
     // c has a token, and no process.
     refused(&mut world, Request::SessionEnd("c".into()), owner(&[99, 10]));
     refused(&mut world, Request::SessionEnd("c".into()), Caller { token: token("b"), ..machine() });
+    // A session of its own in somebody else's shells.
+    let in_process = |pid: u32| HookReport { process: Some(process(pid)), ..report("e", "/w/y") };
+    refused(&mut world, Request::SessionStart(in_process(20)), owner(&[99, 10]));
+    world.ok(Request::SessionStart(in_process(10)).by(owner(&[99, 10])));
+    world.end("e");
+    world.ok(Request::SessionStart(in_process(98)).by(owner(&[99, 10])));
     // Its own, one that is new, and the operator's hand on any.
     world.ok(Request::SessionStart(report("new", "/w/y")).by(owner(&[99, 10])));
     world.ok(task().by(owner(&[99, 20, 10])));
@@ -163,7 +172,6 @@ fn a_session_may_not_state_end_or_change_another_one() {
 #[test]
 fn a_session_sees_no_mail_of_others_in_the_history() {
     let mut world = world();
-    world.start("d", "/w/x");
     for (from, to) in [("a", "c"), ("c", "d"), ("d", "a"), ("c", "b")] {
         world.ok(Request::Send { caller: caller(from), to: to.into(), body: format!("{from} to {to}") });
     }
@@ -183,6 +191,8 @@ fn a_session_sees_no_mail_of_others_in_the_history() {
     let other = HistoryQuery { session: Some("d".into()), ..by(owner(&[99, 10])) };
     assert_eq!(bodies(&mut world, other), Err(ErrorKind::Forbidden));
     assert_eq!(bodies(&mut world, by(machine())).unwrap().len(), 5);
+    assert_eq!(bodies(&mut world, by(owner(&[99]))).unwrap().len(), 5);
+    assert_eq!(bodies(&mut world, by(owner(&[]))), Err(ErrorKind::UnknownCaller));
     let Ok(Reply::History(all)) = world.apply(Request::History(by(machine()))).reply else { panic!() };
     for entry in all.messages {
         let row = &entry.message.row;
