@@ -279,7 +279,9 @@ fn wrong_methods_and_unknown_paths_are_named() {
         assert_json_error(&answer, 405, "method_not_allowed", &format!("{method} {path}"));
         assert_eq!(answer.header("allow"), Some(allow));
     }
-    for path in ["/", "/v1", "/v1/nothing", "/V1/sessions", "/v1/sessions/known/more", "/favicon.ico"] {
+    for path in
+        ["/", "/v1", "/v1/nothing", "/V1/sessions", "/v1/sessions/known", "/v1/sessions/known/more", "/favicon.ico"]
+    {
         assert_json_error(&calm.daemon.get(path), 404, "not_found", path);
     }
     calm.finish("methods and paths");

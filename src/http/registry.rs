@@ -92,7 +92,7 @@ fn register(request: &gate::Request, about: &About) -> Asked {
         session_id: filled(body.session_id, "session_id")?,
         display_name: filled(body.display_name, "display_name")?,
         pid,
-        process: identify(pid),
+        process: identify(pid)?,
         cwd: body.cwd,
         role: body.role,
         groups: body.groups.unwrap_or_default(),
@@ -115,16 +115,21 @@ fn presence(block: Option<&RawValue>, mesh: &str, about: &About) -> (Option<Pres
 
 /// The process that a session lives in. Without one that can be told from all others the session is kept by its signs of
 /// life, as one that never named a process.
-fn identify(pid: u32) -> Option<Process> {
+///
+/// # Errors
+/// There is surely no such process: a session that is over is not put on the roster.
+fn identify(pid: u32) -> Result<Option<Process>, RequestError> {
     match process::identify_own(pid) {
-        Ok(Some(process)) => Some(process),
+        Ok(Some(process)) => Ok(Some(process)),
         Ok(None) => {
-            log::debug!("a session is registered for process {pid}, which is not there, or not this user's");
-            None
+            let message = format!(
+                "there is no process {pid} of this user on this machine; give the one that the session lives in"
+            );
+            Err(RequestError::invalid(message))
         }
         Err(error) => {
             log::debug!("a session is registered for process {pid}, which cannot be looked at: {error}");
-            None
+            Ok(None)
         }
     }
 }

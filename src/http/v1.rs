@@ -248,6 +248,7 @@ pub(super) fn session_value(view: &SessionView) -> Value {
     let state = match (view.connected, &view.session.row.client_id) {
         (true, _) => "connected",
         (false, Some(_)) => "reconnecting",
+        (false, None) if !view.session.row.hooks && view.registration.is_some() => "registered",
         (false, None) => "hooks",
     };
     value["state"] = state.into();
