@@ -61,7 +61,8 @@ pub(super) fn route(request: &gate::Request, about: &About) -> Action {
         ("me", Method::Get) => me(request),
         ("me", _) => return wrong_method("GET"),
         (token, Method::Delete) => deregister(token),
-        _ => return wrong_method("DELETE"),
+        (token, _) if parse_token(token).is_some() => return wrong_method("DELETE"),
+        (other, _) => Err(RequestError::not_found(format!("there is nothing at /v1/sessions/{other}"))),
     };
     match answer {
         Ok((request, shape)) => Action::Ask(request, AnyShape::Registry(shape)),
