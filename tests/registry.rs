@@ -1,7 +1,7 @@
 //! The session registry of `/v1` and its events, over the Unix socket of the real binary. Numbers such as M08 are rows of
-//! the checklist of what claudemesh's registry can do. M03 (a single instance) and M04 (a stale socket is not "up") are in
-//! `daemon_life.rs`: `a_second_daemon_on_the_same_directory_is_kept_out_and_harms_nobody` and
-//! `a_killed_daemon_leaves_neither_lock_nor_socket_in_the_way`.
+//! the checklist of what claudemesh's registry can do. M03 (a single instance) is in `daemon_life.rs`:
+//! `a_second_daemon_on_the_same_directory_is_kept_out_and_harms_nobody`. M05 is in `doors.rs` and `attacks.rs`, M17 in
+//! `presence.rs`; of M11 to M13 and M15 see `processes.rs` and the tests of `src/process/`, of M14 the roster's.
 
 #![allow(clippy::unwrap_used)] // a test that fails must fail loudly
 
@@ -517,4 +517,41 @@ fn subscribers_over_tcp_hear_the_same() {
     assert_eq!(words(&events.next_event()), "join s");
     let page = support::request(daemon.hooks, "GET", "/v1/events", &[("Origin", "http://evil.example")], b"");
     assert_eq!(page.status, 403);
+}
+
+/// Our clients do not start a daemon by themselves; who starts one twenty times at once gets one.
+#[test]
+fn m04_a_stale_socket_is_not_up_and_twenty_starts_make_one_daemon() {
+    let place = Place::new();
+    let socket = {
+        let daemon = place.start();
+        let socket = daemon.socket.clone();
+        daemon.kill();
+        socket
+    };
+    assert!(socket.exists(), "it was killed, and could not tidy up");
+    let down = place.run(&["ls"]);
+    assert_eq!(down.status.code(), Some(69), "{down:?}");
+    let start = || place.command().arg("serve").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut started: Vec<Child> = (0..20).map(|_| start()).collect();
+    // All but one end by themselves.
+    let deadline = Instant::now() + support::DEADLINE;
+    while started.len() > 1 {
+        assert!(Instant::now() < deadline, "{} daemons run", started.len());
+        let mut left = Vec::new();
+        for mut child in started {
+            match child.try_wait().unwrap() {
+                None => left.push(child),
+                Some(status) => assert_eq!(status.code(), Some(75)),
+            }
+        }
+        started = left;
+        std::thread::yield_now();
+    }
+    let mut only = started.pop().expect("one of them serves");
+    while !place.run(&["status"]).status.success() {
+        assert!(Instant::now() < deadline && only.try_wait().unwrap().is_none());
+    }
+    only.kill().unwrap();
+    only.wait().unwrap();
 }
