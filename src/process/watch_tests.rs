@@ -91,6 +91,7 @@ fn sleeper() -> (Child, Process) {
     (child, process)
 }
 
+/// Checklist M13.
 #[test]
 fn what_may_not_be_looked_at_is_alive_and_what_cannot_be_read_changes_nothing() {
     let mut bench = Bench::new(Told::default(), 8);
