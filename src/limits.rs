@@ -215,7 +215,9 @@ pub const UNREAD_MESSAGE_AGE_MAX_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 // ---- processes ----
 
 /// Processes in a line of descent, from a caller up, that are looked at.
-pub const ANCESTORS_MAX: usize = 64;
+pub const ANCESTORS_MAX: usize = 1024;
+/// How often the ancestors of a caller are looked at, should one of them end meanwhile.
+pub const LINEAGE_TRIES: usize = 3;
 /// Processes for which the system is asked to tell of their end, each of which takes a file descriptor; more are looked at.
 pub const PROCESS_HANDLES_MAX: usize = 2048;
 /// Time between two looks at the processes of which the system does not tell by itself.

@@ -151,3 +151,59 @@ fn only_at_a_terminal_outside_of_all_agents_a_human_is_verified() {
     let inbox = support::Answer::text(&daemon.prompt("c-1")).to_owned();
     assert_eq!(inbox.matches(", the human operator, verified): ").count(), 1, "{inbox}");
 }
+
+#[test]
+fn however_deep_an_agent_goes_it_stays_the_agent() {
+    let (place, _daemon, mut a, _b) = world();
+    let nested = "if [ $1 -gt 0 ]; then sh $0 $(($1 - 1)); else $MARSHAL send c-1 deep; fi; :";
+    std::fs::write(place.dir.path().join("nested"), nested).unwrap();
+    assert_eq!(a.run("sh $HOME/nested 100").1, 0);
+    assert_eq!(senders(&place), [is("deep", "a-1", "process")]);
+}
+
+#[test]
+fn an_agent_that_has_ended_its_session_is_not_the_human() {
+    let (place, _daemon, mut a, _b) = world();
+    let end = "printf '{\"session_id\":\"a-1\"}' | curl -sS --unix-socket $MARSHAL_STATE_DIR/marshal.sock -X POST http://localhost/hook/session-end --data-binary @-";
+    if a.run("command -v curl").1 != 0 {
+        return eprintln!("skipped: there is no curl");
+    }
+    let (text, code) = a.run(end);
+    assert_eq!((text.as_str(), code), ("", 0));
+    let (text, code) = a.run("$MARSHAL send --from tester c-1 x");
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("was that of the session a-1, which has ended"), "{text}");
+    assert_eq!(senders(&place), []);
+}
+
+/// Whoever is a session sees no mail of others by a live query either, whenever it became one.
+#[test]
+fn live_queries_show_a_session_no_mail() {
+    let (_place, daemon, _a, _b) = world();
+    let query = |item_type: &str| {
+        let stream = std::os::unix::net::UnixStream::connect(&daemon.socket).unwrap();
+        stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
+        let (mut socket, _) = tungstenite::client("ws://localhost/myko", stream).unwrap();
+        let frame =
+            serde_json::json!({"event": "ws:m:query", "data": {"query": {"tx": "q"}, "queryItemType": item_type}});
+        socket.send(tungstenite::Message::text(frame.to_string())).unwrap();
+        let rows = loop {
+            let frame: Value = serde_json::from_str(socket.read().unwrap().to_text().unwrap()).unwrap();
+            if frame["event"] == "ws:m:query-response" {
+                break frame["data"]["upserts"].as_array().unwrap().len();
+            }
+        };
+        (socket, rows)
+    };
+    daemon.send("c-1", "human:tester", "private");
+    // This process is the operator's, and then a session's.
+    let (mut earlier, seen) = query("Message");
+    assert_eq!(seen, 1);
+    start_session(&daemon, "me-1", Some(std::process::id()));
+    assert_eq!((query("Message").1, query("Session").1), (0, 4));
+    daemon.send("c-1", "human:tester", "private too");
+    // The one that was begun before ends rather than tell of it.
+    let told = std::iter::from_fn(|| earlier.read().ok().filter(|message| !message.is_close()));
+    let told: Vec<String> = told.filter(|m| m.is_text()).map(|m| m.to_text().unwrap().to_owned()).collect();
+    assert!(told.iter().all(|text| !text.contains("private too")), "{told:?}");
+}

@@ -167,7 +167,9 @@ pub(crate) fn sent(answer: &Sent) -> String {
 fn whereabouts(recipient: &Recipient) -> &'static str {
     match recipient {
         Recipient { live: true, .. } => "connected: pushed to its client",
-        Recipient { session_id, .. } if session_id.starts_with(HUMAN_PREFIX) => "waits in the inbox: marshal inbox",
+        Recipient { session_id, .. } if session_id.starts_with(HUMAN_PREFIX) => {
+            "waits in that person's inbox: marshal inbox"
+        }
         Recipient { .. } => "waits for its next prompt",
     }
 }
@@ -381,7 +383,10 @@ ROOM                          KIND   MEMBERS
         };
         assert_eq!(one("s1", true), "stored as m1 for proj@1234 (connected: pushed to its client)\n");
         assert_eq!(one("s1", false), "stored as m1 for proj@1234 (waits for its next prompt)\n");
-        assert_eq!(one("human:ana", false), "stored as m1 for proj@1234 (waits in the inbox: marshal inbox)\n");
+        assert_eq!(
+            one("human:ana", false),
+            "stored as m1 for proj@1234 (waits in that person's inbox: marshal inbox)\n"
+        );
         let recipients: Vec<_> =
             (0..12).map(|n| format!(r#"{{"sessionId":"s{n}","nickname":"n{n}","live":{}}}"#, n == 0)).collect();
         let text = format!(r#"{{"messageId":"m","to":"@all","toNick":"all","recipients":[{}]}}"#, recipients.join(","));

@@ -17,7 +17,7 @@ pub use stream::Stream;
 
 use crate::model::TokenHash;
 use crate::process::{self, Lineage};
-use crate::roster::{Known, Limit};
+use crate::roster::{Hearing, Known};
 use crate::{limits, thread};
 use connection::Pending;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -230,8 +230,8 @@ pub struct Subscriber {
     pub stream: Stream,
     /// The other end, for logs.
     pub peer: String,
-    /// Whose mail it may hear of; without it, all.
-    pub limit: Option<Limit>,
+    /// What it may hear of.
+    pub hearing: Hearing,
     /// The id of the last event that it has heard, as it says.
     pub since: Option<String>,
 }
@@ -253,9 +253,9 @@ pub struct Caller {
 
 impl Caller {
     /// The connection, for one to whom events are told from now on.
-    pub fn subscribe(self, limit: Option<Limit>, since: Option<String>) -> Subscriber {
+    pub fn subscribe(self, hearing: Hearing, since: Option<String>) -> Subscriber {
         let peer = self.socket.peer();
-        Subscriber { stream: self.socket.into_stream(), peer, limit, since }
+        Subscriber { stream: self.socket.into_stream(), peer, hearing, since }
     }
 
     /// Gives the whole response, head and body, and never waits: what the caller does not take at once, and every

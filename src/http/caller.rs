@@ -3,8 +3,9 @@
 
 use crate::error::{ErrorKind, RequestError};
 use crate::gate;
-use crate::model::TokenHash;
-use crate::roster::Caller;
+use crate::model::{Process, TokenHash};
+use crate::process;
+use crate::roster::{Caller, Known};
 
 /// The header in which a session shows its token. It is not `Authorization`, which over TCP holds the machine's.
 const SESSION_HEADER: &str = "marshal-session";
@@ -15,6 +16,14 @@ const SESSION_HEADER: &str = "marshal-session";
 /// The session token is there more than once or cannot be one.
 pub(super) fn caller(request: &gate::Request) -> Result<Caller, RequestError> {
     Ok(Caller { known: request.credential.known(), token: session_token(request)?.map(Box::new), ..Caller::default() })
+}
+
+/// Whether a caller can know of a process what it says of it: it runs in it or below it, or the process runs below it. Who
+/// is known by nothing but a token may be on the other side of a container's wall, and is believed.
+pub(super) fn is_related(known: &Known, process: &Process) -> bool {
+    let Known::Owner { chain, .. } = known else { return true };
+    let is_below = || chain.first().is_some_and(|own| process::ancestors(process.pid).contains(own));
+    chain.contains(process) || is_below()
 }
 
 fn session_token(request: &gate::Request) -> Result<Option<TokenHash>, RequestError> {

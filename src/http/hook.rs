@@ -1,14 +1,14 @@
 //! The hook paths of marshal 0.9: raw hook JSON in, text for the agent's context out. An error has an empty body, since
 //! curl would print anything else into that context; the reason goes into a header and the log.
 
-use super::caller::caller;
+use super::caller::{caller, is_related};
 use super::{Action, Response, Shape, json_object, query::Query};
 use crate::error::{ErrorKind, RequestError};
 use crate::gate::{self, respond::without_secrets};
 use crate::limits::LOGGED_LINE_CHARACTERS_MAX;
 use crate::model::{Host, Process};
 use crate::process;
-use crate::roster::{HookReport, Request};
+use crate::roster::{Caller, HookReport, Request};
 use serde::Deserialize;
 use std::sync::Arc;
 use tiny_http::Method;
@@ -47,8 +47,11 @@ pub(super) fn route(request: &gate::Request) -> Action {
         return Action::Respond(response);
     }
     match report(request) {
-        Ok(Some(report)) => match caller(request) {
-            Ok(caller) => Action::Ask(to_request(report).by(caller), Shape::Hook),
+        Ok(Some(mut report)) => match caller(request) {
+            Ok(caller) => {
+                report.process = report.process.filter(|process| is_own(&caller, process));
+                Action::Ask(to_request(report).by(caller), Shape::Hook)
+            }
             Err(unknown) => Action::Respond(error(&unknown)),
         },
         Ok(None) => Action::Respond(empty()),
@@ -78,6 +81,15 @@ fn report(request: &gate::Request) -> Result<Option<HookReport>, RequestError> {
     // A session that ends needs none.
     let process = if request.path == "/hook/session-end" { None } else { process(&query) };
     Ok(Some(HookReport { session_id: body.session_id, cwd, host, operator, process }))
+}
+
+/// Whether the session may live in this process, as far as the caller can tell.
+fn is_own(caller: &Caller, process: &Process) -> bool {
+    let is_related = is_related(&caller.known, process);
+    if !is_related {
+        log::debug!("the pid {} of a hook is left out: the hook does not run in or above that process", process.pid);
+    }
+    is_related
 }
 
 /// The process that the session lives in, if the hook says so and there is such a one of ours on this machine. Else the

@@ -216,12 +216,12 @@ impl Worker {
 
     /// Hands a caller on to those who tell of events.
     fn subscribe(&self, caller: Caller, since: Option<String>, result: Result<Reply, RequestError>) {
-        let limit = match result {
-            Ok(Reply::Hearing(limit)) => limit,
+        let hearing = match result {
+            Ok(Reply::Hearing(hearing)) => hearing,
             Ok(_) => return,
             Err(error) => return caller.answer(json_error(&error).into_bytes(), None),
         };
-        if let Err(subscriber) = (self.subscribe)(caller.subscribe(limit, since)) {
+        if let Err(subscriber) = (self.subscribe)(caller.subscribe(hearing, since)) {
             let error = RequestError::new(ErrorKind::Unavailable, "too many subscribe at once; try again in a second");
             // It takes these few bytes, or is gone: nothing was written to it before.
             let _ = (&subscriber.stream).write(&json_error(&error).into_bytes());

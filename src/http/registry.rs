@@ -2,13 +2,13 @@
 //! those of claudemesh's daemon where it has some, and camelCase besides. It must not let a token out again: not into an
 //! answer, not into an error, not into the log.
 
-use super::caller::{caller, parse_token};
+use super::caller::{caller, is_related, parse_token};
 use super::query::Query;
 use super::v1::{TOKEN_PREFIX_DIGITS, json_body, session_value, wrong_method};
 use super::{About, Action, Response, Shape as AnyShape, json_error, json_response};
 use crate::attestation::{self, Refusal};
 use crate::error::{ErrorKind, RequestError};
-use crate::gate;
+use crate::gate::{self, respond::without_secrets};
 use crate::limits::REGISTRATION_BYTES_MAX;
 use crate::model::{Presence, Process};
 use crate::process;
@@ -62,7 +62,9 @@ pub(super) fn route(request: &gate::Request, about: &About) -> Action {
         ("me", _) => return wrong_method("GET"),
         (token, Method::Delete) => deregister(token),
         (token, _) if parse_token(token).is_some() => return wrong_method("DELETE"),
-        (other, _) => Err(RequestError::not_found(format!("there is nothing at /v1/sessions/{other}"))),
+        (other, _) => {
+            Err(RequestError::not_found(format!("there is nothing at /v1/sessions/{}", without_secrets(other))))
+        }
     };
     match answer {
         Ok((request, shape)) => Action::Ask(request, AnyShape::Registry(shape)),
@@ -85,7 +87,15 @@ fn register(request: &gate::Request, about: &About) -> Asked {
     let missing = |name: &str| RequestError::invalid(format!("a registration needs {name}"));
     let filled = |text: Option<String>, name| text.filter(|text| !text.is_empty()).ok_or_else(|| missing(name));
     let token = parse_token(&filled(body.token, "token")?).ok_or_else(bad_token)?;
-    let pid = body.pid.filter(|pid| *pid != 0).ok_or_else(|| missing("pid"))?;
+    // From the first process everything descends.
+    let pid = body.pid.filter(|pid| *pid > 1).ok_or_else(|| missing("pid"))?;
+    let caller = caller(request)?;
+    let process = identify(pid)?;
+    if process.as_ref().is_some_and(|process| !is_related(&caller.known, process)) {
+        let message =
+            format!("process {pid} is neither yours nor one that you have started; register from within the session");
+        return Err(RequestError::new(ErrorKind::Forbidden, message));
+    }
     let mesh = body.mesh.unwrap_or_default();
     let (presence, shown) = presence(body.presence.as_deref(), &mesh, about);
     let registering = Registering {
@@ -93,13 +103,13 @@ fn register(request: &gate::Request, about: &About) -> Asked {
         session_id: filled(body.session_id, "session_id")?,
         display_name: filled(body.display_name, "display_name")?,
         pid,
-        process: identify(pid)?,
+        process,
         cwd: body.cwd,
         role: body.role,
         groups: body.groups.unwrap_or_default(),
         presence,
     };
-    Ok((Request::Register(Box::new(registering)).by(caller(request)?), Shape::Registered(shown)))
+    Ok((Request::Register(Box::new(registering)).by(caller), Shape::Registered(shown)))
 }
 
 /// What proves the session's presence. A session whose presence is not proven is a session all the same.

@@ -2,7 +2,7 @@
 //! surely not there, or dead and not yet reaped, counts as gone.
 
 use super::Lineage;
-use crate::limits::ANCESTORS_MAX;
+use crate::limits::{ANCESTORS_MAX, LINEAGE_TRIES};
 use crate::model::Process;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open, test_kill_process};
@@ -29,15 +29,24 @@ pub fn identify_all(pids: &[u32]) -> Vec<io::Result<Option<Process>>> {
 /// As for [`identify`].
 pub fn identify_own(pid: u32) -> io::Result<Option<Process>> {
     let Some(process) = identify(pid)? else { return Ok(None) };
-    let status = std::fs::read(format!("/proc/{pid}/status"))?;
+    let status = match std::fs::read(format!("/proc/{pid}/status")) {
+        Ok(status) => status,
+        // It ended just now.
+        Err(error) if is_missing(&error) => return identify(pid),
+        Err(error) => return Err(error),
+    };
     let is_own = effective_user(&status) == Some(geteuid().as_raw());
     // The two files may have been those of two processes, one after the other.
     Ok(identify(pid)?.filter(|again| is_own && *again == process))
 }
 
-/// A process, and what it tells of who started it.
+/// A process, and what it tells of who started it. If its ancestors cannot be told up to the first process, which happens
+/// when one ends just then, nothing is told.
 pub fn lineage(pid: u32) -> Lineage {
-    let chain = ancestors(pid);
+    let (chain, is_whole) = (0..LINEAGE_TRIES).map(|_| walk(pid)).find(|(_, is_whole)| *is_whole).unwrap_or_default();
+    if !is_whole {
+        return Lineage::default();
+    }
     let own = look(pid).ok().flatten();
     let at_terminal = own.is_some_and(|seen| {
         // A process that was left behind by its parents still names its terminal; the shell of that terminal is not
@@ -52,12 +61,20 @@ pub fn lineage(pid: u32) -> Lineage {
 /// A process and those from which it descends, nearest first, as far as they can be read: without the first process of
 /// the system, from which everything descends. Empty if the process itself is not there.
 pub fn ancestors(pid: u32) -> Vec<Process> {
+    walk(pid).0
+}
+
+/// The same, and whether it reaches the first process.
+fn walk(pid: u32) -> (Vec<Process>, bool) {
     let mut line = Vec::new();
     let mut next = look(pid).ok().flatten();
     while let Some(seen) = next {
         let (child, parent) = (seen.process.clone(), seen.parent);
         line.push(seen.process);
-        if line.len() == ANCESTORS_MAX || parent <= 1 {
+        if parent <= 1 {
+            return (line, true);
+        }
+        if line.len() == ANCESTORS_MAX {
             break;
         }
         // A parent that ends leaves its children to another one: if it is still the parent after it was looked at, it
@@ -67,7 +84,7 @@ pub fn ancestors(pid: u32) -> Vec<Process> {
             again.is_some_and(|again| again.process == child && again.parent == parent)
         });
     }
-    line
+    (line, false)
 }
 
 /// Something that becomes readable when the process ends that has this id now; none if there is none. A process that is

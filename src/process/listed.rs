@@ -38,7 +38,10 @@ pub fn identify_own(pid: u32) -> io::Result<Option<Process>> {
 
 /// A process, and what it tells of who started it. Whether that was a person at a terminal is not told here.
 pub fn lineage(pid: u32) -> Lineage {
-    Lineage { chain: ancestors(pid), at_terminal: false }
+    let chain = ancestors(pid);
+    // One that is cut off could hide an agent.
+    let chain = if chain.len() < ANCESTORS_MAX { chain } else { Vec::new() };
+    Lineage { chain, at_terminal: false }
 }
 
 /// A process and those from which it descends, nearest first, without the first process of the system. One picture of

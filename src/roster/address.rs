@@ -1,7 +1,7 @@
 //! Who is meant: an address becomes a session, a human's mailbox or a room, a caller becomes a sender. It must not
 //! guess: what fits nothing or more than one thing is an error that lists candidates.
 
-use super::{Caller, Roster, validate};
+use super::{Caller, Known, Roster, validate};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{HUMAN_PREFIX, RoomId, SessionId};
 use crate::limits::{CANDIDATES_MAX, ID_BYTES_MAX};
@@ -140,6 +140,9 @@ impl Roster {
             }
             Caller { else_human: Some(human), .. } => {
                 self.resolve_caller(&Caller { human: Some(human.clone()), ..Caller::default() })
+            }
+            Caller { known: Known::Owner { .. }, client: None, .. } => {
+                unknown("say who you are: a session (asSession, or session= in a query) or a human (human)".to_owned())
             }
             Caller { as_session: None, client: None, human: None, .. } => unknown(
                 "command needs either an `asSession` id (HTTP/self-identify) or a connected client (WS shim)"

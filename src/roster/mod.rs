@@ -27,7 +27,7 @@ pub use tables::{Change, Gone};
 
 use crate::error::RequestError;
 use crate::ids::{IdSource, RoomId, SessionId};
-use crate::model::{ItemType, Message, Recipient, Row};
+use crate::model::{ItemType, Message, Process, Recipient, Row};
 use crate::time::Now;
 use rate::Paces;
 use speaker::Speaker;
@@ -52,6 +52,8 @@ pub struct Roster {
     believe_clock_from: i64,
     /// Suspects that the current batch has dealt with: if it cannot be written, they are suspects again.
     checked: Vec<(ItemType, Arc<str>)>,
+    /// Processes of which the current batch tells the end.
+    ended: Vec<Process>,
 }
 
 /// On what an answer depends.
@@ -113,6 +115,7 @@ impl Roster {
             dirty: BTreeSet::new(),
             suspects: BTreeSet::new(),
             checked: Vec::new(),
+            ended: Vec::new(),
             last_sweep: None,
             believe_clock_from: i64::MIN,
         }
@@ -139,7 +142,7 @@ impl Roster {
     /// more turns by being called by more names.
     fn speaker_in_turn(&mut self, caller: &Caller) -> Result<Speaker, RequestError> {
         let speaker = self.speaker(caller)?;
-        self.paces.take(&speaker.id, self.tables.now.mono_ms)?;
+        self.paces.take(&speaker.paced_by, self.tables.now.mono_ms)?;
         Ok(speaker)
     }
 
@@ -215,12 +218,14 @@ impl Roster {
     pub fn commit(&mut self) -> Vec<Change> {
         self.dirty.clear();
         self.checked.clear();
+        self.note_agents();
         self.tables.take_journal()
     }
 
     /// The batch could not be written: everything is as it was before it.
     pub fn roll_back(&mut self) {
         self.dirty.clear();
+        self.ended.clear();
         self.suspects.extend(self.checked.drain(..));
         self.tables.undo_to(0);
     }

@@ -4,7 +4,7 @@
 use super::{Answer, Gone, Reply, Roster, Wait};
 use crate::ids::SessionId;
 use crate::limits::SWEEP_ROWS_MAX;
-use crate::model::Process;
+use crate::model::{Process, Row};
 
 impl Roster {
     /// Removes the sessions of a process that has ended; one that was stated in another process meanwhile stays. If they
@@ -19,16 +19,40 @@ impl Roster {
             }
             self.remove_session(&session, Gone::ProcessDied);
         }
+        if !self.tables.by_process.contains_key(process) {
+            self.ended.push(process.clone());
+        }
         Answer::new(Reply::Done, Wait::Batch)
     }
 
-    /// Whether a session lives in this process.
-    pub fn lives_in(&self, process: &Process) -> bool {
-        self.tables.by_process.contains_key(process)
+    /// Notes in which processes sessions live or lived, now that it is on disk.
+    pub(super) fn note_agents(&mut self) {
+        let of = |row: &Option<(Row, u64)>| match row {
+            Some((Row::Session(stored), _)) => Some((stored.row.process.clone()?, stored.row.id.clone())),
+            _ => None,
+        };
+        let moved: Vec<_> =
+            self.tables.journal().iter().flat_map(|change| [of(&change.before), of(&change.after)]).flatten().collect();
+        self.tables.agents.extend(moved);
+        for process in self.ended.drain(..) {
+            self.tables.agents.remove(&process);
+        }
     }
 
-    /// The processes that sessions live in.
+    /// The last session that lived in a process, if one does or did and the end of the process was not told.
+    pub(super) fn agent_in(&self, process: &Process) -> Option<&SessionId> {
+        let living = || self.tables.by_process.get(process).and_then(|sessions| sessions.last());
+        self.tables.agents.get(process).or_else(living)
+    }
+
+    /// Whether a session lives in this process, or lived in it and the end of the process was not told.
+    pub fn lives_in(&self, process: &Process) -> bool {
+        self.agent_in(process).is_some()
+    }
+
+    /// The processes that sessions live in, or lived in.
     pub fn processes(&self) -> impl Iterator<Item = &Process> {
-        self.tables.by_process.keys()
+        let gone = self.tables.agents.keys().filter(|process| !self.tables.by_process.contains_key(*process));
+        self.tables.by_process.keys().chain(gone)
     }
 }

@@ -4,7 +4,9 @@
 use super::nickname::same_root;
 use super::renewals::Renewals;
 use super::sessions::{basename, clean_nickname, default_nickname};
-use super::{Answer, Caller, Gone, Handled, Limit, Registering, Reply, Request, Roster, Wait, groups, validate};
+use super::{
+    Answer, Caller, Gone, Handled, Hearing, Limit, Registering, Reply, Request, Roster, Wait, groups, validate,
+};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::SessionId;
 use crate::limits::{NAME_BYTES_MAX, PATH_BYTES_MAX, RENEWAL_PERSIST_EVERY_MS};
@@ -94,7 +96,8 @@ impl Roster {
     pub(super) fn hear(&self, caller: &Caller) -> Handled {
         let token = caller.token.as_deref().copied();
         let limit = self.sees_only(caller)?.map(|session| Limit { session, token });
-        Ok(Answer::new(Reply::Hearing(limit), Wait::Batch))
+        let known = caller.known.clone();
+        Ok(Answer::new(Reply::Hearing(Hearing { limit, known }), Wait::Batch))
     }
 
     /// The session that a token means.

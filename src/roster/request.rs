@@ -210,6 +210,15 @@ pub struct Registering {
     pub presence: Option<Presence>,
 }
 
+/// What somebody may hear of who hears of things as they happen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hearing {
+    /// Whose mail it may hear of; without it, all.
+    pub limit: Option<Limit>,
+    /// What it had shown when it began. Its process can become a session's later.
+    pub known: Known,
+}
+
 /// To whose mail somebody is limited who hears of things as they happen, for as long as what proved it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
@@ -405,7 +414,7 @@ pub enum Reply {
     /// The session that the caller is.
     Me(Box<SessionView>),
     /// The session to whose mail the caller is limited, if it is.
-    Hearing(Option<Limit>),
+    Hearing(Hearing),
 }
 
 /// The answer to a hook.

@@ -108,6 +108,9 @@ pub(crate) struct Tables {
     pub(crate) registrations: BTreeMap<SessionId, Placed<Registration>>,
     pub(crate) by_token: BTreeMap<TokenHash, SessionId>,
     pub(crate) by_process: BTreeMap<Process, BTreeSet<SessionId>>,
+    /// The processes in which sessions lived by the word of an earlier batch, each with the last one, until they end: what
+    /// descends from them is no operator.
+    pub(crate) agents: BTreeMap<Process, SessionId>,
     pub(crate) nicknames: Nicknames,
     pub(crate) rooms_by_name: BTreeSet<(Arc<str>, RoomId)>,
     pub(crate) members_of: BTreeMap<RoomId, BTreeMap<SessionId, MemberId>>,
@@ -141,6 +144,7 @@ impl Tables {
             registrations: BTreeMap::new(),
             by_token: BTreeMap::new(),
             by_process: BTreeMap::new(),
+            agents: BTreeMap::new(),
             nicknames: Nicknames::default(),
             rooms_by_name: BTreeSet::new(),
             members_of: BTreeMap::new(),

@@ -7,7 +7,7 @@ use crate::event_log::disk::ReadAt;
 use crate::event_log::rewrite::Rewritten;
 use crate::ids::ClientId;
 use crate::model::{ItemType, Process};
-use crate::roster::{ExternalEvent, Limit, Reply, Request, RosterCounts};
+use crate::roster::{ExternalEvent, Hearing, Known, Reply, Request, RosterCounts};
 use crate::time::Now;
 use crossbeam_channel::Receiver;
 use std::fmt;
@@ -39,6 +39,8 @@ pub enum Command {
     Connect {
         /// Its name.
         client: ClientId,
+        /// What it has shown at the door.
+        known: Known,
         /// The way to it.
         outbox: Outbox,
     },
@@ -48,8 +50,8 @@ pub enum Command {
         client: ClientId,
         /// The way to it.
         outbox: Outbox,
-        /// Whose mail it may hear of; without it, all.
-        limit: Option<Limit>,
+        /// What it may hear of.
+        hearing: Hearing,
         /// The id of the last event that it has heard.
         since: Option<String>,
     },

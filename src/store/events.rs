@@ -6,7 +6,7 @@ use super::outbox::{Frame, Outbox};
 use crate::ids::{ClientId, SessionId};
 use crate::limits::{EVENTS_KEPT_BYTES_MAX, EVENTS_KEPT_MAX, EVENTS_RETRY_MS};
 use crate::model::{ItemType, Message, Recipient, Row, Session, Stored};
-use crate::roster::{Change, Gone, Limit, Roster};
+use crate::roster::{Change, Gone, Hearing, Known, Limit, Roster};
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
@@ -70,6 +70,8 @@ pub(super) struct Events {
 struct Subscriber {
     outbox: Outbox,
     limit: Option<Limit>,
+    /// What it had shown when it began.
+    known: Known,
 }
 
 impl Events {
@@ -91,11 +93,12 @@ impl Events {
         &mut self,
         client: ClientId,
         outbox: Outbox,
-        limit: Option<Limit>,
+        hearing: Hearing,
         since: Option<&str>,
         roster: &Roster,
         now: Now,
     ) {
+        let Hearing { limit, known } = hearing;
         if limit.as_ref().is_some_and(|limit| !roster.holds_limit(limit)) {
             return outbox.disconnect();
         }
@@ -117,7 +120,7 @@ impl Events {
             Some(limit) => drop(self.by_session.entry(limit.session.clone()).or_default().insert(client.clone())),
             None => drop(self.unlimited.insert(client.clone())),
         }
-        self.subscribers.insert(client, Subscriber { outbox, limit });
+        self.subscribers.insert(client, Subscriber { outbox, limit, known });
     }
 
     /// Where among those that are kept the events begin that follow this one; none if that cannot be told.
@@ -184,7 +187,31 @@ impl Events {
         }
     }
 
+    /// Ends the streams of those who are somebody else by now: their process has become a session's, or another one's.
+    fn dismiss_changed(&mut self, roster: &Roster) {
+        let is_changed = |subscriber: &Subscriber| match &subscriber.limit {
+            Some(Limit { token: Some(_), .. }) => false,
+            limit => roster.limit_of(&subscriber.known).ok() != Some(limit.as_ref().map(|limit| limit.session.clone())),
+        };
+        let changed = self.subscribers.iter().filter(|(_, subscriber)| is_changed(subscriber));
+        let changed: Vec<ClientId> = changed.map(|(client, _)| client.clone()).collect();
+        for client in changed {
+            self.end(&client);
+        }
+    }
+
+    /// Says good-bye to a subscriber, who may come again.
+    fn end(&mut self, client: &ClientId) {
+        if let Some(subscriber) = self.subscribers.get(client)
+            && !subscriber.outbox.send(Frame::End)
+        {
+            subscriber.outbox.disconnect();
+        }
+        self.unsubscribe(client);
+    }
+
     fn tell(&mut self, events: &[Arc<Event>], roster: &Roster) {
+        self.dismiss_changed(roster);
         let all: Arc<[Arc<Event>]> = Arc::from(events);
         let mut unheard = Vec::new();
         let mut send = |client: &ClientId, subscribers: &BTreeMap<ClientId, Subscriber>, events| {
@@ -238,10 +265,7 @@ impl Events {
             for client in clients {
                 let Some(subscriber) = self.subscribers.get(&client) else { continue };
                 if subscriber.limit.as_ref().is_some_and(|limit| limit.token == ended.1) {
-                    if !subscriber.outbox.send(Frame::End) {
-                        subscriber.outbox.disconnect();
-                    }
-                    self.unsubscribe(&client);
+                    self.end(&client);
                 }
             }
         }

@@ -6,7 +6,7 @@ use super::outbox::{Frame, Outbox};
 use crate::ids::ClientId;
 use crate::limits::WS_QUERIES_MAX;
 use crate::model::{ItemType, Row, Session};
-use crate::roster::{Change, Roster};
+use crate::roster::{Change, Known, Roster};
 use crate::row_json::row_text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -29,6 +29,8 @@ pub(super) struct Hub {
 #[derive(Debug)]
 struct Client {
     outbox: Outbox,
+    /// What it has shown at the door.
+    known: Known,
     queries: Vec<Query>,
 }
 
@@ -40,8 +42,8 @@ struct Query {
 }
 
 impl Hub {
-    pub(super) fn connect(&mut self, client: ClientId, outbox: Outbox) {
-        self.clients.insert(client, Client { outbox, queries: Vec::new() });
+    pub(super) fn connect(&mut self, client: ClientId, known: Known, outbox: Outbox) {
+        self.clients.insert(client, Client { outbox, known, queries: Vec::new() });
     }
 
     pub(super) fn disconnect(&mut self, client: &ClientId) {
@@ -105,6 +107,8 @@ impl Hub {
             self.send(client, Frame::Text(error.to_string()));
             return;
         }
+        // A session that is known as one reads its own mail by commands, and nobody else's.
+        let view = if is_mail(view) && is_limited(&slot.known, roster) { View::Nothing } else { view };
         let tx: Arc<str> = Arc::from(tx);
         slot.queries.push(Query { tx: tx.clone(), view, sequence: 0 });
         self.watching.entry(view).or_default().insert(client.clone());
@@ -148,6 +152,11 @@ impl Hub {
             let Some((body, total)) = diff(view, &changed, roster) else { continue };
             let watchers: Vec<ClientId> = self.watching.get(&view).into_iter().flatten().cloned().collect();
             for client in watchers {
+                let became_session = |slot: &Client| is_mail(view) && is_limited(&slot.known, roster);
+                if self.clients.get(&client).is_some_and(became_session) {
+                    self.kick(&client);
+                    continue;
+                }
                 self.send_diff(&client, view, &body, total);
             }
         }
@@ -195,6 +204,16 @@ fn snapshot(view: View, roster: &Roster) -> Arc<[Arc<str>]> {
 }
 
 /// What has become of the changed rows that a view shows.
+/// Whether rows of this kind tell of messages.
+fn is_mail(view: View) -> bool {
+    matches!(view, View::Items(ItemType::Message | ItemType::MessageRead))
+}
+
+/// Whether a client is limited to the mail of one session, or to none, by what it had shown when it connected.
+fn is_limited(known: &Known, roster: &Roster) -> bool {
+    !matches!(known, Known::Unproven | Known::Machine) && !matches!(roster.limit_of(known), Ok(None))
+}
+
 fn diff(view: View, changed: &BTreeMap<(ItemType, String), bool>, roster: &Roster) -> Option<(Arc<str>, usize)> {
     let (item_type, name) = source(view)?;
     // A nickname view does not care for the rest of the session.

@@ -26,7 +26,7 @@ use crate::event_log::file::{AppendError, Log};
 use crate::event_log::line::{Stamp, encode_change};
 use crate::ids::{ClientId, IdSource};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMIT_TRIES_MAX, PUBLISH_EVERY_MS, SLOW_TURN};
-use crate::roster::{ExternalEvent, HookReply, Limit, Push, Reply, Request, Roster};
+use crate::roster::{ExternalEvent, Hearing, HookReply, Push, Reply, Request, Roster};
 use crate::time::{Now, SystemClock};
 use compaction::Compaction;
 use crossbeam_channel::{Receiver, Sender};
@@ -114,7 +114,7 @@ enum Held {
     Subscribe {
         client: ClientId,
         outbox: Outbox,
-        limit: Option<Limit>,
+        hearing: Hearing,
         since: Option<String>,
     },
     /// A client that must state its session again if this batch fails, since it gets no answer to its events.
@@ -226,12 +226,12 @@ impl<D: Disk> Store<D> {
             Command::Events(requests) => {
                 requests.into_iter().for_each(|request| self.request(request, None, now, held));
             }
-            Command::Connect { client, outbox } => {
-                self.hub.connect(client.clone(), outbox);
+            Command::Connect { client, known, outbox } => {
+                self.hub.connect(client.clone(), known, outbox);
                 self.request(Request::ClientConnected(client), None, now, held);
             }
-            Command::Subscribe { client, outbox, limit, since } => {
-                held.push(Held::Subscribe { client, outbox, limit, since });
+            Command::Subscribe { client, outbox, hearing, since } => {
+                held.push(Held::Subscribe { client, outbox, hearing, since });
             }
             Command::Disconnect { client } => {
                 self.hub.disconnect(&client);
@@ -473,8 +473,8 @@ impl<D: Disk> Store<D> {
                 }
                 Held::Query { client, tx, view } => self.hub.query(&client, &tx, view, &self.roster),
                 Held::CancelQuery { client, tx } => self.hub.cancel(&client, &tx),
-                Held::Subscribe { client, outbox, limit, since } => {
-                    self.events.subscribe(client, outbox, limit, since.as_deref(), &self.roster, now);
+                Held::Subscribe { client, outbox, hearing, since } => {
+                    self.events.subscribe(client, outbox, hearing, since.as_deref(), &self.roster, now);
                 }
                 Held::Publisher(client) if !committed => self.hub.kick(&client),
                 Held::Publisher(_) => {}

@@ -5,7 +5,7 @@ use crate::event_log::replay::Fold;
 use crate::event_log::{LOG_NAME, SUSPECT_NAME};
 use crate::model::Row;
 use crate::model::Session;
-use crate::roster::{Caller, HookReport};
+use crate::roster::{Caller, HookReport, Known};
 use crate::row_json::row_text;
 use crossbeam_channel::bounded;
 use std::collections::BTreeSet;
@@ -117,7 +117,11 @@ impl Bench {
         let (sender, frames) = bounded(room);
         let did = self.did.clone();
         let close = Box::new(move || did.try_send(Did::Disconnect(client)).unwrap());
-        self.batch.push(Command::Connect { client: client.into(), outbox: Outbox::new(sender, close) });
+        self.batch.push(Command::Connect {
+            client: client.into(),
+            known: Known::Unproven,
+            outbox: Outbox::new(sender, close),
+        });
         frames
     }
 

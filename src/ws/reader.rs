@@ -194,7 +194,7 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
 
     fn add(&mut self, upgrade: Upgrade, known: Known) -> Result<(), StoreGone> {
         log::debug!("a client connects from {}", upgrade.peer);
-        let Some((number, client, writer)) = self.welcome(upgrade.stream, known, Wire::WebSocket) else {
+        let Some((number, client, writer)) = self.welcome(upgrade.stream, known.clone(), Wire::WebSocket) else {
             return Ok(());
         };
         let (id, way) = (client.id.clone(), client.way());
@@ -202,17 +202,17 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
         let reading = Reading::new(number, client, upgrade.leftover, heard, writer, &mut self.common);
         self.clients.insert(number, reading);
         self.list(number);
-        self.ports.store.send(Command::Connect { client: id, outbox: way }).map_err(|_| StoreGone)
+        self.ports.store.send(Command::Connect { client: id, known, outbox: way }).map_err(|_| StoreGone)
     }
 
     fn add_subscriber(&mut self, subscriber: Subscriber) -> Result<(), StoreGone> {
-        let Subscriber { stream, peer, limit, since } = subscriber;
+        let Subscriber { stream, peer, hearing, since } = subscriber;
         log::debug!("a subscriber connects from {peer}");
         let Some((number, client, writer)) = self.welcome(stream, Known::Unproven, Wire::Events) else { return Ok(()) };
         let (id, way) = (client.id.clone(), client.way());
         client.send(Frame::Raw(event_stream_head()));
         self.subscribers.insert(number, Subscribed::new(client, writer.seat));
-        self.ports.store.send(Command::Subscribe { client: id, outbox: way, limit, since }).map_err(|_| StoreGone)
+        self.ports.store.send(Command::Subscribe { client: id, outbox: way, hearing, since }).map_err(|_| StoreGone)
     }
 
     /// Makes both halves of a client, of which the writer gets its own. None if the system cannot watch its socket.

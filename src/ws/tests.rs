@@ -3,7 +3,7 @@
 use super::*;
 use crate::gate::{Credential, DoorKind};
 use crate::limits::WS_SMALL_MESSAGE_BYTES;
-use crate::roster::Request;
+use crate::roster::{Hearing, Request};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl Bench {
 
     /// What the store would do with the client.
     fn connected(&self) -> (ClientId, crate::store::Outbox) {
-        let Command::Connect { client, outbox } = self.command() else { panic!("not a new client") };
+        let Command::Connect { client, outbox, .. } = self.command() else { panic!("not a new client") };
         (client, outbox)
     }
 
@@ -489,9 +489,10 @@ fn subscribed(bench: &Bench) -> (UnixStream, ClientId, crate::store::Outbox) {
     theirs.set_read_timeout(Some(DEADLINE)).unwrap();
     ours.set_nonblocking(true).unwrap();
     let since = Some("run-7".to_owned());
-    let subscriber = Subscriber { stream: Stream::Unix(ours), peer: "test".to_owned(), limit: None, since };
+    let (peer, hearing) = ("test".to_owned(), Hearing::default());
+    let subscriber = Subscriber { stream: Stream::Unix(ours), peer, hearing, since };
     assert!((bench.subscribe)(subscriber).is_ok());
-    let Command::Subscribe { client, outbox, limit: None, since } = bench.command() else { panic!("no subscriber") };
+    let Command::Subscribe { client, outbox, since, .. } = bench.command() else { panic!("no subscriber") };
     assert_eq!(since.as_deref(), Some("run-7"));
     (theirs, client, outbox)
 }

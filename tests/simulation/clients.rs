@@ -7,7 +7,7 @@ use super::random::Random;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use marshal::ids::MessageId;
 use marshal::model::{ItemType, Session};
-use marshal::roster::{Caller, HistoryQuery, HookReport, MessageFilter, Push, Reply, Request, SessionChange};
+use marshal::roster::{Caller, HistoryQuery, HookReport, Known, MessageFilter, Push, Reply, Request, SessionChange};
 use marshal::store::{Command, Outbox, ReplyTo, View};
 
 const HOOKS: [&str; 4] = ["h0", "h1", "h2", "h3"];
@@ -65,7 +65,7 @@ impl Clients {
         let (sender, frames) = bounded(10_000);
         observer.watcher = Some(frames);
         let outbox = Outbox::new(sender, Box::new(|| panic!("the watcher reads everything")));
-        batch.push(Command::Connect { client: WATCHER.into(), outbox });
+        batch.push(Command::Connect { client: WATCHER.into(), known: Known::Unproven, outbox });
         for item_type in ItemType::ALL {
             let (tx, view) = (item_type.as_str().to_owned(), View::Items(item_type));
             batch.push(Command::Query { client: WATCHER.into(), tx, view });
@@ -295,7 +295,7 @@ impl Clients {
         observer.tell(|| format!("{client} connects, room for {room}, reads: {reads}"));
         observer.clients.insert(client.clone(), End { frames, reads });
         self.shims[at] = Shim { client: Some(client.clone()), closed };
-        batch.push(Command::Connect { client: client.as_str().into(), outbox });
+        batch.push(Command::Connect { client: client.as_str().into(), known: Known::Unproven, outbox });
         self.publish(at, &client, observer, batch);
     }
 

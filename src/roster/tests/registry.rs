@@ -325,7 +325,7 @@ fn whoever_is_proven_to_be_a_session_hears_what_that_may_and_the_operator_hears_
     world.ok(Request::Register(Box::new(living)));
     let shows = |number| Caller { token: Some(Box::new(token(number))), ..Caller::default() };
     let hearing = |world: &mut World, caller| match world.ok(Request::Hear(caller)) {
-        Reply::Hearing(limit) => limit,
+        Reply::Hearing(hearing) => hearing.limit,
         other => panic!("{other:?}"),
     };
     assert_eq!(hearing(&mut world, Caller::default()), None);

@@ -103,7 +103,9 @@ fn a_sender_is_what_it_has_shown_to_be() {
         (shows("b", owner(&[])), ok("b", Proof::Token)),
         (saying("a", owner(&[99])), ok("a", Proof::Operator)),
         (human(machine()), ok("human:ana", Proof::Operator)),
-        (saying("a", machine()), ok("a", Proof::Operator)),
+        (saying("a", machine()), Err(ErrorKind::Forbidden)),
+        (saying("c", machine()), Err(ErrorKind::Forbidden)),
+        (saying("d", machine()), ok("d", Proof::Operator)),
         (owner(&[99]), Err(ErrorKind::UnknownCaller)),
         // A token is as good as a process, but for one that belongs to somebody else.
         (shows("b", machine()), ok("b", Proof::Token)),
@@ -160,8 +162,21 @@ fn a_session_may_not_state_end_or_change_another_one() {
     world.ok(Request::SessionStart(in_process(10)).by(owner(&[99, 10])));
     world.end("e");
     world.ok(Request::SessionStart(in_process(98)).by(owner(&[99, 10])));
+    // The shell in which the human began it, or the agent that began it.
+    refused(
+        &mut world,
+        Request::SessionStart(HookReport { process: Some(process(5)), ..report("f", "/w/y") }),
+        owner(&[99, 10, 5]),
+    );
+    let mine = HookReport { process: Some(process(10)), ..report("b", "") };
+    refused(&mut world, Request::PromptSubmit(mine), owner(&[99, 20, 10]));
+    // d has neither, and is another one all the same.
+    refused(&mut world, Request::PromptSubmit(report("d", "")), owner(&[99, 10]));
+    refused(&mut world, Request::PromptSubmit(report("a", "")), owner(&[99, 20, 10]));
     // Its own, one that is new, and the operator's hand on any.
     world.ok(Request::SessionStart(report("new", "/w/y")).by(owner(&[99, 10])));
+    assert_eq!(world.session("new").process, Some(process(10)), "it lives where it began");
+    world.ok(Request::PromptSubmit(report("new", "")).by(owner(&[99, 10])));
     world.ok(task().by(owner(&[99, 20, 10])));
     world.ok(task().by(Caller { token: token("b"), ..machine() }));
     world.ok(Request::SessionEnd("b".into()).by(owner(&[99])));
@@ -200,4 +215,33 @@ fn a_session_sees_no_mail_of_others_in_the_history() {
         let is_mine = ["a to c", "d to a", "to all"].contains(&&*row.body);
         assert_eq!(bodies(&mut world, one).is_ok(), is_mine, "{}", row.body);
     }
+}
+
+#[test]
+fn a_process_in_which_a_session_lived_is_no_operators_until_it_ends() {
+    let mut world = world();
+    world.ok(Request::SessionEnd("a".into()).by(owner(&[99, 10])));
+    let human = |caller: Caller| Caller { human: Some("ana".into()), ..caller };
+    for caller in
+        [human(at_terminal(&[99, 10])), human(owner(&[99, 10])), saying("d", owner(&[99, 10])), owner(&[99, 10])]
+    {
+        assert_eq!(send(&mut world, caller.clone()), Err(ErrorKind::Forbidden), "{caller:?}");
+    }
+    assert_eq!(
+        world
+            .err(Request::History(HistoryQuery { caller: Box::new(owner(&[99, 10])), ..HistoryQuery::default() }))
+            .kind,
+        ErrorKind::Forbidden
+    );
+    assert_eq!(world.err(Request::PromptSubmit(report("d", "")).by(owner(&[99, 10]))).kind, ErrorKind::Forbidden);
+    // The next session in the same process, as after /clear.
+    world.ok(Request::SessionStart(report("next", "/w/x")).by(owner(&[99, 10])));
+    assert_eq!(send(&mut world, owner(&[99, 10])), Ok(("next".to_owned(), Proof::Process)));
+    // A session that says that it lives elsewhere leaves a process behind.
+    let moved = HookReport { process: Some(process(99)), ..report("next", "") };
+    world.ok(Request::PromptSubmit(moved).by(owner(&[99, 10])));
+    assert_eq!(send(&mut world, human(at_terminal(&[98, 10]))), Err(ErrorKind::Forbidden));
+    // Its number is somebody else's later.
+    world.ok(Request::ProcessGone(process(10)));
+    assert_eq!(send(&mut world, human(at_terminal(&[98, 10]))).unwrap().1, Proof::Human);
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::limits::EVENTS_KEPT_MAX;
 use crate::model::TokenHash;
-use crate::roster::Registering;
+use crate::roster::{Known, Limit, Registering};
 
 fn token(number: u8) -> TokenHash {
     TokenHash([number; 32])
@@ -27,7 +27,8 @@ impl Bench {
         let close = Box::new(move || did.try_send(Did::Disconnect(client)).unwrap());
         let (outbox, since) = (Outbox::new(sender, close), since.map(str::to_owned));
         let limit = as_session.map(|(id, number)| Limit { session: id.into(), token: Some(token(number)) });
-        self.batch.push(Command::Subscribe { client: client.into(), outbox, limit, since });
+        let hearing = Hearing { limit, known: Known::Machine };
+        self.batch.push(Command::Subscribe { client: client.into(), outbox, hearing, since });
         self.turn();
         frames
     }
