@@ -156,6 +156,7 @@ fn sighup_stops_the_daemon_in_order_unless_it_was_started_with_nohup() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
+/// Checklist M03.
 #[test]
 fn a_second_daemon_on_the_same_directory_is_kept_out_and_harms_nobody() {
     let place = Place::new();
