@@ -1,6 +1,7 @@
 //! Who speaks: what callers say of themselves against what they have shown.
 
 use super::*;
+use crate::limits::SEND_BURST_MAX;
 use crate::model::{Process, Proof, Registration, TokenHash};
 use crate::roster::HistoryQuery;
 
@@ -244,4 +245,19 @@ fn a_process_in_which_a_session_lived_is_no_operators_until_it_ends() {
     // Its number is somebody else's later.
     world.ok(Request::ProcessGone(process(10)));
     assert_eq!(send(&mut world, human(at_terminal(&[98, 10]))).unwrap().1, Proof::Human);
+}
+
+#[test]
+fn more_sessions_in_one_process_have_no_more_turns() {
+    let mut world = world();
+    world.roster.limit_sends(Some(1));
+    let mut sent = 0;
+    for number in 0..3 {
+        let in_it = HookReport { process: Some(process(10)), ..report(&format!("spam{number}"), "/w/y") };
+        world.ok(Request::SessionStart(in_it).by(owner(&[99, 10])));
+        while send(&mut world, owner(&[99, 10])).is_ok() {
+            sent += 1;
+        }
+    }
+    assert_eq!(sent, SEND_BURST_MAX);
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits::EVENTS_KEPT_MAX;
-use crate::model::TokenHash;
+use crate::model::{Process, TokenHash};
 use crate::roster::{Known, Limit, Registering};
 
 fn token(number: u8) -> TokenHash {
@@ -203,4 +203,20 @@ fn one_that_does_not_take_its_events_is_cut_off_and_one_without_a_valid_token_se
     bench.start("more");
     bench.turn();
     assert!(!bench.happened().iter().any(|did| matches!(did, Did::Disconnect(_))), "it is cut off once");
+}
+
+#[test]
+fn a_stream_that_was_begun_before_its_process_was_a_sessions_ends_then() {
+    let mut bench = Bench::new();
+    let agent = Process { pid: 7, started: 1, boot: "boot".into() };
+    let (sender, frames) = bounded(8);
+    let outbox = Outbox::new(sender, Box::new(|| panic!("it takes its frames")));
+    let known = Known::Owner { chain: [agent.clone()].into(), at_terminal: false };
+    let hearing = Hearing { limit: None, known };
+    bench.batch.push(Command::Subscribe { client: "k".into(), outbox, hearing, since: None });
+    bench.turn();
+    let report = HookReport { session_id: "a".to_owned(), process: Some(agent), ..HookReport::default() };
+    bench.ask("start", Request::SessionStart(report));
+    bench.turn();
+    assert_eq!(told(&frames), [": connected", "end"], "it hears nothing as somebody else");
 }
