@@ -203,6 +203,21 @@ pub const ACTIVITY_PERSIST_EVERY_MS: i64 = 60 * 1000;
 /// Time for which a message that was put into a hook answer is not put into another one, while it is not known
 /// whether the answer arrived.
 pub const HANDOVER_LEASE_MS: i64 = 15_000;
+/// Time for which a sign is awaited that a message that was handed over was read, before it is handed over again.
+pub const HANDED_LEASE_MS: i64 = 30_000;
+/// How often a message is handed to one session before it counts as one that does not get there.
+pub const HANDINGS_MAX: u32 = 25;
+/// How often in a row the end of a turn is answered with mail, which begins another one. Hosts have bounds of their own
+/// (Claude Code: 8).
+pub const STOP_HANDINGS_MAX: u32 = 4;
+/// Silence after which a session that said it was working, and is in no tool, counts as idle.
+pub const WORKING_SILENCE_MAX_MS: i64 = 60_000;
+/// The same for one that is using a tool, which may take its time.
+pub const TOOL_SILENCE_MAX_MS: i64 = 15 * 60 * 1000;
+/// Messages to its rooms that are kept for a session that ended, the newest.
+pub const KEPT_MESSAGES_MAX: usize = 1000;
+/// Message ids that are looked for in the text of a prompt.
+pub const QUOTED_IDS_MAX: usize = 64;
 /// How far the wall clock may get ahead of the monotonic one between two sweeps before it counts as having leapt.
 pub const CLOCK_LEAP_MAX_MS: i64 = 60 * 60 * 1000;
 /// How long a wall clock that leapt must stand before messages are deleted on its word.

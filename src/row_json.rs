@@ -2,11 +2,18 @@
 //! in alphabetical order, absent fields left out, as marshal 0.9 wrote them to its log. Readers take keys in any order
 //! and ignore what they do not know. It must not touch files or sockets.
 
-use crate::ids::{ClientId, MemberId, MessageId, ReadId, RoomId, SessionId};
-use crate::model::{
-    Host, ItemType, Message, MessageRead, Presence, Process, Proof, Recipient, Registration, Room, RoomKind,
-    RoomMember, Row, Session, TokenHash,
-};
+mod delivery;
+mod message;
+mod session;
+
+pub use delivery::delivery_text;
+pub use message::message_text;
+pub use session::{parse_session, session_text};
+
+use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
+use crate::model::{Evidence, ItemType, MessageRead, Path, Registration, Room, RoomKind, RoomMember, Row, TokenHash};
+use delivery::{DeliveryJson, build_delivery};
+use message::{build_message, message_json, read_message};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -41,86 +48,6 @@ fn text<'a>(value: &'a Option<Arc<str>>) -> Option<Text<'a>> {
 
 fn shared(value: &Option<Text<'_>>) -> Option<Arc<str>> {
     value.as_ref().map(Text::shared)
-}
-
-#[derive(Serialize, Deserialize)]
-struct HostJson<'a> {
-    #[serde(borrow)]
-    arch: Text<'a>,
-    #[serde(borrow)]
-    name: Text<'a>,
-    #[serde(borrow)]
-    os: Text<'a>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ProcessJson<'a> {
-    #[serde(borrow)]
-    boot: Text<'a>,
-    pid: u32,
-    started: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PresenceJson<'a> {
-    expires_at: i64,
-    #[serde(borrow)]
-    key: Text<'a>,
-    #[serde(borrow)]
-    parent: Text<'a>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SessionJson<'a> {
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    activity: Option<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    channels_enabled: Option<bool>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    client_id: Option<Text<'a>>,
-    #[serde(default)]
-    connected_at: Option<i64>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    current_task: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    cwd: Option<Text<'a>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    git_branch: Option<Text<'a>>,
-    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-    groups: Vec<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    hooks: Option<bool>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    host: Option<HostJson<'a>>,
-    #[serde(borrow)]
-    id: Text<'a>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    kind: Option<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    last_activity_at: Option<i64>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    last_tool: Option<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    last_tool_at: Option<i64>,
-    #[serde(borrow, default)]
-    nickname: Option<Text<'a>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    operator: Option<Text<'a>>,
-    #[serde(default)]
-    pid: Option<u32>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    presence: Option<PresenceJson<'a>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    process: Option<ProcessJson<'a>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    project: Option<Text<'a>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    role: Option<Text<'a>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    session_name: Option<Text<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -169,35 +96,15 @@ struct MemberJson<'a> {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct MessageJson<'a> {
-    #[serde(borrow)]
-    body: Text<'a>,
-    #[serde(borrow, default)]
-    from_nick: Option<Text<'a>>,
-    #[serde(borrow)]
-    from_session_id: Text<'a>,
-    #[serde(borrow)]
-    id: Text<'a>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    proof: Option<Text<'a>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    read_at: Option<i64>,
-    sent_at: i64,
-    #[serde(borrow, default)]
-    to_nick: Option<Text<'a>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    to_room_id: Option<Text<'a>>,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    to_session_id: Option<Text<'a>>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct ReadJson<'a> {
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    evidence: Option<Text<'a>>,
     #[serde(borrow)]
     id: Text<'a>,
     #[serde(borrow)]
     message_id: Text<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    path: Option<Text<'a>>,
     read_at: i64,
     #[serde(borrow)]
     session_id: Text<'a>,
@@ -219,47 +126,6 @@ fn to_text<T: Serialize>(value: &T) -> String {
     // serde_json fails only on maps with non-string keys and on failing Serialize impls; none of the shapes here has
     // either.
     serde_json::to_string(value).unwrap_or_default()
-}
-
-/// The JSON text of a session.
-pub fn session_text(row: &Session) -> String {
-    to_text(&SessionJson {
-        activity: text(&row.activity),
-        channels_enabled: row.channels_enabled,
-        client_id: row.client_id.as_ref().map(|id| id.as_str().into()),
-        connected_at: Some(row.connected_at),
-        current_task: text(&row.current_task),
-        cwd: Some((&row.cwd).into()),
-        git_branch: text(&row.git_branch),
-        groups: row.groups.iter().map(Text::from).collect(),
-        hooks: row.hooks.then_some(true),
-        host: row.host.as_ref().map(|host| HostJson {
-            arch: (&host.arch).into(),
-            name: (&host.name).into(),
-            os: (&host.os).into(),
-        }),
-        id: row.id.as_str().into(),
-        kind: text(&row.kind),
-        last_activity_at: row.last_activity_at,
-        last_tool: text(&row.last_tool),
-        last_tool_at: row.last_tool_at,
-        nickname: Some((&row.nickname).into()),
-        operator: text(&row.operator),
-        pid: Some(row.pid),
-        presence: row.presence.as_ref().map(|presence| PresenceJson {
-            expires_at: presence.expires_at,
-            key: (&presence.key).into(),
-            parent: (&presence.parent).into(),
-        }),
-        process: row.process.as_ref().map(|process| ProcessJson {
-            boot: (&process.boot).into(),
-            pid: process.pid,
-            started: process.started,
-        }),
-        project: text(&row.project),
-        role: text(&row.role),
-        session_name: text(&row.session_name),
-    })
 }
 
 /// The JSON text of a room.
@@ -294,34 +160,12 @@ pub fn member_text(row: &RoomMember) -> String {
     })
 }
 
-fn message_json(row: &Message) -> MessageJson<'_> {
-    let (to_session_id, to_room_id) = match &row.to {
-        Recipient::Session(id) => (Some(id.as_str().into()), None),
-        Recipient::Room(id) => (None, Some(id.as_str().into())),
-    };
-    MessageJson {
-        body: (&row.body).into(),
-        from_nick: Some((&row.from_nick).into()),
-        from_session_id: row.from_session_id.as_str().into(),
-        id: row.id.as_str().into(),
-        proof: row.proof.map(|proof| proof.as_str().into()),
-        read_at: row.read_at,
-        sent_at: row.sent_at,
-        to_nick: Some((&row.to_nick).into()),
-        to_room_id,
-        to_session_id,
-    }
-}
-
-/// The JSON text of a message.
-pub fn message_text(row: &Message) -> String {
-    to_text(&message_json(row))
-}
-
 fn read_json(row: &MessageRead) -> ReadJson<'_> {
     ReadJson {
+        evidence: row.evidence.map(|evidence| evidence.as_str().into()),
         id: row.id.as_str().into(),
         message_id: row.message_id.as_str().into(),
+        path: row.path.map(|path| path.as_str().into()),
         read_at: row.read_at,
         session_id: row.session_id.as_str().into(),
     }
@@ -352,6 +196,7 @@ pub fn row_text(row: &Row) -> Arc<str> {
         Row::Message(stored) => Arc::from(message_text(&stored.row)),
         Row::MessageRead(stored) => Arc::from(read_text(&stored.row)),
         Row::Registration(stored) => Arc::from(registration_text(&stored.row)),
+        Row::Delivery(stored) => Arc::from(delivery_text(&stored.row)),
     }
 }
 
@@ -365,6 +210,7 @@ pub fn add_row(row: &Row, out: &mut Vec<u8>) {
         Row::Message(stored) => serde_json::to_writer(out, &message_json(&stored.row)),
         Row::MessageRead(stored) => serde_json::to_writer(out, &read_json(&stored.row)),
         Row::Registration(stored) => return out.extend_from_slice(registration_text(&stored.row).as_bytes()),
+        Row::Delivery(stored) => return out.extend_from_slice(delivery_text(&stored.row).as_bytes()),
     };
 }
 
@@ -377,6 +223,7 @@ pub fn row_text_bytes(row: &Row) -> usize {
         Row::Message(stored) => message_text(&stored.row).len(),
         Row::MessageRead(stored) => read_text(&stored.row).len(),
         Row::Registration(stored) => registration_text(&stored.row).len(),
+        Row::Delivery(stored) => delivery_text(&stored.row).len(),
     }
 }
 
@@ -416,7 +263,7 @@ impl Texts for Copies {
 /// As for [`parse_row`].
 pub fn parse_row_with(item_type: ItemType, json: &str, texts: &mut impl Texts) -> Result<Row, String> {
     Ok(match item_type {
-        ItemType::Session => build_session(&read(json)?, texts).into(),
+        ItemType::Session => session::build_session(&read(json)?, texts).into(),
         ItemType::Room => build_room(&read(json)?, texts)?.into(),
         ItemType::RoomMember => build_member(&read(json)?, texts).into(),
         ItemType::Message => {
@@ -425,6 +272,7 @@ pub fn parse_row_with(item_type: ItemType, json: &str, texts: &mut impl Texts) -
         }
         ItemType::MessageRead => build_read(&read(json)?, texts).into(),
         ItemType::Registration => build_registration(&read(json)?, texts)?.into(),
+        ItemType::Delivery => build_delivery(&read(json)?, texts)?.into(),
     })
 }
 
@@ -434,7 +282,7 @@ pub fn parse_row_with(item_type: ItemType, json: &str, texts: &mut impl Texts) -
 /// As for [`parse_row`].
 pub fn check_row(item_type: ItemType, json: &str) -> Result<Text<'_>, String> {
     match item_type {
-        ItemType::Session => read(json).map(|item: SessionJson<'_>| item.id),
+        ItemType::Session => read(json).map(|item: session::SessionJson<'_>| item.id),
         ItemType::Room => {
             let item: RoomJson<'_> = read(json)?;
             parse_kind(&item.kind)?;
@@ -448,60 +296,16 @@ pub fn check_row(item_type: ItemType, json: &str) -> Result<Text<'_>, String> {
             token_hash(&item)?;
             Ok(item.id)
         }
+        ItemType::Delivery => {
+            let item: DeliveryJson<'_> = read(json)?;
+            delivery::step(&item)?;
+            Ok(item.id)
+        }
     }
 }
 
 fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String> {
     serde_json::from_str(json).map_err(|error| error.to_string())
-}
-
-/// Reads a session. Only `id` is required: shims from 0.12 on send no nickname, and an outsider's line may be short.
-///
-/// # Errors
-/// What is wrong with the text.
-pub fn parse_session(json: &str) -> Result<Session, String> {
-    read(json).map(|item| build_session(&item, &mut Copies))
-}
-
-fn build_session(item: &SessionJson<'_>, texts: &mut impl Texts) -> Session {
-    let mut common = |text: &Option<Text<'_>>| text.as_ref().map(|text| texts.common(&text.0));
-    Session {
-        client_id: item.client_id.as_ref().map(|id| ClientId::from(&*id.0)),
-        nickname: common(&item.nickname).unwrap_or_default(),
-        pid: item.pid.unwrap_or(0),
-        cwd: common(&item.cwd).unwrap_or_default(),
-        git_branch: common(&item.git_branch),
-        current_task: shared(&item.current_task),
-        connected_at: item.connected_at.unwrap_or(0),
-        last_activity_at: item.last_activity_at,
-        last_tool: common(&item.last_tool),
-        last_tool_at: item.last_tool_at,
-        operator: common(&item.operator),
-        project: common(&item.project),
-        hooks: item.hooks.unwrap_or(false),
-        channels_enabled: item.channels_enabled,
-        session_name: shared(&item.session_name),
-        activity: common(&item.activity),
-        kind: common(&item.kind),
-        role: common(&item.role),
-        groups: item.groups.iter().map(|group| texts.common(&group.0)).collect(),
-        presence: item.presence.as_ref().map(|presence| Presence {
-            key: texts.common(&presence.key.0),
-            parent: texts.common(&presence.parent.0),
-            expires_at: presence.expires_at,
-        }),
-        process: item.process.as_ref().map(|process| Process {
-            pid: process.pid,
-            started: process.started,
-            boot: texts.common(&process.boot.0),
-        }),
-        host: item.host.as_ref().map(|host| Host {
-            name: texts.common(&host.name.0),
-            os: texts.common(&host.os.0),
-            arch: texts.common(&host.arch.0),
-        }),
-        id: SessionId::from(texts.common(&item.id.0)),
-    }
 }
 
 fn build_room(item: &RoomJson<'_>, texts: &mut impl Texts) -> Result<Room, String> {
@@ -542,33 +346,6 @@ fn build_member(item: &MemberJson<'_>, texts: &mut impl Texts) -> RoomMember {
     }
 }
 
-fn read_message(json: &str) -> Result<MessageJson<'_>, String> {
-    let item: MessageJson<'_> = read(json)?;
-    if item.to_session_id.is_some() == item.to_room_id.is_some() {
-        return Err("a message needs exactly one of toSessionId and toRoomId".to_owned());
-    }
-    Ok(item)
-}
-
-fn build_message(item: &MessageJson<'_>, texts: &mut impl Texts) -> Message {
-    let mut common = |text: &Option<Text<'_>>| text.as_ref().map(|text| texts.common(&text.0)).unwrap_or_default();
-    Message {
-        from_nick: common(&item.from_nick),
-        to: match &item.to_room_id {
-            None => Recipient::Session(SessionId::from(common(&item.to_session_id))),
-            room => Recipient::Room(RoomId::from(common(room))),
-        },
-        to_nick: common(&item.to_nick),
-        id: MessageId::from(texts.id(ItemType::Message, &item.id.0)),
-        from_session_id: SessionId::from(texts.common(&item.from_session_id.0)),
-        body: item.body.shared(),
-        sent_at: item.sent_at,
-        read_at: item.read_at,
-        // A word of a later version says nothing that could be relied on.
-        proof: item.proof.as_ref().and_then(|proof| Proof::parse(&proof.0)),
-    }
-}
-
 fn token_hash(item: &RegistrationJson<'_>) -> Result<TokenHash, String> {
     TokenHash::from_hex(&item.token_hash.0).ok_or_else(|| "tokenHash is not 64 hexadecimal digits".to_owned())
 }
@@ -588,6 +365,8 @@ fn build_read(item: &ReadJson<'_>, texts: &mut impl Texts) -> MessageRead {
         message_id: MessageId::from(texts.id(ItemType::Message, &item.message_id.0)),
         session_id: SessionId::from(texts.common(&item.session_id.0)),
         read_at: item.read_at,
+        evidence: item.evidence.as_ref().and_then(|evidence| Evidence::parse(&evidence.0)),
+        path: item.path.as_ref().and_then(|path| Path::parse(&path.0)),
     }
 }
 

@@ -131,8 +131,10 @@ const MESSAGE: &[Member] = &[
     Member(r#""toSessionId":""#, Value::Text, true),
 ];
 const READ: &[Member] = &[
+    Member(r#""evidence":""#, Value::Text, false),
     Member(r#""id":""#, Value::Id, true),
     Member(r#""messageId":""#, Value::Text, true),
+    Member(r#""path":""#, Value::Text, false),
     Member(r#""readAt":"#, MILLISECONDS, true),
     Member(r#""sessionId":""#, Value::Text, true),
 ];
@@ -144,7 +146,7 @@ fn usual_id(item_type: ItemType, item: &str) -> Option<&str> {
         ItemType::RoomMember => MEMBER,
         ItemType::Message => MESSAGE,
         ItemType::MessageRead => READ,
-        ItemType::Room | ItemType::Registration => return None,
+        ItemType::Room | ItemType::Registration | ItemType::Delivery => return None,
     };
     if !is_plain(item) {
         return None;

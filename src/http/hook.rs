@@ -30,9 +30,9 @@ struct Workspace {
 
 pub(super) fn route(request: &gate::Request) -> Action {
     let to_request: fn(HookReport) -> Request = match request.path.as_str() {
-        "/hook/session-start" => Request::SessionStart,
-        "/hook/prompt-submit" => Request::PromptSubmit,
-        "/hook/session-end" => |report| Request::SessionEnd(report.session_id.as_str().into()),
+        "/hook/session-start" => Request::session_start,
+        "/hook/prompt-submit" => Request::prompt_submit,
+        "/hook/session-end" => |report| Request::session_end(report.session_id.as_str().into()),
         other => {
             return Action::Respond(error(&RequestError::not_found(format!(
                 "there is no hook {}",

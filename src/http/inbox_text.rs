@@ -3,11 +3,10 @@
 //! the host would cut it.
 
 use crate::limits::HOOK_ANSWER_CHARACTERS_MAX;
-use crate::model::{Message, Recipient, Session, Stored, proof_words};
-use crate::roster::HookReply;
+use crate::model::{Recipient, Session, proof_words};
+use crate::roster::{Handing, HookReply};
 use crate::time::human_age;
 use std::fmt::Write;
-use std::sync::Arc;
 
 /// Characters of a name or id that are shown. Ids of agents have 36.
 const NAME_CHARACTERS_MAX: usize = 96;
@@ -56,15 +55,15 @@ fn preface(reader: &str, count: usize, remaining: usize) -> String {
 
 /// One entry per message, as many as fit. The first is shortened rather than left out, or nothing after it would ever
 /// be shown.
-fn lines(messages: &[Arc<Stored<Message>>], now_ms: i64, room: usize) -> (String, usize) {
+fn lines(handings: &[Handing], now_ms: i64, room: usize) -> (String, usize) {
     let (mut text, mut used, mut shown) = (String::new(), 0, 0);
-    for message in messages {
-        let entry = entry(&message.row, now_ms, usize::MAX);
+    for handing in handings {
+        let entry = entry(handing, now_ms, usize::MAX);
         let size = characters(&entry);
         if used + size <= room {
             text.push_str(&entry);
         } else if shown == 0 {
-            text.push_str(&self::entry(&message.row, now_ms, room));
+            text.push_str(&self::entry(handing, now_ms, room));
         } else {
             break;
         }
@@ -74,7 +73,8 @@ fn lines(messages: &[Arc<Stored<Message>>], now_ms: i64, room: usize) -> (String
     (text, shown)
 }
 
-fn entry(message: &Message, now_ms: i64, room: usize) -> String {
+fn entry(handing: &Handing, now_ms: i64, room: usize) -> String {
+    let message = &handing.message.row;
     let (nick, sender, id) =
         (name(&message.from_nick), name(message.from_session_id.as_str()), name(message.id.as_str()));
     let age = human_age(now_ms.saturating_sub(message.sent_at));
@@ -83,7 +83,8 @@ fn entry(message: &Message, now_ms: i64, room: usize) -> String {
         Recipient::Session(_) => String::new(),
     };
     let known = proof_words(message.proof, message.from_session_id.is_human());
-    let head = format!("- from {nick} [{sender}] (message {id}, {age} ago{to}, {known}): ");
+    let repeat = if handing.repeat { ", repeated: you may have seen it" } else { "" };
+    let head = format!("- from {nick} [{sender}] (message {id}, {age} ago{repeat}{to}, {known}): ");
     let note = format!("\n    (shortened; for the whole text run: marshal history --message {id})");
     let body = block(&message.body);
     let room = room.saturating_sub(characters(&head) + characters(&note) + 1);
@@ -155,8 +156,9 @@ fn is_hidden(character: char) -> bool {
 mod tests {
     use super::*;
     use crate::ids::{MessageId, RoomId, SessionId};
-    use crate::model::Proof;
+    use crate::model::{Message, Path, Proof, Stored};
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     fn message(body: &str) -> Arc<Stored<Message>> {
         Stored::new(Message {
@@ -169,12 +171,14 @@ mod tests {
             sent_at: 0,
             read_at: None,
             proof: None,
+            terms: None,
         })
     }
 
     fn reply(inbox: Vec<Arc<Stored<Message>>>, waiting: usize) -> HookReply {
         let session = Some(Stored::new(Session::new(SessionId::from("s2"), "beta", "/w/beta", 0)));
-        HookReply { session, introduce: false, inbox, waiting }
+        let inbox = inbox.into_iter().map(|message| Handing { message, repeat: false }).collect();
+        HookReply { session, introduce: false, inbox, waiting, path: Path::Prompt, left: None }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! answer goes to the caller as far as its socket takes it. They must not know the roster's rules.
 
 mod caller;
+mod delivery;
 mod hook;
 mod inbox_text;
 mod metrics;
@@ -277,16 +278,17 @@ impl Worker {
             return caller.answer(hook::empty().into_bytes(), None);
         };
         let (text, shown) = inbox_text::answer(&reply, self.about.clock.now().wall_ms);
+        let path = reply.path;
         let handed = |messages, complete| Command::Request {
-            request: Request::InboxHanded { session: session.clone(), messages, complete },
+            request: Request::InboxHanded { session: session.clone(), messages, path, complete },
             reply_to: None,
         };
-        let hidden: Vec<_> = reply.inbox[shown..].iter().map(|message| message.row.id.clone()).collect();
+        let hidden: Vec<_> = reply.inbox[shown..].iter().map(|handing| handing.message.row.id.clone()).collect();
         if !hidden.is_empty() {
             // Full: they are free again when their lease is over.
             let _ = self.store.try_send(handed(hidden, false));
         }
-        let messages: Vec<_> = reply.inbox[..shown].iter().map(|message| message.row.id.clone()).collect();
+        let messages: Vec<_> = reply.inbox[..shown].iter().map(|handing| handing.message.row.id.clone()).collect();
         let response = hook::text(text).into_bytes();
         if messages.is_empty() {
             return caller.answer(response, None);
@@ -294,7 +296,7 @@ impl Worker {
         let store = self.store.clone();
         let session = session.clone();
         let settle: Settle = Box::new(move |complete| {
-            let request = Request::InboxHanded { session, messages, complete };
+            let request = Request::InboxHanded { session, messages, path, complete };
             // Full: they count as not handed, and are shown again when their lease is over.
             let _ = store.try_send(Command::Request { request, reply_to: None });
         });

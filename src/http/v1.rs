@@ -1,6 +1,7 @@
 //! The `/v1` paths: JSON for scripts and the command line. Every error is a JSON object with a stable code.
 
 use super::caller::caller;
+use super::delivery;
 use super::{About, Action, Response, Shape as AnyShape, json_error, json_object, json_response, query::Query};
 use crate::error::{ErrorKind, Fatal, RequestError};
 use crate::gate::{self, Credential, respond::without_secrets};
@@ -288,6 +289,9 @@ fn entry_value(entry: &HistoryEntry) -> Value {
     let mut value = message_value(&entry.message.row);
     value["readBy"] = entry.read_by.into();
     value["waitingFor"] = entry.waiting_for.into();
+    if !entry.deliveries.is_empty() {
+        value["deliveries"] = entry.deliveries.iter().map(delivery::value).collect();
+    }
     value
 }
 
@@ -303,6 +307,7 @@ fn sent_value(sent: &Sent) -> Value {
         "to": id,
         "toNick": &*message.to_nick,
         "recipients": [{ "sessionId": id, "nickname": &*message.to_nick, "live": sent.live.is_some() }],
+        "deliveries": [delivery::value(&sent.delivery)],
     })
 }
 

@@ -1,5 +1,6 @@
 //! Messages and read receipts. It must not know how they are delivered.
 
+use super::{Evidence, Path, Priority, Terms};
 use crate::ids::{MessageId, ReadId, RoomId, SessionId};
 use std::sync::Arc;
 
@@ -82,6 +83,25 @@ pub struct Message {
     pub read_at: Option<i64>,
     /// How its sender is known; none for a message of marshal 0.9, whose readers ignore it.
     pub proof: Option<Proof>,
+    /// On what terms it was sent, if not on the usual ones. Not in marshal 0.9, whose readers ignore them.
+    pub terms: Option<Box<Terms>>,
+}
+
+impl Message {
+    /// How soon it wants to be read.
+    pub fn priority(&self) -> Priority {
+        self.terms.as_ref().map_or_else(Priority::default, |terms| terms.priority)
+    }
+
+    /// From when on nobody need read it any more.
+    pub fn expires_at(&self) -> Option<i64> {
+        self.terms.as_ref().and_then(|terms| terms.expires_at)
+    }
+
+    /// Whether marshal itself wrote it.
+    pub fn is_notice(&self) -> bool {
+        self.terms.as_ref().is_some_and(|terms| terms.notice)
+    }
 }
 
 /// The fact that one session has read one message.
@@ -95,4 +115,8 @@ pub struct MessageRead {
     pub session_id: SessionId,
     /// When.
     pub read_at: i64,
+    /// By what that is known. Not in marshal 0.9, whose readers ignore it, as the next.
+    pub evidence: Option<Evidence>,
+    /// The way by which it got there, where that is known.
+    pub path: Option<Path>,
 }

@@ -1,18 +1,20 @@
-//! The rows of the roster: sessions, rooms, memberships, messages, read receipts, registrations. Plain values without behaviour
+//! The rows of the roster: sessions, rooms, memberships, messages, deliveries, read receipts, registrations. Plain values without behaviour
 //! beyond what their fields mean; they know neither JSON nor how they are stored. Timestamps are wall-clock
 //! milliseconds since 1970 (UTC).
 
+mod delivery;
 mod message;
 mod process;
 mod registration;
 mod room;
 mod session;
 
+pub use delivery::{Delivery, Evidence, Path, Paths, Priority, Reason, Step, Terms};
 pub use message::{Message, MessageRead, Proof, Recipient, proof_words};
 pub use process::Process;
 pub use registration::{Registration, TokenHash};
 pub use room::{GROUP_PREFIX, Room, RoomKind, RoomMember};
-pub use session::{Host, Presence, Session};
+pub use session::{Agent, Doing, Host, Presence, Session, State};
 
 use std::sync::{Arc, OnceLock};
 
@@ -52,12 +54,21 @@ pub enum ItemType {
     MessageRead,
     /// A session's registration by token. Not in marshal 0.9; no client ever sees one.
     Registration,
+    /// How far a message has got. Not in marshal 0.9; no client may state one.
+    Delivery,
 }
 
 impl ItemType {
     /// All types, parents before children: the order in which a snapshot can be applied.
-    pub const ALL: [Self; 6] =
-        [Self::Session, Self::Room, Self::RoomMember, Self::Message, Self::MessageRead, Self::Registration];
+    pub const ALL: [Self; 7] = [
+        Self::Session,
+        Self::Room,
+        Self::RoomMember,
+        Self::Message,
+        Self::MessageRead,
+        Self::Registration,
+        Self::Delivery,
+    ];
 
     /// The spelling on the wire and in the log.
     pub fn as_str(self) -> &'static str {
@@ -68,12 +79,13 @@ impl ItemType {
             Self::Message => "Message",
             Self::MessageRead => "MessageRead",
             Self::Registration => "Registration",
+            Self::Delivery => "Delivery",
         }
     }
 
     /// Whether clients may ask for rows of this type and state them.
     pub fn is_public(self) -> bool {
-        self != Self::Registration
+        !matches!(self, Self::Registration | Self::Delivery)
     }
 
     /// The type that is spelled `text`, if it is one of ours.
@@ -97,6 +109,8 @@ pub enum Row {
     MessageRead(Arc<Stored<MessageRead>>),
     /// A registration.
     Registration(Arc<Stored<Registration>>),
+    /// How far a message has got.
+    Delivery(Arc<Stored<Delivery>>),
 }
 
 impl Row {
@@ -109,6 +123,7 @@ impl Row {
             Self::Message(_) => ItemType::Message,
             Self::MessageRead(_) => ItemType::MessageRead,
             Self::Registration(_) => ItemType::Registration,
+            Self::Delivery(_) => ItemType::Delivery,
         }
     }
 
@@ -121,6 +136,7 @@ impl Row {
             Self::Message(stored) => stored.row.id.as_str(),
             Self::MessageRead(stored) => stored.row.id.as_str(),
             Self::Registration(stored) => stored.row.id.as_str(),
+            Self::Delivery(stored) => stored.row.id.as_str(),
         }
     }
 
@@ -133,6 +149,7 @@ impl Row {
             Self::Message(stored) => stored.row.id.shared(),
             Self::MessageRead(stored) => stored.row.id.shared(),
             Self::Registration(stored) => stored.row.id.shared(),
+            Self::Delivery(stored) => stored.row.id.shared(),
         }
     }
 }
@@ -170,5 +187,11 @@ impl From<MessageRead> for Row {
 impl From<Registration> for Row {
     fn from(row: Registration) -> Self {
         Self::Registration(Stored::new(row))
+    }
+}
+
+impl From<Delivery> for Row {
+    fn from(row: Delivery) -> Self {
+        Self::Delivery(Stored::new(row))
     }
 }

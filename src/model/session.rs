@@ -1,6 +1,6 @@
 //! A session: one running agent. It must not know how sessions come and go; that is the roster's business.
 
-use super::Process;
+use super::{Paths, Process};
 use crate::ids::{ClientId, SessionId};
 use std::sync::Arc;
 
@@ -24,6 +24,88 @@ pub struct Presence {
     pub parent: Arc<str>,
     /// Until when, in wall-clock milliseconds.
     pub expires_at: i64,
+}
+
+/// The programs whose sessions tell of themselves by hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Agent {
+    /// Claude Code.
+    Claude,
+    /// Codex.
+    Codex,
+    /// Gemini CLI.
+    Gemini,
+}
+
+impl Agent {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Claude, Self::Codex, Self::Gemini];
+
+    /// The spelling on the wire and in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Claude => "claude",
+            Self::Codex => "codex",
+            Self::Gemini => "gemini",
+        }
+    }
+
+    /// The agent that is spelled `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|agent| agent.as_str() == text)
+    }
+}
+
+/// What a session is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// It cannot go on before a human does something.
+    Waiting,
+    /// In the middle of a turn.
+    Working,
+    /// Between two turns.
+    Idle,
+}
+
+impl State {
+    /// All of them, those first that a human should look at first.
+    pub const ALL: [Self; 3] = [Self::Waiting, Self::Working, Self::Idle];
+
+    /// The spelling on the wire and in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Working => "working",
+            Self::Idle => "idle",
+        }
+    }
+
+    /// The state that is spelled `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// What the hooks of a session have told of it. Not in marshal 0.9. Like signs of life it changes in memory at once, and
+/// gets to the log only when what is there is old.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Doing {
+    /// What it is at, as far as that is known.
+    pub state: Option<State>,
+    /// Since when.
+    pub since: i64,
+    /// For what it waits, or on what it stopped.
+    pub waiting_for: Option<Arc<str>>,
+    /// The tool that it is using now.
+    pub tool: Option<Arc<str>>,
+    /// The model that it runs.
+    pub model: Option<Arc<str>>,
+    /// What it may do without asking.
+    pub permission_mode: Option<Arc<str>>,
+    /// Which program it is.
+    pub agent: Option<Agent>,
+    /// The ways by which it has been seen to take mail.
+    pub paths: Paths,
 }
 
 /// One agent session. Text is shared, so that copying a row to change one field is cheap.
@@ -77,6 +159,8 @@ pub struct Session {
     pub groups: Vec<Arc<str>>,
     /// What proves its presence, if something does. Not in marshal 0.9.
     pub presence: Option<Presence>,
+    /// What its hooks have told of it. Not in marshal 0.9.
+    pub doing: Doing,
 }
 
 impl Session {
@@ -106,6 +190,7 @@ impl Session {
             role: None,
             groups: Vec::new(),
             presence: None,
+            doing: Doing::default(),
         }
     }
 

@@ -79,7 +79,7 @@ impl Roster {
                 self.follow_identity_of(&stored.row.session_id);
             }
             Row::Message(_) => self.remove_receipts(&MessageId::from(id)),
-            Row::Session(_) | Row::MessageRead(_) | Row::Registration(_) => {}
+            Row::Session(_) | Row::MessageRead(_) | Row::Registration(_) | Row::Delivery(_) => {}
         }
     }
 
@@ -101,6 +101,7 @@ impl Roster {
         match row {
             Row::RoomMember(stored) => drop(self.dirty.insert(stored.row.session_id.clone())),
             Row::MessageRead(stored) => drop(self.dirty.insert(stored.row.session_id.clone())),
+            Row::Delivery(stored) => drop(self.dirty.insert(stored.row.session_id.clone())),
             _ => {}
         }
     }

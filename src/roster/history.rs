@@ -111,7 +111,7 @@ impl Roster {
             let Some(placed) = placed else {
                 return Err(RequestError::not_found("no message with this id is stored"));
             };
-            let messages = vec![self.history_entry(placed)];
+            let messages = vec![self.history_entry(placed, true)];
             return Ok(Answer::new(Reply::History(HistoryPage { messages, before: None }), Wait::Batch));
         }
         let limit = query.limit.unwrap_or(PAGE_MESSAGES_DEFAULT).clamp(1, PAGE_MESSAGES_MAX);
@@ -155,7 +155,7 @@ impl Roster {
                     cursor = Some(place + 1);
                     break;
                 }
-                messages.push(self.history_entry(placed));
+                messages.push(self.history_entry(placed, false));
             }
         }
         messages.reverse();
@@ -176,13 +176,16 @@ impl Roster {
             }
     }
 
-    fn history_entry(&self, placed: &super::tables::Placed<Message>) -> HistoryEntry {
+    fn history_entry(&self, placed: &super::tables::Placed<Message>, whole: bool) -> HistoryEntry {
         let row = &placed.stored.row;
+        let is_direct = matches!(row.to, Recipient::Session(_));
+        let deliveries = if whole || is_direct { self.deliveries(row, placed.place) } else { Vec::new() };
         let receipts = self.tables.receipts(&row.id).count();
         HistoryEntry {
             message: placed.stored.clone(),
             read_by: receipts + usize::from(row.read_at.is_some()),
             waiting_for: self.tables.mail.waiting_for(placed.place),
+            deliveries,
         }
     }
 

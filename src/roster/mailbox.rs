@@ -2,7 +2,7 @@
 //! ids and places only; whether a message is for somebody is decided by the tables.
 
 use crate::ids::{MessageId, RoomId, SessionId};
-use crate::model::{Message, Recipient};
+use crate::model::{Message, Path, Priority, Recipient};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
@@ -14,25 +14,100 @@ pub(crate) struct Mailboxes {
     concerning: BTreeMap<SessionId, BTreeSet<u64>>,
     /// Messages sent to a room.
     in_room: BTreeMap<RoomId, BTreeSet<u64>>,
-    /// What each session has not read, and the monotonic millisecond until which it is in a hook answer on its way.
-    unread: BTreeMap<SessionId, BTreeMap<u64, i64>>,
-    /// Sending time and place.
+    /// What each session has not read.
+    unread: BTreeMap<SessionId, Inbox>,
+    /// Of those that everybody has read, or need not read any more: the time of sending, or of the last such decision.
     read_by_age: BTreeSet<(i64, u64)>,
     unread_by_age: BTreeSet<(i64, u64)>,
+    /// Those that somebody has not read, by the time from which nobody need read them any more.
+    expiring: BTreeSet<(i64, u64)>,
 }
 
 #[derive(Debug)]
 struct Facts {
     id: MessageId,
     sent_at: i64,
+    /// When it was last decided that somebody need not read it; before its sending if never.
+    settled_at: i64,
+    priority: Priority,
+    expires_at: Option<i64>,
     /// The number of those who have not read it.
     waiting_for: usize,
 }
 
+impl Facts {
+    fn over_since(&self) -> i64 {
+        self.sent_at.max(self.settled_at)
+    }
+}
+
+/// What one session has not read: the places, by how soon they want to be read.
+#[derive(Debug, Default)]
+struct Inbox {
+    by_priority: [BTreeMap<u64, Waiting>; 3],
+    /// Those that it was handed, as far as is known.
+    handed: BTreeSet<u64>,
+}
+
+/// One message that waits.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// The monotonic millisecond until which it is in an answer on its way, or until which a sign is awaited that what was
+    /// handed was read.
+    leased_until: i64,
+    /// By which way it was handed, if it was.
+    handed: Option<Path>,
+    /// How often it was handed.
+    times: u32,
+}
+
+const FREE: Waiting = Waiting { leased_until: i64::MIN, handed: None, times: 0 };
+
+/// A message that is to be put into an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leased {
+    pub(crate) id: MessageId,
+    /// How often it was handed before.
+    pub(crate) times: u32,
+}
+
+impl Inbox {
+    fn get_mut(&mut self, place: u64) -> Option<&mut Waiting> {
+        self.by_priority.iter_mut().find_map(|waiting| waiting.get_mut(&place))
+    }
+
+    fn get(&self, place: u64) -> Option<&Waiting> {
+        self.by_priority.iter().find_map(|waiting| waiting.get(&place))
+    }
+
+    fn len(&self) -> usize {
+        self.by_priority.iter().map(BTreeMap::len).sum()
+    }
+
+    fn remove(&mut self, place: u64) -> bool {
+        self.handed.remove(&place);
+        self.by_priority.iter_mut().any(|waiting| waiting.remove(&place).is_some())
+    }
+
+    /// Those that are at least this urgent, oldest first.
+    fn waiting(&self, at_least: Priority) -> impl Iterator<Item = (u64, &Waiting)> {
+        let mut heads = self.by_priority.each_ref().map(|waiting| waiting.iter().peekable());
+        std::iter::from_fn(move || {
+            let urgent = heads[at_least as usize..].iter_mut();
+            let oldest = urgent.filter_map(|head| head.peek().map(|(place, _)| **place).map(|place| (place, head)));
+            let (_, head) = oldest.min_by_key(|(place, _)| *place)?;
+            head.next().map(|(place, waiting)| (*place, waiting))
+        })
+    }
+}
+
 impl Mailboxes {
     pub(crate) fn insert(&mut self, message: &Message, place: u64, readers: Vec<SessionId>) {
-        let facts = Facts { id: message.id.clone(), sent_at: message.sent_at, waiting_for: readers.len() };
-        self.order.insert(place, facts);
+        let (priority, expires_at) = (message.priority(), message.expires_at());
+        let (sent_at, settled_at) = (message.sent_at, i64::MIN);
+        let waiting_for = readers.len();
+        self.order
+            .insert(place, Facts { id: message.id.clone(), sent_at, settled_at, priority, expires_at, waiting_for });
         add_place(&mut self.concerning, &message.from_session_id, place);
         match &message.to {
             Recipient::Session(session) => add_place(&mut self.concerning, session, place),
@@ -40,13 +115,16 @@ impl Mailboxes {
         };
         let by_age = if readers.is_empty() { &mut self.read_by_age } else { &mut self.unread_by_age };
         by_age.insert((message.sent_at, place));
+        if let Some(at) = expires_at.filter(|_| waiting_for > 0) {
+            self.expiring.insert((at, place));
+        }
         for reader in readers {
-            self.unread.entry(reader).or_default().insert(place, i64::MIN);
+            self.unread.entry(reader).or_default().by_priority[priority as usize].insert(place, FREE);
         }
     }
 
-    /// Forgets a message. `members` are those for whom it can be unread, if it was sent to a room.
-    pub(crate) fn remove(&mut self, message: &Message, place: u64, members: &[SessionId]) {
+    /// Forgets a message. `readers` are those for whom it can be unread besides whom it was sent to directly.
+    pub(crate) fn remove(&mut self, message: &Message, place: u64, readers: &[SessionId]) {
         remove_place(&mut self.concerning, &message.from_session_id, place);
         match &message.to {
             Recipient::Session(session) => {
@@ -55,27 +133,33 @@ impl Mailboxes {
             }
             Recipient::Room(room) => {
                 remove_place(&mut self.in_room, room, place);
-                for member in members {
-                    self.mark_read(place, member);
-                }
             }
         }
-        self.order.remove(&place);
-        self.read_by_age.remove(&(message.sent_at, place));
+        for reader in readers {
+            self.mark_read(place, reader);
+        }
+        let Some(facts) = self.order.remove(&place) else { return };
+        self.read_by_age.remove(&(facts.over_since(), place));
         self.unread_by_age.remove(&(message.sent_at, place));
+        if let Some(at) = facts.expires_at {
+            self.expiring.remove(&(at, place));
+        }
     }
 
     pub(crate) fn mark_unread(&mut self, place: u64, session: &SessionId) {
         let Some(facts) = self.order.get_mut(&place) else {
             return;
         };
-        if self.unread.entry(session.clone()).or_default().insert(place, i64::MIN).is_some() {
+        let waiting = &mut self.unread.entry(session.clone()).or_default().by_priority[facts.priority as usize];
+        if waiting.contains_key(&place) {
             return;
         }
+        waiting.insert(place, FREE);
         facts.waiting_for += 1;
         if facts.waiting_for == 1 {
-            self.read_by_age.remove(&(facts.sent_at, place));
+            self.read_by_age.remove(&(facts.over_since(), place));
             self.unread_by_age.insert((facts.sent_at, place));
+            self.expiring.extend(facts.expires_at.map(|at| (at, place)));
         }
     }
 
@@ -83,20 +167,85 @@ impl Mailboxes {
         let Some(facts) = self.order.get_mut(&place) else {
             return;
         };
-        let Some(unread) = self.unread.get_mut(session) else {
+        let Some(inbox) = self.unread.get_mut(session) else {
             return;
         };
-        if unread.remove(&place).is_none() {
+        if !inbox.remove(place) {
             return;
         }
-        if unread.is_empty() {
+        if inbox.len() == 0 {
             self.unread.remove(session);
         }
         facts.waiting_for -= 1;
         if facts.waiting_for == 0 {
             self.unread_by_age.remove(&(facts.sent_at, place));
-            self.read_by_age.insert((facts.sent_at, place));
+            self.read_by_age.insert((facts.over_since(), place));
+            if let Some(at) = facts.expires_at {
+                self.expiring.remove(&(at, place));
+            }
         }
+    }
+
+    /// Notes when it was last decided that somebody need not read a message, or that nothing of the kind was.
+    pub(crate) fn settle(&mut self, place: u64, settled_at: Option<i64>) {
+        let Some(facts) = self.order.get_mut(&place) else { return };
+        let is_over = self.read_by_age.remove(&(facts.over_since(), place));
+        facts.settled_at = settled_at.unwrap_or(i64::MIN);
+        if is_over {
+            self.read_by_age.insert((facts.over_since(), place));
+        }
+    }
+
+    /// Notes by which way, how often, and until when a sign of it is awaited, a message was handed to one who has not
+    /// read it; or that it was not.
+    pub(crate) fn note_handed(&mut self, place: u64, session: &SessionId, handed: Option<(Path, i64)>, times: u32) {
+        let Some(inbox) = self.unread.get_mut(session) else { return };
+        let Some(waiting) = inbox.get_mut(place) else { return };
+        waiting.times = times;
+        match handed {
+            Some((path, until)) => {
+                (waiting.handed, waiting.leased_until) = (Some(path), until);
+                inbox.handed.insert(place);
+            }
+            None => {
+                if waiting.handed.take().is_some() {
+                    waiting.leased_until = i64::MIN;
+                }
+                inbox.handed.remove(&place);
+            }
+        }
+    }
+
+    /// What a session was handed and has not been seen to read, oldest first.
+    pub(crate) fn handed_to(&self, session: &SessionId) -> Vec<(MessageId, Path)> {
+        let Some(inbox) = self.unread.get(session) else { return Vec::new() };
+        let handed = inbox
+            .handed
+            .iter()
+            .filter_map(|place| Some((self.order.get(place)?.id.clone(), inbox.get(*place)?.handed?)));
+        handed.collect()
+    }
+
+    /// By which way a message was handed to one who has not been seen to read it.
+    pub(crate) fn handed_by(&self, place: u64, session: &SessionId) -> Option<Path> {
+        self.unread.get(session)?.get(place)?.handed
+    }
+
+    /// Whether a message is in an answer on its way to a session.
+    pub(crate) fn is_on_its_way(&self, place: u64, session: &SessionId, now_mono: i64) -> bool {
+        let waiting = self.unread.get(session).and_then(|inbox| inbox.get(place));
+        waiting.is_some_and(|waiting| waiting.handed.is_none() && waiting.leased_until > now_mono)
+    }
+
+    /// How many messages a session was handed and has not been seen to read.
+    pub(crate) fn handed_count(&self, session: &SessionId) -> usize {
+        self.unread.get(session).map_or(0, |inbox| inbox.handed.len())
+    }
+
+    /// Messages that nobody need read any more from a time before `now` on, at most so many.
+    pub(crate) fn expired(&self, now: i64, at_most: usize) -> Vec<MessageId> {
+        let over = self.expiring.iter().take_while(|(at, _)| *at <= now).take(at_most);
+        over.filter_map(|(_, place)| self.order.get(place)).map(|facts| facts.id.clone()).collect()
     }
 
     /// For how many a message is waiting.
@@ -106,52 +255,66 @@ impl Mailboxes {
 
     /// How many messages wait for a session.
     pub(crate) fn unread_count(&self, session: &SessionId) -> usize {
-        self.unread.get(session).map_or(0, BTreeMap::len)
+        self.unread.get(session).map_or(0, Inbox::len)
     }
 
     pub(crate) fn is_unread(&self, place: u64, session: &SessionId) -> bool {
-        self.unread.get(session).is_some_and(|unread| unread.contains_key(&place))
+        self.unread.get(session).is_some_and(|inbox| inbox.get(place).is_some())
     }
 
     /// All that a session has not read, oldest first.
     pub(crate) fn unread_of(&self, session: &SessionId) -> Vec<(u64, MessageId)> {
-        self.named(self.unread.get(session).into_iter().flatten().map(|(place, _)| *place))
+        let inbox = self.unread.get(session).into_iter();
+        self.named(inbox.flat_map(|inbox| inbox.waiting(Priority::Low).map(|(place, _)| place)))
     }
 
     fn named(&self, places: impl Iterator<Item = u64>) -> Vec<(u64, MessageId)> {
         places.filter_map(|place| self.order.get(&place).map(|facts| (place, facts.id.clone()))).collect()
     }
 
-    /// The oldest that a session has not read and that are not in an answer on its way, at most `count`. They are
-    /// taken to be on their way until `until`. Also says how many older ones are on their way already; as leases go
-    /// from the oldest on, those are all, unless an answer was lost while a later one was on its way.
+    /// The oldest that a session has not read, that are at least this urgent, and that are neither in an answer on its way
+    /// nor handed a moment ago: at most `count`. They are taken to be on their way until `until`. Also says how many older
+    /// ones are on their way already; as leases go from the oldest on, those are all, unless an answer was lost while a
+    /// later one was on its way.
     pub(crate) fn lease(
         &mut self,
         session: &SessionId,
         count: usize,
+        at_least: Priority,
         now_mono: i64,
         until: i64,
-    ) -> (Vec<MessageId>, usize) {
+    ) -> (Vec<Leased>, usize) {
         let (mut leased, mut on_their_way) = (Vec::new(), 0);
-        for (place, leased_until) in self.unread.get_mut(session).into_iter().flatten() {
-            if leased.len() == count {
+        let Some(inbox) = self.unread.get_mut(session) else { return (leased, 0) };
+        let mut free: Vec<u64> = Vec::new();
+        for (place, waiting) in inbox.waiting(at_least) {
+            if free.len() == count {
                 break;
             }
-            if *leased_until > now_mono {
+            if waiting.leased_until > now_mono {
                 on_their_way += 1;
-                continue;
+            } else {
+                free.push(place);
             }
-            *leased_until = until;
-            leased.extend(self.order.get(place).map(|facts| facts.id.clone()));
+        }
+        for place in free {
+            let Some(waiting) = inbox.get_mut(place) else { continue };
+            (waiting.leased_until, waiting.handed) = (until, None);
+            let times = waiting.times;
+            inbox.handed.remove(&place);
+            leased.extend(self.order.get(&place).map(|facts| Leased { id: facts.id.clone(), times }));
         }
         (leased, on_their_way)
     }
 
-    /// The answer that held this message did not arrive: it may go into the next one at once.
+    /// The answer that held this message did not arrive, or what it held is not before the model any more: it may go into
+    /// the next one at once.
     pub(crate) fn release(&mut self, session: &SessionId, place: u64) {
-        if let Some(leased_until) = self.unread.get_mut(session).and_then(|unread| unread.get_mut(&place)) {
-            *leased_until = i64::MIN;
+        let Some(inbox) = self.unread.get_mut(session) else { return };
+        if let Some(waiting) = inbox.get_mut(place) {
+            (waiting.leased_until, waiting.handed) = (i64::MIN, None);
         }
+        inbox.handed.remove(&place);
     }
 
     pub(crate) fn sent_to_room_after(&self, room: &RoomId, place: u64) -> Vec<(u64, MessageId)> {
@@ -223,19 +386,21 @@ pub(super) struct Inspection {
     pub(super) unread: BTreeMap<SessionId, BTreeSet<u64>>,
     pub(super) read_by_age: BTreeSet<(i64, u64)>,
     pub(super) unread_by_age: BTreeSet<(i64, u64)>,
+    pub(super) expiring: BTreeSet<(i64, u64)>,
 }
 
 #[cfg(test)]
 impl Mailboxes {
     pub(super) fn inspect(&self) -> Inspection {
-        let places = |unread: &BTreeMap<u64, i64>| unread.keys().copied().collect();
+        let places = |inbox: &Inbox| inbox.waiting(Priority::Low).map(|(place, _)| place).collect();
         Inspection {
             order: self.order.iter().map(|(at, f)| (*at, (f.id.clone(), f.sent_at, f.waiting_for))).collect(),
             concerning: self.concerning.clone(),
             in_room: self.in_room.clone(),
-            unread: self.unread.iter().map(|(session, unread)| (session.clone(), places(unread))).collect(),
+            unread: self.unread.iter().map(|(session, inbox)| (session.clone(), places(inbox))).collect(),
             read_by_age: self.read_by_age.clone(),
             unread_by_age: self.unread_by_age.clone(),
+            expiring: self.expiring.clone(),
         }
     }
 }

@@ -4,9 +4,9 @@
 use super::speaker::Speaker;
 use super::{Answer, BroadcastSent, Caller, Handled, Push, Reply, Roster, Sent, Wait, validate};
 use crate::error::{ErrorKind, RequestError};
-use crate::ids::{ClientId, IdSource, MessageId, ReadId, SessionId, new_id_at};
+use crate::ids::{ClientId, IdSource, MessageId, SessionId, new_id_at};
 use crate::limits::{ACK_IDS_MAX, ID_BYTES_MAX};
-use crate::model::{Message, MessageRead, Recipient, Row, Stored};
+use crate::model::{Evidence, Message, Recipient, Row, Stored};
 use std::sync::Arc;
 
 /// How a session hears of a message at once.
@@ -34,8 +34,10 @@ impl Roster {
         let path = self.live_path(&recipient);
         let pushes = path.iter().map(|path| push(path, &message, None, &recipient)).collect();
         let live = path.map(|path| path.client);
-        self.dirty.insert(recipient);
-        Ok(Answer { reply: Reply::Sent(Sent { message, live }), wait: Wait::Batch, pushes })
+        self.dirty.insert(recipient.clone());
+        let place = self.tables.messages.get(&message.row.id).map_or(0, |placed| placed.place);
+        let delivery = self.delivery_to(&message.row, place, recipient);
+        Ok(Answer { reply: Reply::Sent(Sent { message, live, delivery }), wait: Wait::Batch, pushes })
     }
 
     pub(super) fn broadcast(&mut self, caller: &Caller, room: &str, body: &str, ids: &mut dyn IdSource) -> Handled {
@@ -88,6 +90,7 @@ impl Roster {
             sent_at: self.tables.now.wall_ms,
             read_at: None,
             proof: Some(sender.proof),
+            terms: None,
         });
         self.tables.set(Row::Message(stored.clone()));
         stored
@@ -102,27 +105,6 @@ impl Roster {
         (!row.hooks || shows_pushes).then_some(LivePath { client, shows_pushes: row.hooks && shows_pushes })
     }
 
-    /// Notes that `session` has read `message`. Says whether it had not before; none if the message is not for it.
-    pub(super) fn mark_read(&mut self, session: &SessionId, message: &MessageId) -> Option<bool> {
-        let placed = self.tables.messages.get(message)?;
-        if !self.tables.mail.is_unread(placed.place, session) {
-            let direct = placed.stored.row.to == Recipient::Session(session.clone());
-            let read = self.tables.reads.contains_key(&ReadId::of(message, session));
-            return (read || (direct && placed.stored.row.read_at.is_some())).then_some(false);
-        }
-        let read_at = self.tables.now.wall_ms;
-        if self.tables.sessions.contains_key(session) || session.is_human() {
-            let (id, message_id) = (ReadId::of(message, session), message.clone());
-            self.tables.set(MessageRead { id, message_id, session_id: session.clone(), read_at });
-        } else {
-            // The reader ended after its answer was on its way: no receipt may outlive it, the fact must.
-            let mut row = placed.stored.row.clone();
-            row.read_at = Some(read_at);
-            self.tables.set(row);
-        }
-        Some(true)
-    }
-
     pub(super) fn ack_messages(&mut self, caller: &Caller, messages: &[MessageId]) -> Handled {
         let session = self.speaker(caller)?.id;
         if messages.len() > ACK_IDS_MAX {
@@ -132,7 +114,7 @@ impl Roster {
         let (mut newly, mut already, mut unknown) = (0, 0, 0);
         for message in messages {
             validate::bounded("message id", message.as_str(), ID_BYTES_MAX)?;
-            match self.mark_read(&session, message) {
+            match self.mark_read(&session, message, Evidence::Ack) {
                 Some(true) => newly += 1,
                 Some(false) => already += 1,
                 None => unknown += 1,

@@ -3,9 +3,12 @@
 //! draws no random number and starts no thread, so that a test or a simulation can drive it with a seed.
 
 mod address;
+mod delivery;
 mod external;
 mod groups;
 mod history;
+mod hook_event;
+mod hooks;
 mod mailbox;
 mod messages;
 mod nickname;
@@ -22,6 +25,8 @@ mod sweep;
 mod tables;
 mod validate;
 
+pub use delivery::{DeliveryView, Queued, Standing as DeliveryStanding};
+pub use hook_event::*;
 pub use request::*;
 pub use tables::{Change, Gone};
 
@@ -29,9 +34,10 @@ use crate::error::RequestError;
 use crate::ids::{IdSource, RoomId, SessionId};
 use crate::model::{ItemType, Message, Process, Recipient, Row};
 use crate::time::Now;
+use hooks::Pulse;
 use rate::Paces;
 use speaker::Speaker;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tables::Tables;
 
@@ -54,6 +60,8 @@ pub struct Roster {
     checked: Vec<(ItemType, Arc<str>)>,
     /// Processes of which the current batch tells the end.
     ended: Vec<Process>,
+    /// What is known of the turns that sessions are in.
+    pulses: BTreeMap<SessionId, Pulse>,
 }
 
 /// On what an answer depends.
@@ -98,6 +106,8 @@ pub struct RosterCounts {
     pub reads: usize,
     /// Sessions that are registered by token.
     pub registrations: usize,
+    /// Deliveries that are neither read nor merely waiting.
+    pub deliveries: usize,
 }
 
 impl Default for Roster {
@@ -116,6 +126,7 @@ impl Roster {
             suspects: BTreeSet::new(),
             checked: Vec::new(),
             ended: Vec::new(),
+            pulses: BTreeMap::new(),
             last_sweep: None,
             believe_clock_from: i64::MIN,
         }
@@ -177,10 +188,10 @@ impl Roster {
     fn handle(&mut self, request: Request, ids: &mut dyn IdSource) -> Handled {
         self.renew(&request);
         match request {
-            Request::SessionStart(report) => self.session_start(report),
-            Request::PromptSubmit(report) => self.prompt_submit(report),
-            Request::SessionEnd(session) => self.session_end(&session),
-            Request::InboxHanded { session, messages, complete } => self.inbox_handed(&session, &messages, complete),
+            Request::HookEvent(event) => self.hook_event(*event, ids),
+            Request::InboxHanded { session, messages, path, complete } => {
+                self.inbox_handed(&session, &messages, path, complete)
+            }
             Request::PublishSession { client, session } => self.publish_session(client, *session),
             Request::WithdrawSession { client, session } => self.withdraw_session(&client, &session),
             Request::UpdateSession { session, change } => self.update_session(&session, change),
@@ -202,7 +213,7 @@ impl Roster {
             Request::Hear(caller) => self.hear(&caller),
             Request::Sweep { settled } => {
                 self.paces.sweep(self.tables.now.mono_ms);
-                Ok(self.sweep(settled))
+                Ok(self.sweep(settled, ids))
             }
             Request::External(events) => Ok(self.external(events)),
             Request::Guarded { caller, request } => self.guarded(&caller, *request, ids),
@@ -242,6 +253,7 @@ impl Roster {
             ItemType::Registration => {
                 tables.registrations.values().map(|p| Row::Registration(p.stored.clone())).collect()
             }
+            ItemType::Delivery => tables.deliveries.values().map(|p| Row::Delivery(p.stored.clone())).collect(),
         }
     }
 
@@ -256,6 +268,7 @@ impl Roster {
         rows.extend(tables.messages.values().map(|p| (p.place, Row::Message(p.stored.clone()))));
         rows.extend(tables.reads.values().map(|p| (p.place, Row::MessageRead(p.stored.clone()))));
         rows.extend(tables.registrations.values().map(|p| (p.place, Row::Registration(p.stored.clone()))));
+        rows.extend(tables.deliveries.values().map(|p| (p.place, Row::Delivery(p.stored.clone()))));
         rows.sort_by_key(|(place, _)| *place);
         rows.into_iter().map(|(_, row)| row).collect()
     }
@@ -296,6 +309,7 @@ impl Roster {
             messages: self.tables.mail.len(),
             reads: self.tables.reads.len(),
             registrations: self.tables.registrations.len(),
+            deliveries: self.tables.deliveries.len(),
         }
     }
 }

@@ -1,28 +1,28 @@
 //! What can be asked of the roster and what it answers: values only. Doors translate their wire shapes into these and
 //! back; nothing here knows about HTTP, WebSocket or JSON.
 
+use super::{DeliveryView, EventKind, HookEvent, HookReply};
 use crate::error::RequestError;
 use crate::ids::{ClientId, MessageId, RoomId, SessionId};
 use crate::model::{
-    Host, ItemType, Message, Presence, Process, Registration, Room, RoomMember, Row, Session, Stored, TokenHash,
+    Host, ItemType, Message, Path, Presence, Process, Registration, Room, RoomMember, Row, Session, Stored, TokenHash,
 };
 use std::sync::Arc;
 
 /// Everything that can be asked of the roster.
 #[derive(Clone, Debug)]
 pub enum Request {
-    /// A hook reports that a session began (or resumed, or was cleared). Answer: [`Reply::Hook`].
-    SessionStart(HookReport),
-    /// A hook reports that a prompt was submitted. Answer: [`Reply::Hook`].
-    PromptSubmit(HookReport),
-    /// A hook reports that a session ended. Answer: [`Reply::Done`], also for a session that is not there.
-    SessionEnd(SessionId),
-    /// A hook's answer has left: the messages in it are read if it arrived whole, else they are free again.
+    /// A hook reports what happened to its session. Answer: [`Reply::Hook`]; of its end [`Reply::Done`], also for a
+    /// session that is not there.
+    HookEvent(Box<HookEvent>),
+    /// An answer with mail has left: the messages in it are handed over if it arrived whole, else they are free again.
     InboxHanded {
         /// Whose inbox it was.
         session: SessionId,
         /// What was in the answer.
         messages: Vec<MessageId>,
+        /// By which way it went.
+        path: Path,
         /// Whether the caller got all of it.
         complete: bool,
     },
@@ -132,6 +132,24 @@ pub enum Request {
 }
 
 impl Request {
+    /// That a session began, as a hook of marshal 0.9 reports it.
+    pub fn session_start(report: HookReport) -> Self {
+        let (kind, takes) = (EventKind::Start { same_context: false }, Some(Path::Start));
+        Self::HookEvent(Box::new(HookEvent { report, kind, takes, ..HookEvent::default() }))
+    }
+
+    /// That a prompt was submitted, as a hook of marshal 0.9 reports it.
+    pub fn prompt_submit(report: HookReport) -> Self {
+        let (kind, takes) = (EventKind::Prompt { quoted: Vec::new() }, Some(Path::Prompt));
+        Self::HookEvent(Box::new(HookEvent { report, kind, takes, ..HookEvent::default() }))
+    }
+
+    /// That a session ended, as a hook of marshal 0.9 reports it.
+    pub fn session_end(session: SessionId) -> Self {
+        let report = HookReport { session_id: session.as_str().to_owned(), ..HookReport::default() };
+        Self::HookEvent(Box::new(HookEvent { report, kind: EventKind::End, ..HookEvent::default() }))
+    }
+
     /// The request, guarded where there is something to guard it by.
     pub fn by(self, caller: Caller) -> Self {
         if caller.known == Known::Unproven && caller.token.is_none() {
@@ -417,20 +435,6 @@ pub enum Reply {
     Hearing(Hearing),
 }
 
-/// The answer to a hook.
-#[derive(Clone, Debug)]
-pub struct HookReply {
-    /// The session as it now is on the roster; none if the hook must not say anything.
-    pub session: Option<Arc<Stored<Session>>>,
-    /// Whether to tell the agent who it is.
-    pub introduce: bool,
-    /// Waiting messages, oldest first, bounded; those that are put into the answer must come back in
-    /// [`Request::InboxHanded`].
-    pub inbox: Vec<Arc<Stored<Message>>>,
-    /// How many are waiting in all, without those that are on their way in another answer.
-    pub waiting: usize,
-}
-
 /// Where a message is now.
 #[derive(Clone, Debug)]
 pub struct Sent {
@@ -438,6 +442,8 @@ pub struct Sent {
     pub message: Arc<Stored<Message>>,
     /// The connection that it is pushed to, if there is one.
     pub live: Option<ClientId>,
+    /// Where it is.
+    pub delivery: DeliveryView,
 }
 
 /// Where a message to a room is now.
@@ -504,6 +510,8 @@ pub struct HistoryEntry {
     pub read_by: usize,
     /// For how many it is waiting.
     pub waiting_for: usize,
+    /// Where it is for each of its recipients; for a room's message only if that one was asked for.
+    pub deliveries: Vec<DeliveryView>,
 }
 
 /// Something to be pushed to a WebSocket client once the batch is on disk.

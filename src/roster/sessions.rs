@@ -2,13 +2,11 @@
 //! of. It must not delete a session without its memberships and receipts.
 
 use super::nickname::same_root;
-use super::{Answer, Gone, Handled, HookReply, HookReport, Reply, Roster, SessionChange, SessionView, Wait, validate};
+use super::{Answer, Gone, Handled, Reply, Roster, SessionChange, SessionView, Wait, validate};
 use crate::error::RequestError;
-use crate::ids::{ClientId, MessageId, SessionId};
-use crate::limits::{
-    ACTIVITY_NOTED_EVERY_MS, HANDOVER_LEASE_MS, INBOX_MESSAGES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TEXT_BYTES_MAX,
-};
-use crate::model::{ItemType, Recipient, Row, Session, Stored};
+use crate::ids::{ClientId, SessionId};
+use crate::limits::{ACTIVITY_NOTED_EVERY_MS, NAME_BYTES_MAX, PATH_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::model::{Doing, ItemType, Recipient, Row, Session, Stored};
 use std::sync::Arc;
 
 /// The last component of a path, Unix or Windows; none for a root or an empty path.
@@ -46,77 +44,8 @@ pub(super) fn default_nickname(cwd: &str, id: &SessionId) -> String {
 }
 
 impl Roster {
-    pub(super) fn session_start(&mut self, report: HookReport) -> Handled {
-        let session = self.register_by_hook(report)?;
-        Ok(self.hook_answer(session, true))
-    }
-
-    pub(super) fn prompt_submit(&mut self, report: HookReport) -> Handled {
-        validate::new_session_id(&report.session_id)?;
-        let Some(placed) = self.tables.sessions.get(report.session_id.as_str()) else {
-            // A daemon that was down at the session's start, or that swept it, learns of it now.
-            let session = self.register_by_hook(report)?;
-            return Ok(self.hook_answer(session, true));
-        };
-        let mut row = placed.stored.row.clone();
-        let moved = report.process.is_some() && report.process != row.process;
-        let news = !row.hooks || row.nickname.is_empty() || moved;
-        row.process = report.process.or(row.process);
-        self.give_name(&mut row);
-        row.hooks = true;
-        row.last_activity_at = Some(self.tables.now.wall_ms);
-        let session = if news { self.set_session(row) } else { self.note_activity(row) };
-        Ok(self.hook_answer(session, false))
-    }
-
-    pub(super) fn session_end(&mut self, session: &SessionId) -> Handled {
-        self.remove_session(session, Gone::Ended);
-        Ok(Answer::new(Reply::Done, Wait::Batch))
-    }
-
-    /// Puts the session that a hook reports on the roster, or brings its row up to date.
-    fn register_by_hook(&mut self, report: HookReport) -> Result<Arc<Stored<Session>>, RequestError> {
-        validate::new_session_id(&report.session_id)?;
-        let cwd = report.cwd.unwrap_or_default();
-        validate::bounded("cwd", &cwd, PATH_BYTES_MAX)?;
-        if let Some(operator) = &report.operator {
-            validate::name("operator", operator)?;
-        }
-        if let Some(host) = &report.host {
-            validate::name("host", &host.name)?;
-            validate::name("os", &host.os)?;
-            validate::name("arch", &host.arch)?;
-        }
-        let id = SessionId::from(report.session_id);
-        let now = self.tables.now.wall_ms;
-        let prior = self.tables.sessions.get(&id).map(|placed| placed.stored.row.clone());
-        let mut row = match &prior {
-            Some(prior) => prior.clone(),
-            None => Session::new(id, "", &cwd, now),
-        };
-        self.give_name(&mut row);
-        let moved = !cwd.is_empty() && *row.cwd != *cwd;
-        if moved {
-            row.cwd = Arc::from(cwd.as_str());
-        }
-        // A shim knows the git top level, which names the project better than the directory does.
-        if row.project.is_none() || (moved && row.client_id.is_none()) {
-            row.project = basename(&row.cwd).map(|name| Arc::from(clean_nickname(name).as_str()));
-        }
-        row.operator = report.operator.filter(|text| !text.is_empty()).map(Arc::from).or(row.operator);
-        row.host = report.host.filter(|host| !host.name.is_empty()).or(row.host);
-        // The one that speaks now, if it says so: a session can be resumed in another process.
-        row.process = report.process.or(row.process);
-        row.hooks = true;
-        row.last_activity_at = Some(now);
-        let only_activity = prior
-            .as_ref()
-            .is_some_and(|prior| Session { last_activity_at: prior.last_activity_at, ..row.clone() } == *prior);
-        Ok(if only_activity { self.note_activity(row) } else { self.set_session(row) })
-    }
-
     /// A session without a nickname (a new one, or one from a log that knows none) gets one.
-    fn give_name(&mut self, row: &mut Session) {
+    pub(super) fn give_name(&mut self, row: &mut Session) {
         if row.nickname.is_empty() {
             row.nickname = self.tables.nicknames.free(&default_nickname(&row.cwd, &row.id), &row.id);
         }
@@ -161,33 +90,6 @@ impl Roster {
         stored
     }
 
-    /// The answer to a hook: who the session is, and the oldest of its unread messages.
-    fn hook_answer(&mut self, session: Arc<Stored<Session>>, introduce: bool) -> Answer {
-        let id = session.row.id.clone();
-        let unread = self.tables.mail.unread_count(&id);
-        let now = self.tables.now.mono_ms;
-        let (leased, on_their_way) = self.tables.mail.lease(&id, INBOX_MESSAGES_MAX, now, now + HANDOVER_LEASE_MS);
-        // What the agent has been given a moment ago, and not acknowledged yet, does not wait for it any more.
-        let waiting = unread - on_their_way;
-        let inbox = leased.iter().filter_map(|id| self.tables.messages.get(id)).map(|p| p.stored.clone()).collect();
-        Answer::new(Reply::Hook(HookReply { session: Some(session), introduce, inbox, waiting }), Wait::Session(id))
-    }
-
-    pub(super) fn inbox_handed(&mut self, session: &SessionId, messages: &[MessageId], complete: bool) -> Handled {
-        if complete {
-            for message in messages {
-                self.mark_read(session, message);
-            }
-        } else {
-            for message in messages {
-                if let Some(placed) = self.tables.messages.get(message) {
-                    self.tables.mail.release(session, placed.place);
-                }
-            }
-        }
-        Ok(Answer::new(Reply::Done, Wait::No))
-    }
-
     /// A shim states its session. The nickname that the roster gave it stays, unless the shim asks for one with
     /// another root.
     pub(super) fn publish_session(&mut self, client: ClientId, stated: Session) -> Handled {
@@ -215,6 +117,7 @@ impl Roster {
         }
         row.hooks = false;
         (row.process, row.role, row.groups, row.presence) = (None, None, Vec::new(), None);
+        row.doing = Doing::default();
         if let Some(prior) = prior {
             merge_prior(&mut row, prior);
         }
@@ -314,6 +217,8 @@ impl Roster {
         if !self.tables.sessions.contains_key(session) {
             return;
         }
+        // Before its receipts go, by which it is known what it has read.
+        self.keep_room_mail(session);
         let reads: Vec<_> = self.tables.reads_of.get(session).into_iter().flatten().cloned().collect();
         for read in reads {
             self.remove_read(read.as_str());
@@ -325,6 +230,7 @@ impl Roster {
         }
         self.tables.delete_since(ItemType::Registration, session.as_str(), Some(why));
         self.tables.delete_since(ItemType::Session, session.as_str(), Some(why));
+        self.pulses.remove(session);
         self.dirty.insert(session.clone());
     }
 
@@ -355,7 +261,7 @@ impl Roster {
         SessionView {
             session: session.clone(),
             connected: row.client_id.as_ref().is_some_and(|client| tables.presence.is_connected(client)),
-            unread: tables.mail.unread_count(&row.id),
+            unread: tables.mail.unread_count(&row.id) - tables.mail.handed_count(&row.id),
             rooms: tables.rooms_of.get(&row.id).into_iter().flatten().map(|(room, _)| room.clone()).collect(),
             presence_proven: row.presence.as_ref().is_some_and(|presence| presence.expires_at > tables.now.wall_ms),
             registration: tables.registrations.get(&row.id).map(|placed| placed.stored.clone()),
@@ -388,6 +294,7 @@ fn merge_prior(row: &mut Session, prior: Session) {
     row.role = prior.role;
     row.groups = prior.groups;
     row.presence = prior.presence;
+    row.doing = prior.doing;
     if row.cwd.is_empty() {
         row.cwd = prior.cwd;
     }

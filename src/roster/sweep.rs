@@ -2,7 +2,7 @@
 //! it must not remove anything whose owner still shows signs of life.
 
 use super::{Answer, Gone, Reply, Roster, Wait};
-use crate::ids::{MessageId, ReadId, SessionId};
+use crate::ids::{IdSource, MessageId, ReadId, SessionId};
 use crate::limits::{
     CLOCK_BELIEVED_AFTER_MS, CLOCK_LEAP_MAX_MS, READ_MESSAGE_AGE_MAX_MS, SWEEP_ROWS_MAX, UNREAD_MESSAGE_AGE_MAX_MS,
 };
@@ -15,7 +15,7 @@ pub(super) fn can_be_suspect(row: &Row) -> bool {
 }
 
 impl Roster {
-    pub(super) fn sweep(&mut self, settled: bool) -> Answer {
+    pub(super) fn sweep(&mut self, settled: bool, ids: &mut dyn IdSource) -> Answer {
         let now = self.tables.now;
         let begun_at = self.tables.journal().len();
         // One session can take many rows with it: what counts is what has changed, not how many are looked at.
@@ -42,7 +42,11 @@ impl Roster {
             }
             self.remove_session(&session, Gone::Silent);
         }
+        self.calm_down(is_full);
         self.watch_clock(now);
+        if now.mono_ms >= self.believe_clock_from {
+            self.expire(ids, is_full);
+        }
         let (read_before, unread_before) =
             (now.wall_ms - READ_MESSAGE_AGE_MAX_MS, now.wall_ms - UNREAD_MESSAGE_AGE_MAX_MS);
         let at_most = if now.mono_ms < self.believe_clock_from { 0 } else { SWEEP_ROWS_MAX };
@@ -82,7 +86,11 @@ impl Roster {
         self.tables.delete(ItemType::Message, message.as_str());
     }
 
+    /// Deletes what hangs on a message.
     pub(super) fn remove_receipts(&mut self, message: &MessageId) {
+        for session in self.tables.delivered_to(message) {
+            self.tables.delete(ItemType::Delivery, ReadId::of(message, &session).as_str());
+        }
         let reads: Vec<ReadId> = self.tables.receipts(message).cloned().collect();
         for read in reads {
             self.tables.delete(ItemType::MessageRead, read.as_str());
@@ -118,6 +126,12 @@ impl Roster {
                 let reader = tables.sessions.contains_key(&read.session_id) || read.session_id.is_human();
                 if !reader || !tables.messages.contains_key(&read.message_id) {
                     self.remove_read(id);
+                }
+            }
+            ItemType::Delivery => {
+                let message = tables.deliveries.get(id).map(|placed| placed.stored.row.message_id.clone());
+                if message.is_some_and(|message| !tables.messages.contains_key(&message)) {
+                    self.tables.delete(ItemType::Delivery, id);
                 }
             }
             ItemType::Registration => {

@@ -2,6 +2,9 @@
 //! keep all indexes right and note in a journal what they replaced, so that a batch can be written to the log and, if
 //! that fails, undone. Every index follows from the rows alone; nothing here decides what should change.
 
+mod deliveries;
+mod sorted;
+
 use super::mailbox::Mailboxes;
 use super::nickname::Nicknames;
 use super::presence::Presence;
@@ -9,9 +12,11 @@ use super::renewals::Renewals;
 use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::limits::ACTIVITY_PERSIST_EVERY_MS;
 use crate::model::{
-    ItemType, Message, MessageRead, Process, Recipient, Registration, Room, RoomMember, Row, Session, Stored, TokenHash,
+    Delivery, ItemType, Message, MessageRead, Process, Recipient, Registration, Room, RoomMember, Row, Session, State,
+    Stored, TokenHash,
 };
 use crate::time::Now;
+use sorted::{Sorted, by_id};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -106,11 +111,14 @@ pub(crate) struct Tables {
     pub(crate) messages: BTreeMap<MessageId, Placed<Message>>,
     pub(crate) reads: BTreeMap<ReadId, Placed<MessageRead>>,
     pub(crate) registrations: BTreeMap<SessionId, Placed<Registration>>,
+    pub(crate) deliveries: BTreeMap<ReadId, Placed<Delivery>>,
     pub(crate) by_token: BTreeMap<TokenHash, SessionId>,
     pub(crate) by_process: BTreeMap<Process, BTreeSet<SessionId>>,
     /// The processes in which sessions lived by the word of an earlier batch, each with the last one, until they end: what
     /// descends from them is no operator.
     pub(crate) agents: BTreeMap<Process, SessionId>,
+    /// Sessions that say that they are in the middle of a turn.
+    pub(crate) working: BTreeSet<SessionId>,
     pub(crate) nicknames: Nicknames,
     pub(crate) rooms_by_name: BTreeSet<(Arc<str>, RoomId)>,
     pub(crate) members_of: BTreeMap<RoomId, BTreeMap<SessionId, MemberId>>,
@@ -142,9 +150,11 @@ impl Tables {
             messages: BTreeMap::new(),
             reads: BTreeMap::new(),
             registrations: BTreeMap::new(),
+            deliveries: BTreeMap::new(),
             by_token: BTreeMap::new(),
             by_process: BTreeMap::new(),
             agents: BTreeMap::new(),
+            working: BTreeSet::new(),
             nicknames: Nicknames::default(),
             rooms_by_name: BTreeSet::new(),
             members_of: BTreeMap::new(),
@@ -188,7 +198,7 @@ impl Tables {
     /// row and leaves no gaps in it.
     pub(crate) fn load(&mut self, rows: Vec<Row>) {
         let (sorted, next_place) = Sorted::new(&rows, self.next_place);
-        let Sorted { sessions, rooms, members, messages, reads, registrations } = sorted;
+        let Sorted { sessions, rooms, members, messages, reads, registrations, deliveries } = sorted;
         let members_by_id = by_id(&members, |row| row.id.clone());
         let messages_by_id = by_id(&messages, |row| row.id.clone());
         let reads_by_id = by_id(&reads, |row| row.id.clone());
@@ -197,7 +207,8 @@ impl Tables {
             + members_by_id.len()
             + messages_by_id.len()
             + reads_by_id.len()
-            + by_id(&registrations, |row| row.id.clone()).len();
+            + by_id(&registrations, |row| row.id.clone()).len()
+            + by_id(&deliveries, |row| row.id.clone()).len();
         if !self.is_empty() || distinct < rows.len() {
             self.persist = false;
             rows.into_iter().for_each(|row| self.set(row));
@@ -224,6 +235,9 @@ impl Tables {
         for (place, stored) in registrations {
             drop(self.put(Row::Registration(stored), place));
         }
+        for (place, stored) in deliveries {
+            drop(self.put(Row::Delivery(stored), place));
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -233,6 +247,7 @@ impl Tables {
             && self.messages.is_empty()
             && self.reads.is_empty()
             && self.registrations.is_empty()
+            && self.deliveries.is_empty()
     }
 
     /// Removes a row if it is there.
@@ -255,6 +270,15 @@ impl Tables {
             self.touched.insert(stored.row.id.clone());
             self.put_session(stored, place);
         }
+    }
+
+    /// As [`Tables::set_in_memory`], and tells those who watch with this batch.
+    pub(crate) fn set_shown(&mut self, stored: Arc<Stored<Session>>) {
+        let Some(place) = self.sessions.get(&stored.row.id).map(|placed| placed.place) else { return };
+        self.touched.remove(&stored.row.id);
+        let before = self.put_session(stored.clone(), place);
+        let (after, outside) = (Some((Row::Session(stored), place)), self.outside);
+        self.journal.push(Change { before, after, persist: false, outside, gone: None });
     }
 
     /// Notes the activity since the last time as changes that do not belong into the log, so that those who watch hear
@@ -315,6 +339,7 @@ impl Tables {
             Row::Message(stored) => self.messages.get(&stored.row.id).map(|placed| placed.place),
             Row::MessageRead(stored) => self.reads.get(&stored.row.id).map(|placed| placed.place),
             Row::Registration(stored) => self.registrations.get(&stored.row.id).map(|placed| placed.place),
+            Row::Delivery(stored) => self.deliveries.get(&stored.row.id).map(|placed| placed.place),
         }
     }
 
@@ -327,6 +352,7 @@ impl Tables {
             ItemType::Message => self.messages.get(id).map(|placed| Row::Message(placed.stored.clone())),
             ItemType::MessageRead => self.reads.get(id).map(|placed| Row::MessageRead(placed.stored.clone())),
             ItemType::Registration => self.registrations.get(id).map(|placed| Row::Registration(placed.stored.clone())),
+            ItemType::Delivery => self.deliveries.get(id).map(|placed| Row::Delivery(placed.stored.clone())),
         }
     }
 
@@ -345,7 +371,16 @@ impl Tables {
             return self.put_session(stored, place);
         }
         let before = self.take(row.item_type(), row.id());
+        let message = if let Row::Message(stored) = &row { Some(stored.row.id.clone()) } else { None };
         self.put_new(row, place);
+        if let Some(message) = message {
+            // Whom it was handed to is not said by the message.
+            let handed_to = self.delivered_to(&message);
+            handed_to.iter().for_each(|session| self.refresh(&message, session));
+            if !handed_to.is_empty() {
+                self.resettle(&message);
+            }
+        }
         before
     }
 
@@ -359,8 +394,8 @@ impl Tables {
                 self.rooms.insert(stored.row.id.clone(), Placed { stored, place });
             }
             Row::RoomMember(stored) => {
+                self.members.insert(stored.row.id.clone(), Placed { stored: stored.clone(), place });
                 self.index_member(&stored.row, place);
-                self.members.insert(stored.row.id.clone(), Placed { stored, place });
             }
             Row::Message(stored) => {
                 self.index_message(&stored.row, place);
@@ -374,6 +409,15 @@ impl Tables {
                 self.by_token.insert(stored.row.token, stored.row.id.clone());
                 self.renewals.put(&stored.row, self.now);
                 self.registrations.insert(stored.row.id.clone(), Placed { stored, place });
+            }
+            Row::Delivery(stored) => {
+                let (message, session) = (stored.row.message_id.clone(), stored.row.session_id.clone());
+                let is_final = stored.row.step.is_final();
+                self.deliveries.insert(stored.row.id.clone(), Placed { stored, place });
+                self.refresh(&message, &session);
+                if is_final {
+                    self.resettle(&message);
+                }
             }
         }
     }
@@ -397,6 +441,11 @@ impl Tables {
                 self.by_process.entry(process.clone()).or_default().insert(id);
             }
         }
+        if stored.row.doing.state == Some(State::Working) {
+            self.working.insert(stored.row.id.clone());
+        } else if !self.working.is_empty() {
+            self.working.remove(&stored.row.id);
+        }
         self.presence.put(before.as_ref().map(|placed| &placed.stored.row), &stored.row, self.now);
         before.map(|placed| (Row::Session(placed.stored), placed.place))
     }
@@ -405,13 +454,8 @@ impl Tables {
         let RoomMember { id, room_id, session_id, .. } = member;
         self.members_of.entry(room_id.clone()).or_default().insert(session_id.clone(), id.clone());
         self.rooms_of.entry(session_id.clone()).or_default().insert(room_id.clone(), id.clone());
-        for (message_place, message_id) in self.mail.sent_to_room_after(room_id, place) {
-            if let Some(message) = self.messages.get(&message_id) {
-                let read = self.reads.contains_key(&ReadId::of(&message_id, session_id));
-                if !read && message.stored.row.from_session_id != *session_id {
-                    self.mail.mark_unread(message_place, session_id);
-                }
-            }
+        for (_, message_id) in self.mail.sent_to_room_after(room_id, place) {
+            self.refresh(&message_id, session_id);
         }
     }
 
@@ -432,8 +476,10 @@ impl Tables {
 
     /// Those for whom a message is unread: its recipient, or those who joined its room before it and did not send it.
     fn readers_of(&self, message: &Message, place: u64) -> Vec<SessionId> {
-        let unread =
-            |session: &SessionId| self.reads.is_empty() || !self.reads.contains_key(&ReadId::of(&message.id, session));
+        let settled = |id: &ReadId| self.deliveries.get(id).is_some_and(|placed| placed.stored.row.step.is_final());
+        let done = |id: &ReadId| self.reads.contains_key(id) || settled(id);
+        let knows_none = self.reads.is_empty() && self.deliveries.is_empty();
+        let unread = |session: &SessionId| knows_none || !done(&ReadId::of(&message.id, session));
         match &message.to {
             Recipient::Session(session) if message.read_at.is_none() && unread(session) => {
                 vec![session.clone()]
@@ -455,6 +501,7 @@ impl Tables {
             ItemType::Session => {
                 let placed = self.sessions.remove(id)?;
                 self.activity_written.remove(id);
+                self.working.remove(id);
                 self.nicknames.remove(&placed.stored.row.nickname, &placed.stored.row.id);
                 self.presence.remove(&placed.stored.row);
                 if let Some(process) = &placed.stored.row.process {
@@ -470,17 +517,27 @@ impl Tables {
             ItemType::RoomMember => self.take_member(id),
             ItemType::Message => {
                 let placed = self.messages.remove(id)?;
-                let members = match &placed.stored.row.to {
-                    Recipient::Room(room) if self.mail.waiting_for(placed.place) > 0 => {
-                        self.members_of.get(room).into_iter().flatten().map(|(session, _)| session.clone()).collect()
+                let mut readers = Vec::new();
+                if self.mail.waiting_for(placed.place) > 0 {
+                    if let Recipient::Room(room) = &placed.stored.row.to {
+                        readers.extend(self.members_of.get(room).into_iter().flat_map(BTreeMap::keys).cloned());
                     }
-                    _ => Vec::new(),
-                };
-                self.mail.remove(&placed.stored.row, placed.place, &members);
+                    readers.extend(self.delivered_to(&placed.stored.row.id));
+                }
+                self.mail.remove(&placed.stored.row, placed.place, &readers);
                 Some((Row::Message(placed.stored), placed.place))
             }
             ItemType::MessageRead => self.take_read(id),
             ItemType::Registration => self.take_registration(id),
+            ItemType::Delivery => {
+                let placed = self.deliveries.remove(id)?;
+                let Delivery { message_id, session_id, step, .. } = &placed.stored.row;
+                self.refresh(message_id, session_id);
+                if step.is_final() {
+                    self.resettle(message_id);
+                }
+                Some((Row::Delivery(placed.stored), placed.place))
+            }
         }
     }
 
@@ -505,7 +562,8 @@ impl Tables {
                 .messages
                 .get(&message_id)
                 .is_some_and(|message| matches!(&message.stored.row.to, Recipient::Room(room) if room == room_id));
-            if to_room {
+            // What was handed, or is kept for one who is gone, is its own by now.
+            if to_room && self.delivery(&message_id, session_id).is_none() {
                 self.mail.mark_read(place, session_id);
             }
         }
@@ -521,11 +579,7 @@ impl Tables {
                 self.reads_of.remove(session_id);
             }
         }
-        if let Some(message) = self.messages.get(message_id)
-            && self.is_reader(&message.stored.row, message.place, session_id)
-        {
-            self.mail.mark_unread(message.place, session_id);
-        }
+        self.refresh(message_id, session_id);
         Some((Row::MessageRead(placed.stored), placed.place))
     }
 
@@ -539,39 +593,6 @@ impl Tables {
             }
         }
     }
-}
-
-/// Rows that are about to be loaded.
-#[derive(Default)]
-struct Sorted {
-    sessions: Vec<(u64, Arc<Stored<Session>>)>,
-    rooms: Vec<(u64, Arc<Stored<Room>>)>,
-    members: Vec<(u64, Arc<Stored<RoomMember>>)>,
-    messages: Vec<(u64, Arc<Stored<Message>>)>,
-    reads: Vec<(u64, Arc<Stored<MessageRead>>)>,
-    registrations: Vec<(u64, Arc<Stored<Registration>>)>,
-}
-
-impl Sorted {
-    /// The rows by type, with their places from `next` on, and the place after the last.
-    fn new(rows: &[Row], next: u64) -> (Self, u64) {
-        let mut sorted = Self::default();
-        for (place, row) in (next..).zip(rows) {
-            match row {
-                Row::Session(stored) => sorted.sessions.push((place, stored.clone())),
-                Row::Room(stored) => sorted.rooms.push((place, stored.clone())),
-                Row::RoomMember(stored) => sorted.members.push((place, stored.clone())),
-                Row::Message(stored) => sorted.messages.push((place, stored.clone())),
-                Row::MessageRead(stored) => sorted.reads.push((place, stored.clone())),
-                Row::Registration(stored) => sorted.registrations.push((place, stored.clone())),
-            }
-        }
-        (sorted, next + rows.len() as u64)
-    }
-}
-
-fn by_id<I: Ord, R>(rows: &[(u64, Arc<Stored<R>>)], id: impl Fn(&R) -> I) -> BTreeMap<I, Placed<R>> {
-    rows.iter().map(|(place, stored)| (id(&stored.row), Placed { stored: stored.clone(), place: *place })).collect()
 }
 
 /// Removes `inner` from the set under `outer`, and the set itself when it is empty.

@@ -1,6 +1,8 @@
 //! Rows as text and back.
 
 use super::*;
+use crate::ids::SessionId;
+use crate::model::{Message, Proof, Recipient};
 use proptest::prelude::*;
 
 fn round_trip(item_type: ItemType, json: &str) {
@@ -66,6 +68,7 @@ proptest! {
             id: MessageId::from("m"), from_session_id: SessionId::from("s"), from_nick: nick.as_str().into(),
             to: Recipient::Room(RoomId::from("r")), to_nick: "r".into(), body: body.as_str().into(), sent_at, read_at: None,
             proof: Some(Proof::Token),
+            terms: None,
         };
         let Row::Message(read) = parse_row(ItemType::Message, &message_text(&row)).unwrap() else { panic!() };
         prop_assert_eq!(&read.row, &row);

@@ -249,6 +249,7 @@ fn diff(view: View, changed: &BTreeMap<(ItemType, String), bool>, roster: &Roste
         ItemType::Message => counts.messages,
         ItemType::MessageRead => counts.reads,
         ItemType::Registration => counts.registrations,
+        ItemType::Delivery => counts.deliveries,
     };
     Some((Arc::from(format!(r#""deletes":[{deletes}],"upserts":[{upserts}]"#)), total))
 }

@@ -100,12 +100,12 @@ impl Bench {
 
     fn start(&mut self, id: &str) {
         let report = HookReport { session_id: id.to_owned(), cwd: Some("/w".to_owned()), ..HookReport::default() };
-        self.ask("start", Request::SessionStart(report));
+        self.ask("start", Request::session_start(report));
     }
 
     fn prompt(&mut self, id: &str) {
         let report = HookReport { session_id: id.to_owned(), ..HookReport::default() };
-        self.ask("prompt", Request::PromptSubmit(report));
+        self.ask("prompt", Request::prompt_submit(report));
     }
 
     fn send(&mut self, from: &str, to: &str) {

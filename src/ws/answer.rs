@@ -351,6 +351,7 @@ mod tests {
             sent_at: 7,
             read_at: None,
             proof: None,
+            terms: None,
         })
     }
 
@@ -367,7 +368,9 @@ mod tests {
     #[test]
     fn answers_are_spelled_as_0_9_did_member_by_member() {
         let (room, session) = (Recipient::Room("r".into()), Recipient::Session("b".into()));
-        let sent = |to, live| Reply::Sent(Sent { message: message(to), live });
+        let standing = crate::roster::DeliveryStanding::Queued(crate::roster::Queued::OnItsWay);
+        let delivery = crate::roster::DeliveryView { session: "b".into(), name: "b".into(), standing, times: 0 };
+        let sent = |to, live| Reply::Sent(Sent { message: message(to), live, delivery: delivery.clone() });
         let common = json!({"messageId": "m", "sentAt": 7, "toNick": "bob"});
         let with = |more: Value| {
             let mut all = common.clone();

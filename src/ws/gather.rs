@@ -114,7 +114,12 @@ impl Gatherer {
             Frame::Notify { ref push, .. } => {
                 if let Some(session) = &push.read_when_written {
                     let messages = vec![push.message.row.id.clone()];
-                    self.read.push(Request::InboxHanded { session: session.clone(), messages, complete: true });
+                    self.read.push(Request::InboxHanded {
+                        session: session.clone(),
+                        messages,
+                        path: crate::model::Path::Push,
+                        complete: true,
+                    });
                 }
                 write_text(bytes, &frame);
             }

@@ -171,6 +171,7 @@ fn message() -> Arc<crate::model::Stored<crate::model::Message>> {
         sent_at: 1,
         read_at: None,
         proof: None,
+        terms: None,
     })
 }
 

@@ -70,7 +70,7 @@ fn turn(store: &mut Store<RealDisk>, request: Request, now: Now) {
 }
 
 fn start(id: &str) -> Request {
-    Request::SessionStart(HookReport {
+    Request::session_start(HookReport {
         session_id: id.to_owned(),
         cwd: Some("/w/p".to_owned()),
         host: None,
@@ -91,7 +91,7 @@ fn read(directory: &Path) -> Vec<u8> {
 fn some_log(directory: &Path) -> Vec<u8> {
     let (mut store, _, _) = open(directory, Now::at(1));
     for (number, request) in
-        [start("one"), start("two"), start("gone"), Request::SessionEnd("gone".into())].into_iter().enumerate()
+        [start("one"), start("two"), start("gone"), Request::session_end("gone".into())].into_iter().enumerate()
     {
         turn(&mut store, request, Now::at(2 + number as i64));
     }

@@ -148,17 +148,17 @@ impl Clients {
         let stays = |state: &SessionState| vec![Some(state.clone().flatten())];
         match self.random.below(8) {
             0 => {
-                let request = Request::SessionEnd(session.as_str().into());
+                let request = Request::session_end(session.as_str().into());
                 let number = self.ask(observer, Asked::End(session.clone()), request, batch);
                 observer.ledger.facts.ask(number, &session, |_| vec![None]);
             }
             1..4 => {
-                let number = self.ask(observer, Asked::Start(session.clone()), Request::SessionStart(report), batch);
+                let number = self.ask(observer, Asked::Start(session.clone()), Request::session_start(report), batch);
                 observer.ledger.facts.ask(number, &session, stays);
                 self.heard_of(hook, observer);
             }
             4..6 => {
-                let number = self.ask(observer, Asked::Start(session.clone()), Request::PromptSubmit(report), batch);
+                let number = self.ask(observer, Asked::Start(session.clone()), Request::prompt_submit(report), batch);
                 observer.ledger.facts.ask(number, &session, stays);
                 self.heard_of(hook, observer);
             }
@@ -331,16 +331,24 @@ impl Clients {
         for push in std::mem::take(&mut observer.pushed) {
             if let Push { read_when_written: Some(session), message, .. } = push {
                 let messages = vec![message.row.id.clone()];
-                Self::say(observer, Request::InboxHanded { session, messages, complete: true }, batch);
+                Self::say(
+                    observer,
+                    Request::InboxHanded { session, messages, path: marshal::model::Path::Prompt, complete: true },
+                    batch,
+                );
             }
         }
         for (asked, reply) in std::mem::take(&mut observer.arrived) {
             match (asked, reply) {
                 (Asked::Start(session), Reply::Hook(hook)) if !hook.inbox.is_empty() => {
-                    let messages = hook.inbox.iter().map(|message| message.row.id.clone()).collect();
+                    let messages = hook.inbox.iter().map(|handing| handing.message.row.id.clone()).collect();
                     let complete = !self.random.one_in(4);
                     let session = session.as_str().into();
-                    Self::say(observer, Request::InboxHanded { session, messages, complete }, batch);
+                    Self::say(
+                        observer,
+                        Request::InboxHanded { session, messages, path: marshal::model::Path::Prompt, complete },
+                        batch,
+                    );
                 }
                 (Asked::Read(reader), Reply::Messages { messages, .. }) => {
                     let new = messages.iter().filter(|view| !view.read_by_me);

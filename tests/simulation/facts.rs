@@ -203,7 +203,7 @@ impl Facts {
                     self.unwanted.insert(format!("{start}{session}"), u64::MAX);
                 }
             }
-            (ItemType::Room, Some(_)) | (ItemType::Registration, _) => {}
+            (ItemType::Room, Some(_)) | (ItemType::Registration | ItemType::Delivery, _) => {}
         }
     }
 
@@ -219,7 +219,11 @@ impl Facts {
                 self.spoilt.insert(id.to_owned());
                 self.without(id);
             }
-            ItemType::Room | ItemType::RoomMember | ItemType::MessageRead | ItemType::Registration => {
+            ItemType::Room
+            | ItemType::RoomMember
+            | ItemType::MessageRead
+            | ItemType::Registration
+            | ItemType::Delivery => {
                 self.outsider(item_type, id, &None);
             }
         }

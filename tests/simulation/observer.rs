@@ -291,7 +291,7 @@ impl Observer {
                 let is = Some(task(&row_text(&row)));
                 self.was_told(number, session, |state| *state == is);
                 self.show(&row);
-                hook.inbox.iter().for_each(|message| self.show(&Row::Message(message.clone())));
+                hook.inbox.iter().for_each(|handing| self.show(&Row::Message(handing.message.clone())));
             }
             (Asked::End(session), Reply::Done) => {
                 self.was_told(number, session, Option::is_none);

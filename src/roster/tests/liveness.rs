@@ -196,15 +196,15 @@ fn activity_is_in_memory_at_once_and_in_the_log_once_a_minute() {
     let mut world = World::new();
     world.start("a", "/w/x");
     world.pass(MINUTE);
-    let outcome = world.apply(Request::PromptSubmit(report("a", "")));
+    let outcome = world.apply(Request::prompt_submit(report("a", "")));
     assert!(!outcome.needs_commit && world.roster.journal().is_empty());
     assert_eq!(world.session("a").last_activity_at, Some(BIRTH + MINUTE));
     world.pass(1);
-    let outcome = world.apply(Request::PromptSubmit(report("a", "")));
+    let outcome = world.apply(Request::prompt_submit(report("a", "")));
     assert!(!outcome.needs_commit, "nobody waits for that write");
     assert_eq!(world.roster.commit().len(), 1);
     world.pass(MINUTE);
-    world.apply(Request::SessionStart(report("a", "/w/x")));
+    world.apply(Request::session_start(report("a", "/w/x")));
     world.apply(update("a", SessionChange::LastActivityAt(world.now.wall_ms)));
     world.apply(update("a", SessionChange::LastTool(Some("Bash".to_owned()))));
     assert!(world.roster.journal().is_empty());
@@ -216,16 +216,16 @@ fn an_answer_waits_for_the_disk_only_if_it_depends_on_the_batch() {
     world.start("a", "/w/x");
     world.start("b", "/w/x");
     world.apply(send("a", "b", "m"));
-    assert!(!world.apply(Request::PromptSubmit(report("a", ""))).needs_commit);
-    assert!(world.apply(Request::PromptSubmit(report("b", ""))).needs_commit, "its mail is not on disk");
+    assert!(!world.apply(Request::prompt_submit(report("a", ""))).needs_commit);
+    assert!(world.apply(Request::prompt_submit(report("b", ""))).needs_commit, "its mail is not on disk");
     assert!(world.apply(Request::ListSessions).needs_commit);
     assert!(world.apply(send("a", "nobody", "m")).needs_commit, "even an error may follow from the batch");
     world.roster.commit();
-    assert!(!world.apply(Request::PromptSubmit(report("b", ""))).needs_commit);
+    assert!(!world.apply(Request::prompt_submit(report("b", ""))).needs_commit);
     assert!(!world.apply(Request::ListSessions).needs_commit);
-    assert!(!world.apply(Request::SessionEnd("unknown".into())).needs_commit);
+    assert!(!world.apply(Request::session_end("unknown".into())).needs_commit);
     assert!(world.roster.journal().is_empty(), "the end of an unknown session writes nothing");
-    assert!(world.apply(Request::SessionStart(report("c", "/w/x"))).needs_commit);
+    assert!(world.apply(Request::session_start(report("c", "/w/x"))).needs_commit);
     world.roster.commit();
 }
 
@@ -245,7 +245,7 @@ fn one_sweep_changes_a_bounded_number_of_rows_and_the_next_goes_on() {
     let mut world = World::new();
     let bound = crate::limits::SWEEP_ROWS_MAX;
     for number in 0..bound {
-        world.apply(Request::SessionStart(report(&format!("{number}"), "/w/x"))).reply.unwrap();
+        world.apply(Request::session_start(report(&format!("{number}"), "/w/x"))).reply.unwrap();
     }
     world.roster.commit();
     world.pass(HOUR);

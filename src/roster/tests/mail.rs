@@ -11,11 +11,11 @@ fn pair() -> World {
 }
 
 fn ids(reply: &HookReply) -> Vec<MessageId> {
-    reply.inbox.iter().map(|message| message.row.id.clone()).collect()
+    reply.inbox.iter().map(|handing| handing.message.row.id.clone()).collect()
 }
 
 fn handed(session: &str, messages: Vec<MessageId>, complete: bool) -> Request {
-    Request::InboxHanded { session: session.into(), messages, complete }
+    Request::InboxHanded { session: session.into(), messages, path: crate::model::Path::Prompt, complete }
 }
 
 #[test]
@@ -85,6 +85,8 @@ fn an_inbox_comes_oldest_first_and_at_most_twenty_at_a_time() {
     assert_eq!(world.prompt("b").inbox.len(), 0, "what is on its way is not sent twice");
     world.ok(handed("b", ids(&first), true));
     world.ok(handed("b", ids(&second), true));
+    assert_eq!((world.unread("b"), world.roster.counts().reads), (25, 0), "nothing shows yet that it was read");
+    world.goes_on("b");
     assert_eq!((world.unread("b"), world.roster.counts().reads), (0, 25));
 }
 
@@ -104,6 +106,7 @@ fn what_did_not_arrive_is_free_again_at_once_or_when_the_lease_is_over() {
     world.ok(handed("a", ids(&first), true));
     assert_eq!(world.unread("b"), 2, "somebody else's handover reads nothing");
     world.ok(handed("b", ids(&first), true));
+    world.goes_on("b");
     assert_eq!(world.unread("b"), 0);
 }
 
@@ -221,27 +224,28 @@ fn a_session_that_ends_leaves_no_ghosts_whichever_way_it_ends() {
         let room = world.broadcast("a", "r", "read too").message.row.id.clone();
         world.ack("b", &[&room]);
         world.send("a", "b", "unread");
-        world.broadcast("a", "r", "lost");
+        world.broadcast("a", "r", "kept");
         end(&mut world);
         let counts = world.roster.counts();
         assert_eq!((counts.sessions, counts.reads, counts.members), (1, 0, 3), "everyone, project and r of a");
         assert_eq!(world.err(broadcast("a", "r", "m")).kind, ErrorKind::Refused, "no ghost is counted");
-        assert_eq!(world.restarted(0).inbox("b"), ["unread"], "nor does a restart bring back what it had read");
+        assert_eq!(world.restarted(0).inbox("b"), ["unread", "kept"], "nor does a restart bring back what it had read");
         let reply = world.start("b", "/w/x");
-        assert_eq!(bodies(&reply.inbox), ["unread"], "a resumed session gets its unread direct mail and nothing else");
-        assert_eq!(reply.waiting, 1);
+        assert_eq!(bodies(&reply.inbox), ["unread", "kept"], "a resumed session gets what it had not read");
+        assert_eq!(reply.waiting, 2);
     }
 }
 
 #[test]
-fn an_answer_that_arrives_after_the_session_ended_is_read_all_the_same() {
+fn an_answer_that_arrives_after_the_session_ended_is_handed_over_and_repeated_should_it_come_back() {
     let mut world = pair();
     world.send("a", "b", "1");
     let reply = world.prompt("b");
     world.end("b");
     world.ok(handed("b", ids(&reply), true));
-    assert_eq!((world.roster.counts().reads, world.unread("b")), (0, 0));
-    assert_eq!(world.start("b", "/w/x").waiting, 0);
+    assert_eq!((world.roster.counts().reads, world.roster.counts().deliveries, world.unread("b")), (0, 1, 1));
+    let again = world.start("b", "/w/x");
+    assert_eq!(again.inbox.iter().map(|handing| handing.repeat).collect::<Vec<_>>(), [true]);
 }
 
 #[test]
@@ -285,6 +289,7 @@ fn a_receipt_goes_with_its_own_message_only() {
                 sent_at,
                 read_at: None,
                 proof: None,
+                terms: None,
             }
             .into(),
         )

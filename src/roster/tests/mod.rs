@@ -19,7 +19,7 @@ mod validation;
 use super::*;
 use crate::error::ErrorKind;
 use crate::ids::{ClientId, MessageId, RoomId, SeededIds};
-use crate::model::{Host, Message, Process, Session, Stored, TokenHash};
+use crate::model::{Host, Message, Process, Session, TokenHash};
 use std::sync::Arc;
 
 const SECOND: i64 = 1000;
@@ -94,15 +94,15 @@ impl World {
     }
 
     fn start(&mut self, id: &str, cwd: &str) -> HookReply {
-        self.hook(Request::SessionStart(report(id, cwd)))
+        self.hook(Request::session_start(report(id, cwd)))
     }
 
     fn prompt(&mut self, id: &str) -> HookReply {
-        self.hook(Request::PromptSubmit(report(id, "")))
+        self.hook(Request::prompt_submit(report(id, "")))
     }
 
     fn end(&mut self, id: &str) {
-        self.ok(Request::SessionEnd(id.into()));
+        self.ok(Request::session_end(id.into()));
     }
 
     fn connect(&mut self, client: &str) {
@@ -159,9 +159,21 @@ impl World {
     /// What a prompt shows, all of which arrives and is read.
     fn inbox(&mut self, id: &str) -> Vec<String> {
         let inbox = self.prompt(id).inbox;
-        let messages = inbox.iter().map(|message| message.row.id.clone()).collect();
-        self.ok(Request::InboxHanded { session: id.into(), messages, complete: true });
+        let messages = inbox.iter().map(|handing| handing.message.row.id.clone()).collect();
+        self.ok(Request::InboxHanded {
+            session: id.into(),
+            messages,
+            path: crate::model::Path::Prompt,
+            complete: true,
+        });
+        self.goes_on(id);
         bodies(&inbox)
+    }
+
+    /// The session shows that it has read what it was handed.
+    fn goes_on(&mut self, id: &str) {
+        let kind = EventKind::NeedsHuman(String::new());
+        self.ok(Request::HookEvent(Box::new(HookEvent { report: report(id, ""), kind, ..HookEvent::default() })));
     }
 
     fn sweep(&mut self) {
@@ -280,6 +292,6 @@ fn caller(name: &str) -> Caller {
     }
 }
 
-fn bodies(messages: &[Arc<Stored<Message>>]) -> Vec<String> {
-    messages.iter().map(|message| message.row.body.to_string()).collect()
+fn bodies(handings: &[Handing]) -> Vec<String> {
+    handings.iter().map(|handing| handing.message.row.body.to_string()).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ids::{MemberId, ReadId, SessionId};
-use crate::model::{Process, Recipient};
+use crate::model::{Doing, Process, Recipient};
 use crate::row_json::row_text;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +17,7 @@ pub(super) fn contents(roster: &Roster) -> BTreeMap<(ItemType, String), (u64, St
             Row::Message(stored) => tables.messages[&stored.row.id].place,
             Row::MessageRead(stored) => tables.reads[&stored.row.id].place,
             Row::Registration(stored) => tables.registrations[&stored.row.id].place,
+            Row::Delivery(stored) => tables.deliveries[&stored.row.id].place,
         }
     };
     let keyed = |row: Row| ((row.item_type(), row.id().to_owned()), (place(&row), text(&row)));
@@ -27,7 +28,9 @@ pub(super) fn contents(roster: &Roster) -> BTreeMap<(ItemType, String), (u64, St
 pub(super) fn text(row: &Row) -> String {
     match row {
         Row::Session(stored) => {
-            let quiet = Session { last_activity_at: None, last_tool: None, last_tool_at: None, ..stored.row.clone() };
+            let mut quiet = stored.row.clone();
+            (quiet.last_activity_at, quiet.last_tool, quiet.last_tool_at) = (None, None, None);
+            quiet.doing = Doing::default();
             row_text(&quiet.into()).to_string()
         }
         row => row_text(row).to_string(),
@@ -43,7 +46,12 @@ pub(super) fn unread(roster: &Roster) -> BTreeMap<SessionId, BTreeSet<u64>> {
         let has_read = |session: &SessionId| {
             tables.reads.values().any(|r| r.stored.row.message_id == row.id && r.stored.row.session_id == *session)
         };
-        let readers: Vec<SessionId> = match &row.to {
+        let deliveries = || tables.deliveries.values().filter(|d| d.stored.row.message_id == row.id);
+        let is_final = |session: &SessionId| {
+            deliveries().any(|d| d.stored.row.session_id == *session && d.stored.row.step.is_final())
+        };
+        let is_to = |session: &SessionId| row.to == Recipient::Session(session.clone());
+        let mut readers: Vec<SessionId> = match &row.to {
             Recipient::Session(session) => {
                 Some(session.clone()).filter(|_| row.read_at.is_none()).into_iter().collect()
             }
@@ -53,7 +61,10 @@ pub(super) fn unread(roster: &Roster) -> BTreeMap<SessionId, BTreeSet<u64>> {
                 before.map(|m| m.stored.row.session_id.clone()).filter(|s| *s != row.from_session_id).collect()
             }
         };
-        for reader in readers.into_iter().filter(|reader| !has_read(reader)) {
+        // Whoever was handed a message, or for whom it is kept, has it to read whatever room he is in.
+        let own = deliveries().map(|d| d.stored.row.session_id.clone());
+        readers.extend(own.filter(|session| row.read_at.is_none() || !is_to(session)));
+        for reader in readers.into_iter().filter(|reader| !has_read(reader) && !is_final(reader)) {
             unread.entry(reader).or_default().insert(message.place);
         }
     }
@@ -108,8 +119,14 @@ fn check_mail(roster: &Roster) {
         };
         let waiting_for = expected.unread.values().filter(|places| places.contains(&place)).count();
         expected.order.insert(place, (row.id.clone(), row.sent_at, waiting_for));
-        let by_age = if waiting_for == 0 { &mut expected.read_by_age } else { &mut expected.unread_by_age };
-        by_age.insert((row.sent_at, place));
+        let settled = tables.deliveries.values().filter(|d| d.stored.row.message_id == row.id);
+        let settled = settled.filter(|d| d.stored.row.step.is_final()).map(|d| d.stored.row.at).max();
+        if waiting_for == 0 {
+            expected.read_by_age.insert((row.sent_at.max(settled.unwrap_or(i64::MIN)), place));
+        } else {
+            expected.unread_by_age.insert((row.sent_at, place));
+            expected.expiring.extend(row.expires_at().map(|at| (at, place)));
+        }
     }
     assert_eq!(found, expected);
     assert_eq!(roster.counts().messages, tables.messages.len());

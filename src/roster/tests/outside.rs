@@ -32,12 +32,20 @@ fn message(id: &str, to: Recipient) -> Message {
         sent_at: BIRTH,
         read_at: None,
         proof: None,
+        terms: None,
     }
 }
 
 fn read(message: &str, session: &str) -> MessageRead {
     let (message_id, session_id) = (MessageId::from(message), SessionId::from(session));
-    MessageRead { id: ReadId::of(&message_id, &session_id), message_id, session_id, read_at: BIRTH }
+    MessageRead {
+        id: ReadId::of(&message_id, &session_id),
+        message_id,
+        session_id,
+        read_at: BIRTH,
+        evidence: None,
+        path: None,
+    }
 }
 
 fn external(world: &mut World, events: Vec<ExternalEvent>) -> Vec<Change> {
@@ -166,7 +174,7 @@ fn what_hangs_on_a_row_that_is_still_being_read_is_no_orphan() {
     external(&mut world, vec![ExternalEvent::Set(session("late", "late").into())]);
     world.sweep();
     assert!(world.has_room("r") && world.rooms_of("late").contains(&"r".to_owned()));
-    world.apply(Request::SessionEnd("late".into())).reply.unwrap();
+    world.apply(Request::session_end("late".into())).reply.unwrap();
     world.sweep();
     assert!(!world.has_room("r"));
 }
@@ -274,6 +282,6 @@ fn activity_that_the_log_holds_is_not_written_again_after_a_restart() {
     let mut world = World::new();
     world.start("a", "/w/x");
     let mut again = world.restarted(SECOND);
-    again.apply(Request::PromptSubmit(report("a", "")));
+    again.apply(Request::prompt_submit(report("a", "")));
     assert!(again.roster.journal().iter().all(|change| !change.persist), "{:?}", again.roster.journal());
 }

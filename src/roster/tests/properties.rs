@@ -120,7 +120,12 @@ impl Run {
             42..=47 => join(who, pick(&ROOMS, b)),
             48..=50 => leave(who, pick(&ROOMS, b)),
             51..=54 => ack(who, &some.iter().collect::<Vec<_>>()),
-            55..=57 => Request::InboxHanded { session: who.into(), messages: some, complete: c.is_multiple_of(2) },
+            55..=57 => Request::InboxHanded {
+                session: who.into(),
+                messages: some,
+                path: crate::model::Path::Prompt,
+                complete: c.is_multiple_of(2),
+            },
             58 => Request::ReadMessages { caller: caller(who), filter: MessageFilter::default() },
             _ => Request::History(HistoryQuery { session: Some(who.to_owned()), ..HistoryQuery::default() }),
         }
@@ -222,14 +227,14 @@ fn hooks_and_shims(kind: u8, a: usize, b: usize, c: usize, now: Now) -> Request 
         ..Session::new(id.into(), pick(&NAMES, c), pick(&["/w/x", "/w/y"], b), now.wall_ms)
     };
     match kind {
-        0..=4 => Request::SessionStart(HookReport {
+        0..=4 => Request::session_start(HookReport {
             host: c.is_multiple_of(2).then(|| host(pick(&["h1", "h2"], c / 2))),
             process: c.is_multiple_of(3).then(|| process((c % 4) as u32)),
             ..report(id, pick(&["/w/x", "/w/y", ""], b))
         }),
-        5..=10 => Request::PromptSubmit(report(id, "/w/x")),
-        11 => Request::PromptSubmit(report_in(id, process((c % 4) as u32))),
-        12..=13 => Request::SessionEnd(id.into()),
+        5..=10 => Request::prompt_submit(report(id, "/w/x")),
+        11 => Request::prompt_submit(report_in(id, process((c % 4) as u32))),
+        12..=13 => Request::session_end(id.into()),
         14..=18 => stated(client, session),
         19 => Request::WithdrawSession { client: client.into(), session: id.into() },
         20..=22 => Request::ClientConnected(client.into()),
@@ -288,7 +293,14 @@ fn external_room(b: usize) -> Room {
 
 fn external_read(message: &str, session: &str) -> MessageRead {
     let (message_id, session_id) = (MessageId::from(message), SessionId::from(session));
-    MessageRead { id: ReadId::of(&message_id, &session_id), message_id, session_id, read_at: BIRTH }
+    MessageRead {
+        id: ReadId::of(&message_id, &session_id),
+        message_id,
+        session_id,
+        read_at: BIRTH,
+        evidence: None,
+        path: None,
+    }
 }
 
 fn external_message(a: usize, b: usize, c: usize, now: Now) -> Message {
@@ -306,6 +318,7 @@ fn external_message(a: usize, b: usize, c: usize, now: Now) -> Message {
         sent_at: now.wall_ms,
         read_at: None,
         proof: None,
+        terms: None,
     }
 }
 

@@ -21,8 +21,8 @@ fn busy() -> World {
 #[test]
 fn each_kind_of_change_is_taken_back() {
     let requests = [
-        Request::SessionStart(report("new", "/w/new")),
-        Request::SessionEnd("b".into()),
+        Request::session_start(report("new", "/w/new")),
+        Request::session_end("b".into()),
         Request::WithdrawSession { client: "k2".into(), session: "c".into() },
         stated("k", Session::new("b".into(), "renamed", "/w/y", BIRTH)),
         update("a", SessionChange::CurrentTask(Some("t".to_owned()))),
@@ -52,13 +52,15 @@ fn a_whole_batch_is_taken_back_in_reverse() {
     let mut world = busy();
     let before = model::contents(&world.roster);
     world.apply(send("a", "b", "m")).reply.unwrap();
-    world.apply(Request::SessionEnd("b".into())).reply.unwrap();
-    world.apply(Request::SessionStart(report("b", "/w/z"))).reply.unwrap();
+    world.apply(Request::session_end("b".into())).reply.unwrap();
+    world.apply(Request::session_start(report("b", "/w/z"))).reply.unwrap();
     world.apply(leave("a", "r")).reply.unwrap();
-    world.apply(Request::SessionEnd("c".into())).reply.unwrap();
+    world.apply(Request::session_end("c".into())).reply.unwrap();
     world.apply(join("b", "r")).reply.unwrap();
     world.roster.roll_back();
     assert_eq!(model::contents(&world.roster), before);
+    // What was put into an answer stays in it until it is said, or time has shown, that the answer did not leave.
+    world.pass(crate::limits::HANDOVER_LEASE_MS);
     assert_eq!(world.inbox("b"), ["3"]);
     assert!(!world.apply(Request::ListSessions).needs_commit, "nothing waits for a batch that is no more");
 }
@@ -87,18 +89,18 @@ fn activity_that_could_not_be_written_is_still_a_sign_of_life_and_is_written_nex
     world.start("a", "/w/x");
     for _ in 0..3 {
         world.pass(HOUR / 2);
-        world.apply(Request::PromptSubmit(report("a", ""))).reply.unwrap();
+        world.apply(Request::prompt_submit(report("a", ""))).reply.unwrap();
         assert_eq!(world.roster.journal().len(), 1);
         world.roster.roll_back();
     }
     world.pass(SECOND);
-    world.apply(Request::PromptSubmit(report("a", ""))).reply.unwrap();
+    world.apply(Request::prompt_submit(report("a", ""))).reply.unwrap();
     assert_eq!(world.roster.journal().len(), 1, "what is in the log is still old");
     world.roster.roll_back();
     world.pass(HOUR / 2);
     world.sweep();
     assert!(world.find("a").is_some());
-    world.apply(Request::PromptSubmit(report("a", ""))).reply.unwrap();
+    world.apply(Request::prompt_submit(report("a", ""))).reply.unwrap();
     assert_eq!(world.roster.commit().len(), 1);
 }
 

@@ -1,6 +1,7 @@
 //! How sessions come onto the roster and what they are called.
 
 use super::*;
+use crate::model::{Doing, Path, Paths};
 
 #[test]
 fn a_session_start_registers_a_session_and_tells_it_its_name() {
@@ -50,8 +51,14 @@ fn one_agent_with_hooks_and_a_shim_is_one_row_and_the_hook_wipes_nothing() {
     world.ok(stated("k", full("a")));
     world.pass(MINUTE);
     world.start("a", "/w/shim");
-    let expected =
-        Session { client_id: Some("k".into()), hooks: true, last_activity_at: Some(BIRTH + MINUTE), ..full("a") };
+    let doing = Doing { paths: Paths::default().with(Path::Start), ..Doing::default() };
+    let expected = Session {
+        client_id: Some("k".into()),
+        hooks: true,
+        last_activity_at: Some(BIRTH + MINUTE),
+        doing,
+        ..full("a")
+    };
     assert_eq!(world.session("a"), expected);
     assert_eq!(world.roster.counts().sessions, 1);
 }
@@ -72,6 +79,7 @@ fn a_shim_that_restates_little_keeps_what_the_roster_knows() {
         pid: 0,
         git_branch: Some("fix".into()),
         last_activity_at: Some(BIRTH + SECOND),
+        doing: Doing { paths: Paths::default().with(Path::Start), ..Doing::default() },
         ..full("a")
     };
     assert_eq!(row, expected);

@@ -296,7 +296,7 @@ fn groups_follow_the_registration() {
 fn why_a_session_goes_is_noted() {
     let mut world = World::new();
     world.start("ended", "/w");
-    assert_eq!(world.deeds(Request::SessionEnd("ended".into())), ["-session ended ended"]);
+    assert_eq!(world.deeds(Request::session_end("ended".into())), ["-session ended ended"]);
     world.start("silent", "/w");
     world.pass(2 * HOUR);
     assert_eq!(world.deeds(Request::Sweep { settled: true }), ["-session silent silent"]);

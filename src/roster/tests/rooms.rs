@@ -3,7 +3,7 @@
 use super::*;
 
 fn identity(host_name: &str, operator: &str, cwd: &str) -> Request {
-    Request::SessionStart(HookReport {
+    Request::session_start(HookReport {
         host: Some(host(host_name)),
         operator: Some(operator.to_owned()),
         ..report("a", cwd)

@@ -149,39 +149,39 @@ fn a_session_may_not_state_end_or_change_another_one() {
     };
     let task = || update("b", SessionChange::CurrentTask(Some("x".into())));
     let publish = |client: &str, id: &str| stated(client, Session::new(id.into(), "", "/w/x", 1));
-    refused(&mut world, Request::SessionEnd("b".into()), owner(&[99, 10]));
-    refused(&mut world, Request::PromptSubmit(report("b", "")), owner(&[99, 10]));
-    refused(&mut world, Request::SessionStart(report("b", "/w/y")), owner(&[99, 10]));
+    refused(&mut world, Request::session_end("b".into()), owner(&[99, 10]));
+    refused(&mut world, Request::prompt_submit(report("b", "")), owner(&[99, 10]));
+    refused(&mut world, Request::session_start(report("b", "/w/y")), owner(&[99, 10]));
     refused(&mut world, task(), owner(&[99, 10]));
     refused(&mut world, publish("k", "b"), owner(&[99, 10]));
     // c has a token, and no process.
-    refused(&mut world, Request::SessionEnd("c".into()), owner(&[99, 10]));
-    refused(&mut world, Request::SessionEnd("c".into()), Caller { token: token("b"), ..machine() });
+    refused(&mut world, Request::session_end("c".into()), owner(&[99, 10]));
+    refused(&mut world, Request::session_end("c".into()), Caller { token: token("b"), ..machine() });
     // A session of its own in somebody else's shells.
     let in_process = |pid: u32| HookReport { process: Some(process(pid)), ..report("e", "/w/y") };
-    refused(&mut world, Request::SessionStart(in_process(20)), owner(&[99, 10]));
-    world.ok(Request::SessionStart(in_process(10)).by(owner(&[99, 10])));
+    refused(&mut world, Request::session_start(in_process(20)), owner(&[99, 10]));
+    world.ok(Request::session_start(in_process(10)).by(owner(&[99, 10])));
     world.end("e");
-    world.ok(Request::SessionStart(in_process(98)).by(owner(&[99, 10])));
+    world.ok(Request::session_start(in_process(98)).by(owner(&[99, 10])));
     // The shell in which the human began it, or the agent that began it.
     refused(
         &mut world,
-        Request::SessionStart(HookReport { process: Some(process(5)), ..report("f", "/w/y") }),
+        Request::session_start(HookReport { process: Some(process(5)), ..report("f", "/w/y") }),
         owner(&[99, 10, 5]),
     );
     let mine = HookReport { process: Some(process(10)), ..report("b", "") };
-    refused(&mut world, Request::PromptSubmit(mine), owner(&[99, 20, 10]));
+    refused(&mut world, Request::prompt_submit(mine), owner(&[99, 20, 10]));
     // d has neither, and is another one all the same.
-    refused(&mut world, Request::PromptSubmit(report("d", "")), owner(&[99, 10]));
-    refused(&mut world, Request::PromptSubmit(report("a", "")), owner(&[99, 20, 10]));
+    refused(&mut world, Request::prompt_submit(report("d", "")), owner(&[99, 10]));
+    refused(&mut world, Request::prompt_submit(report("a", "")), owner(&[99, 20, 10]));
     // Its own, one that is new, and the operator's hand on any.
-    world.ok(Request::SessionStart(report("new", "/w/y")).by(owner(&[99, 10])));
+    world.ok(Request::session_start(report("new", "/w/y")).by(owner(&[99, 10])));
     assert_eq!(world.session("new").process, Some(process(10)), "it lives where it began");
-    world.ok(Request::PromptSubmit(report("new", "")).by(owner(&[99, 10])));
+    world.ok(Request::prompt_submit(report("new", "")).by(owner(&[99, 10])));
     world.ok(task().by(owner(&[99, 20, 10])));
     world.ok(task().by(Caller { token: token("b"), ..machine() }));
-    world.ok(Request::SessionEnd("b".into()).by(owner(&[99])));
-    world.ok(Request::SessionEnd("c".into()).by(machine()));
+    world.ok(Request::session_end("b".into()).by(owner(&[99])));
+    world.ok(Request::session_end("c".into()).by(machine()));
     assert!(world.roster.row(ItemType::Session, "b").is_none());
 }
 
@@ -221,7 +221,7 @@ fn a_session_sees_no_mail_of_others_in_the_history() {
 #[test]
 fn a_process_in_which_a_session_lived_is_no_operators_until_it_ends() {
     let mut world = world();
-    world.ok(Request::SessionEnd("a".into()).by(owner(&[99, 10])));
+    world.ok(Request::session_end("a".into()).by(owner(&[99, 10])));
     let human = |caller: Caller| Caller { human: Some("ana".into()), ..caller };
     for caller in
         [human(at_terminal(&[99, 10])), human(owner(&[99, 10])), saying("d", owner(&[99, 10])), owner(&[99, 10])]
@@ -234,13 +234,13 @@ fn a_process_in_which_a_session_lived_is_no_operators_until_it_ends() {
             .kind,
         ErrorKind::Forbidden
     );
-    assert_eq!(world.err(Request::PromptSubmit(report("d", "")).by(owner(&[99, 10]))).kind, ErrorKind::Forbidden);
+    assert_eq!(world.err(Request::prompt_submit(report("d", "")).by(owner(&[99, 10]))).kind, ErrorKind::Forbidden);
     // The next session in the same process, as after /clear.
-    world.ok(Request::SessionStart(report("next", "/w/x")).by(owner(&[99, 10])));
+    world.ok(Request::session_start(report("next", "/w/x")).by(owner(&[99, 10])));
     assert_eq!(send(&mut world, owner(&[99, 10])), Ok(("next".to_owned(), Proof::Process)));
     // A session that says that it lives elsewhere leaves a process behind.
     let moved = HookReport { process: Some(process(99)), ..report("next", "") };
-    world.ok(Request::PromptSubmit(moved).by(owner(&[99, 10])));
+    world.ok(Request::prompt_submit(moved).by(owner(&[99, 10])));
     assert_eq!(send(&mut world, human(at_terminal(&[98, 10]))), Err(ErrorKind::Forbidden));
     // Its number is somebody else's later.
     world.ok(Request::ProcessGone(process(10)));
@@ -254,7 +254,7 @@ fn more_sessions_in_one_process_have_no_more_turns() {
     let mut sent = 0;
     for number in 0..3 {
         let in_it = HookReport { process: Some(process(10)), ..report(&format!("spam{number}"), "/w/y") };
-        world.ok(Request::SessionStart(in_it).by(owner(&[99, 10])));
+        world.ok(Request::session_start(in_it).by(owner(&[99, 10])));
         while send(&mut world, owner(&[99, 10])).is_ok() {
             sent += 1;
         }

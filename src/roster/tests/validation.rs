@@ -9,13 +9,13 @@ fn ids_that_nobody_could_address_are_refused() {
     let endless = "é".repeat(5000);
     for id in ["", &overlong, &endless, "a\nb", "a\0", "human:alice", "@room", "a::b", ":a"] {
         for request in [
-            Request::SessionStart(report(id, "/w")),
-            Request::PromptSubmit(report(id, "/w")),
+            Request::session_start(report(id, "/w")),
+            Request::prompt_submit(report(id, "/w")),
             stated("k", Session::new(id.into(), "n", "/w", 0)),
         ] {
             assert_eq!(world.err(request).kind, ErrorKind::Invalid, "{id:.20}");
         }
-        world.ok(Request::SessionEnd(id.into()));
+        world.ok(Request::session_end(id.into()));
         assert!(world.roster.commit().is_empty());
     }
 }
@@ -56,7 +56,7 @@ fn overlong_or_unprintable_names_are_refused() {
         HookReport { host: Some(Host { os: long.as_str().into(), ..host("a") }), ..base() },
     ];
     for report in reports {
-        assert_eq!(world.err(Request::SessionStart(report)).kind, ErrorKind::Invalid);
+        assert_eq!(world.err(Request::session_start(report)).kind, ErrorKind::Invalid);
     }
     let text = || Some(std::sync::Arc::<str>::from(long.as_str()));
     let base = || Session::new("new".into(), "n", "/w", 0);

@@ -99,7 +99,7 @@ fn a_log_full_of_what_counts_is_left_alone_until_the_rows_are_gone() {
     let (counted, length) = (bench.store.compaction.live_bytes(), bench.length() as u64);
     assert!(counted.abs_diff(length) * 50 < length, "{counted} of {length}: nothing was said twice");
     for number in 0..100 {
-        bench.ask("end", Request::SessionEnd(format!("s{number}").as_str().into()));
+        bench.ask("end", Request::session_end(format!("s{number}").as_str().into()));
         bench.turn();
     }
     let job = bench.next_job().unwrap();

@@ -14,7 +14,7 @@ fn only<const N: usize>(pids: [u32; N]) -> ProcessWish {
 impl Bench {
     fn start_in(&mut self, id: &str, pid: u32) {
         let report = HookReport { session_id: id.to_owned(), process: Some(process(pid)), ..HookReport::default() };
-        self.ask("start", Request::SessionStart(report));
+        self.ask("start", Request::session_start(report));
     }
 
     fn end_process(&mut self, pid: u32) {
@@ -22,7 +22,7 @@ impl Bench {
     }
 
     fn end_session(&mut self, id: &str) {
-        self.ask("end", Request::SessionEnd(id.into()));
+        self.ask("end", Request::session_end(id.into()));
     }
 
     fn tick(&mut self) {

@@ -75,12 +75,12 @@ fn a_subscriber_hears_of_sessions_and_messages_once_they_are_on_disk() {
     bench.turn();
     assert_eq!(told(&all), Vec::<String>::new(), "signs of life are no news");
     bench.space(Some(0));
-    bench.ask("end", Request::SessionEnd("new".into()));
+    bench.ask("end", Request::session_end("new".into()));
     bench.start("other");
     bench.turn();
     assert_eq!(told(&all), Vec::<String>::new(), "what was not stored is not told");
     bench.space(None);
-    bench.ask("end", Request::SessionEnd("new".into()));
+    bench.ask("end", Request::session_end("new".into()));
     bench.turn();
     assert_eq!(told(&all), ["leave new ended"]);
 }
@@ -102,7 +102,7 @@ fn m08_watchers_hear_that_a_session_left_before_it_joins_again() {
     assert_eq!(told(&all), ["leave s replaced", "join t"]);
     // Replaced and gone in one batch.
     bench.register("t", 3);
-    bench.ask("end", Request::SessionEnd("t".into()));
+    bench.ask("end", Request::session_end("t".into()));
     bench.turn();
     assert_eq!(told(&all), ["leave t replaced", "join t", "leave t ended"]);
     // Registered again, as before.
@@ -216,7 +216,7 @@ fn a_stream_that_was_begun_before_its_process_was_a_sessions_ends_then() {
     bench.batch.push(Command::Subscribe { client: "k".into(), outbox, hearing, since: None });
     bench.turn();
     let report = HookReport { session_id: "a".to_owned(), process: Some(agent), ..HookReport::default() };
-    bench.ask("start", Request::SessionStart(report));
+    bench.ask("start", Request::session_start(report));
     bench.turn();
     assert_eq!(told(&frames), [": connected", "end"], "it hears nothing as somebody else");
 }

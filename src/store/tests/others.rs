@@ -223,7 +223,7 @@ fn what_the_same_batch_has_changed_is_newer_than_the_file_that_was_read() {
     bench.turn();
     let job = bench.jobs.try_recv().unwrap();
     let read = read(&job);
-    bench.ask("end", Request::SessionEnd("hook".into()));
+    bench.ask("end", Request::session_end("hook".into()));
     bench.batch.push(Command::LogRead(read));
     bench.turn();
     bench.read_for_store();
@@ -447,7 +447,7 @@ impl Bench {
             bench.start(session);
             bench.join(session);
             bench.turn();
-            bench.ask("end", Request::SessionEnd(session.into()));
+            bench.ask("end", Request::session_end(session.into()));
             bench.turn();
         }
         bench.start("session-there");

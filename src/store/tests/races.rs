@@ -211,7 +211,7 @@ fn mail_that_somebody_else_wrote_is_shown_after_its_sync() {
     let did = bench.did.clone();
     let report = HookReport { session_id: "hook".to_owned(), ..HookReport::default() };
     bench.batch.push(Command::Request {
-        request: Request::PromptSubmit(report),
+        request: Request::prompt_submit(report),
         reply_to: Some(Box::new(move |r| {
             let Ok(Reply::Hook(h)) = r else { panic!() };
             did.try_send(Did::Answer("mail", if h.inbox.len() == 1 { "one" } else { "none" })).unwrap();

@@ -1,0 +1,408 @@
+//! What becomes of a message for each of its recipients: it waits, it is handed over, it is read, or it is settled that it
+//! will not be. It must not claim more than was seen: that an answer arrived whole means that it was handed over, and only
+//! what the session does after that can show that it was read.
+
+use super::{EventKind, Roster};
+use crate::ids::{IdSource, MessageId, ReadId, SessionId, new_id_at};
+use crate::limits::{HANDINGS_MAX, KEPT_MESSAGES_MAX, SWEEP_ROWS_MAX};
+use crate::model::{
+    Delivery, Evidence, ItemType, Message, MessageRead, Path, Priority, Proof, Reason, Recipient, Row, State, Step,
+    Terms,
+};
+use std::sync::Arc;
+
+/// The name under which marshal itself writes to those whose messages it has something to tell about.
+const NOTICE_SENDER: &str = "marshal";
+
+/// Where a message is, for one of its recipients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryView {
+    /// The recipient.
+    pub session: SessionId,
+    /// Its name, now or when the message was sent.
+    pub name: Arc<str>,
+    /// How far the message has got.
+    pub standing: Standing,
+    /// How often it was handed over.
+    pub times: u32,
+}
+
+/// How far a message has got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It waits.
+    Queued(Queued),
+    /// The recipient has taken it, as far as can be told from outside.
+    Handed(Path, i64),
+    /// It was read; when, and by what that is known.
+    Read(i64, Option<Evidence>, Option<Path>),
+    /// It is settled that it will not be read, or not by this one; since when.
+    Settled(Step, i64),
+}
+
+impl Standing {
+    /// The spelling on the wire.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Queued(_) => "queued",
+            Self::Handed(..) => "handed",
+            Self::Read(..) => "read",
+            Self::Settled(step, _) => step.as_str(),
+        }
+    }
+}
+
+/// For what a message waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queued {
+    /// It is in an answer on its way, or being pushed.
+    OnItsWay,
+    /// For the recipient's next prompt: it is between two turns.
+    BetweenTurns,
+    /// For the end of the recipient's turn: it is working, and the message is not urgent.
+    Working,
+    /// For the end of the tool that the recipient is using.
+    BetweenTools,
+    /// Nothing is known by which the recipient would hear of it, but that it looks into its inbox.
+    NoLivePath,
+    /// For the recipient to come back: its session ended.
+    Ended,
+    /// For a while: it was handed over without a sign that it was read, or the turn has been prolonged often enough.
+    Held,
+}
+
+impl Queued {
+    /// The spelling on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OnItsWay => "on_its_way",
+            Self::BetweenTurns => "between_turns",
+            Self::Working => "working",
+            Self::BetweenTools => "between_tools",
+            Self::NoLivePath => "no_live_path",
+            Self::Ended => "ended",
+            Self::Held => "held",
+        }
+    }
+}
+
+/// Whether an event shows that the session has read what it was handed by this way before. What an event comes with is
+/// taken by the host when it goes on; whether it then reached the model shows in what only the model begins.
+pub(super) fn proves(kind: &EventKind, path: Path, same_prompt: bool, by_step: bool) -> bool {
+    match kind {
+        EventKind::Start { .. } | EventKind::Failed(_) | EventKind::Idle | EventKind::Other => false,
+        // It may have ended before it was prompted at all, or in the middle of a turn.
+        EventKind::End => path == Path::Prompt,
+        EventKind::Prompt { .. } => match path {
+            Path::Start | Path::Tools | Path::Stop => true,
+            // Two hooks of one prompt.
+            Path::Prompt => !same_prompt,
+            Path::Wait | Path::Push | Path::Inbox => false,
+        },
+        EventKind::BeforeTool(_) | EventKind::Stop | EventKind::NeedsHuman(_) => is_hook(path),
+        // Others of the same step may follow.
+        EventKind::AfterTool(_) => is_hook(path) && path != Path::Tools,
+        EventKind::AfterTools => is_hook(path) && (path != Path::Tools || by_step),
+    }
+}
+
+fn is_hook(path: Path) -> bool {
+    matches!(path, Path::Start | Path::Prompt | Path::Tools | Path::Stop)
+}
+
+/// How urgent a message must be to be handed over by this way.
+pub(super) fn urgency(path: Path) -> Priority {
+    match path {
+        Path::Start | Path::Prompt | Path::Inbox | Path::Push => Priority::Low,
+        Path::Stop => Priority::Next,
+        Path::Tools | Path::Wait => Priority::Now,
+    }
+}
+
+impl Roster {
+    /// Notes what a session has read by an event that shows it.
+    pub(super) fn note_proof(&mut self, session: &SessionId, kind: &EventKind, same_prompt: bool, by_step: bool) {
+        if let EventKind::Prompt { quoted } = kind {
+            for message in quoted {
+                self.mark_read(session, message, Evidence::Quoted);
+            }
+        }
+        if self.tables.mail.handed_count(session) == 0 {
+            return;
+        }
+        for (message, path) in self.tables.mail.handed_to(session) {
+            if proves(kind, path, same_prompt, by_step) {
+                self.mark_read(session, &message, Evidence::WentOn);
+            } else if matches!(kind, EventKind::Start { same_context: false }) {
+                // Another context: what was handed to the one before may be gone with it.
+                if let Some(place) = self.tables.messages.get(&message).map(|placed| placed.place) {
+                    self.tables.mail.release(session, place);
+                }
+            }
+        }
+    }
+
+    /// What was to be handed to a session has left: it is handed over if it arrived whole, else it is free again.
+    pub(super) fn handed(&mut self, session: &SessionId, messages: &[MessageId], path: Path, complete: bool) {
+        for message in messages {
+            let Some(place) = self.tables.messages.get(message).map(|placed| placed.place) else { continue };
+            match (complete, path) {
+                (false, _) => self.tables.mail.release(session, place),
+                // A client that says that it puts pushes before the model is believed.
+                (true, Path::Push) => drop(self.mark_read(session, message, Evidence::Client)),
+                (true, _) => self.hand(session, message, place, path),
+            }
+        }
+    }
+
+    fn hand(&mut self, session: &SessionId, message: &MessageId, place: u64, path: Path) {
+        if !self.tables.mail.is_unread(place, session) {
+            return;
+        }
+        let times = self.tables.delivery(message, session).map_or(0, |delivery| delivery.times) + 1;
+        self.set_step(session, message, Step::Handed(path), times);
+    }
+
+    fn set_step(&mut self, session: &SessionId, message: &MessageId, step: Step, times: u32) {
+        let (id, at) = (ReadId::of(message, session), self.tables.now.wall_ms);
+        let (message_id, session_id) = (message.clone(), session.clone());
+        self.tables.set(Row::from(Delivery { id, message_id, session_id, step, at, times }));
+    }
+
+    /// Notes that `session` has read `message`. Says whether it had not before; none if the message is not for it.
+    pub(super) fn mark_read(&mut self, session: &SessionId, message: &MessageId, evidence: Evidence) -> Option<bool> {
+        let placed = self.tables.messages.get(message)?;
+        let is_direct = placed.stored.row.to == Recipient::Session(session.clone());
+        if !self.tables.mail.is_unread(placed.place, session) {
+            let read = self.tables.reads.contains_key(&ReadId::of(message, session));
+            return (read || (is_direct && placed.stored.row.read_at.is_some())).then_some(false);
+        }
+        let read_at = self.tables.now.wall_ms;
+        let id = ReadId::of(message, session);
+        if self.tables.sessions.contains_key(session) || session.is_human() {
+            let path = match self.tables.delivery(message, session).map(|delivery| &delivery.step) {
+                Some(Step::Handed(path)) => Some(*path),
+                _ => (evidence == Evidence::Client).then_some(Path::Push),
+            };
+            let (id, message_id, session_id) = (id.clone(), message.clone(), session.clone());
+            self.tables.set(MessageRead { id, message_id, session_id, read_at, evidence: Some(evidence), path });
+        } else if is_direct {
+            // The reader ended after its answer was on its way: no receipt may outlive it, the fact must.
+            let mut row = placed.stored.row.clone();
+            row.read_at = Some(read_at);
+            self.tables.set(row);
+        }
+        self.tables.delete(ItemType::Delivery, id.as_str());
+        Some(true)
+    }
+
+    /// Settles that a recipient will not read a message, if it has not.
+    pub(super) fn settle(&mut self, session: &SessionId, message: &MessageId, step: Step) {
+        let Some(placed) = self.tables.messages.get(message) else { return };
+        if self.tables.mail.is_unread(placed.place, session) {
+            let times = self.tables.delivery(message, session).map_or(0, |delivery| delivery.times);
+            self.set_step(session, message, step, times);
+            self.dirty.insert(session.clone());
+        }
+    }
+
+    /// Those who have not read a message.
+    pub(super) fn awaiting(&self, message: &MessageId) -> Vec<SessionId> {
+        let Some(placed) = self.tables.messages.get(message) else { return Vec::new() };
+        if self.tables.mail.waiting_for(placed.place) == 0 {
+            return Vec::new();
+        }
+        let mut readers = self.tables.delivered_to(message);
+        match &placed.stored.row.to {
+            Recipient::Session(session) => readers.push(session.clone()),
+            Recipient::Room(room) => {
+                readers
+                    .extend(self.tables.members_of.get(room).into_iter().flat_map(|members| members.keys()).cloned());
+            }
+        }
+        readers.retain(|session| self.tables.mail.is_unread(placed.place, session));
+        readers.sort_unstable();
+        readers.dedup();
+        readers
+    }
+
+    /// Settles what a session was handed again and again without a sign that it was read. Says of each message whether that
+    /// was so.
+    pub(super) fn give_up(
+        &mut self,
+        session: &SessionId,
+        message: &MessageId,
+        times: u32,
+        ids: &mut dyn IdSource,
+    ) -> bool {
+        let is_over = times >= HANDINGS_MAX;
+        if is_over {
+            let step = Step::Undeliverable(Reason::NeverProved);
+            self.settle(session, message, step.clone());
+            self.tell_sender(message, session, &step, ids);
+        }
+        is_over
+    }
+
+    /// Keeps the newest of what a session has not read of its rooms' messages: they are its own when it has left the rooms.
+    pub(super) fn keep_room_mail(&mut self, session: &SessionId) {
+        let to_room = |(_, id): &(u64, MessageId)| {
+            let placed = self.tables.messages.get(id);
+            placed.is_some_and(|placed| matches!(placed.stored.row.to, Recipient::Room(_)))
+        };
+        let unread = self.tables.mail.unread_of(session).into_iter().rev().filter(to_room);
+        let unread: Vec<MessageId> = unread.take(KEPT_MESSAGES_MAX).map(|(_, id)| id).collect();
+        for message in unread {
+            if self.tables.delivery(&message, session).is_none() {
+                self.set_step(session, &message, Step::Kept, 0);
+            }
+        }
+    }
+
+    /// Settles messages whose time is over. Who is gone did not get them; who is there need not read them any more.
+    pub(super) fn expire(&mut self, ids: &mut dyn IdSource, is_full: impl Fn(&Self) -> bool) {
+        for message in self.tables.mail.expired(self.tables.now.wall_ms, SWEEP_ROWS_MAX) {
+            if is_full(self) {
+                break;
+            }
+            for session in self.awaiting(&message) {
+                let is_there = self.tables.sessions.contains_key(&session) || session.is_human();
+                let step = if is_there { Step::Expired } else { Step::Undeliverable(Reason::SessionEnded) };
+                self.settle(&session, &message, step.clone());
+                self.tell_sender(&message, &session, &step, ids);
+            }
+        }
+    }
+
+    /// Writes to the sender of a direct message that it did not get there. Nobody is written to about what marshal wrote,
+    /// and nobody who is not there, or about a room's message.
+    pub(super) fn tell_sender(
+        &mut self,
+        message: &MessageId,
+        recipient: &SessionId,
+        step: &Step,
+        ids: &mut dyn IdSource,
+    ) {
+        let Some(row) = self.tables.messages.get(message).map(|placed| placed.stored.row.clone()) else { return };
+        if matches!(row.to, Recipient::Room(_)) {
+            return;
+        }
+        let name = &row.to_nick;
+        let text = match step {
+            Step::Expired => format!("{name} did not read your message {message} before it expired"),
+            Step::Undeliverable(Reason::SessionEnded) => {
+                format!(
+                    "your message {message} did not get to {name}: the session {recipient} ended and did not come back"
+                )
+            }
+            Step::Undeliverable(Reason::NeverProved) => {
+                format!(
+                    "your message {message} was handed to {name} {HANDINGS_MAX} times without a sign that it was read"
+                )
+            }
+            Step::Claimed(by) => {
+                let by = self.tables.sessions.get(by).map_or(by.as_str(), |placed| &placed.stored.row.nickname);
+                format!("your message {message} to {name}, which ended before reading it, was taken over by {by}")
+            }
+            Step::Kept | Step::Handed(_) | Step::Superseded(_) => return,
+        };
+        self.notice(&row, &text, ids);
+    }
+
+    /// Writes to the sender of `about` what there is to say of it.
+    pub(super) fn notice(&mut self, about: &Message, text: &str, ids: &mut dyn IdSource) {
+        let to = &about.from_session_id;
+        if about.is_notice() || !(self.tables.sessions.contains_key(to) || to.is_human()) {
+            return;
+        }
+        let terms = Terms { reply_to: Some(about.id.clone()), notice: true, ..Terms::default() };
+        self.tables.set(Message {
+            id: MessageId::from(new_id_at(ids, self.tables.now.wall_ms)),
+            from_session_id: SessionId::from(NOTICE_SENDER),
+            from_nick: Arc::from(NOTICE_SENDER),
+            to: Recipient::Session(to.clone()),
+            to_nick: about.from_nick.clone(),
+            body: Arc::from(text),
+            sent_at: self.tables.now.wall_ms,
+            read_at: None,
+            proof: Some(Proof::Operator),
+            terms: Some(Box::new(terms)),
+        });
+        self.dirty.insert(to.clone());
+    }
+
+    /// Where a message is, for each of its recipients: those of whom rows tell, and for a room's message those who were in
+    /// the room.
+    pub(super) fn deliveries(&self, message: &Message, place: u64) -> Vec<DeliveryView> {
+        let tables = &self.tables;
+        let mut recipients = tables.delivered_to(&message.id);
+        recipients.extend(
+            tables
+                .receipts(&message.id)
+                .filter_map(|id| tables.reads.get(id).map(|placed| placed.stored.row.session_id.clone())),
+        );
+        match &message.to {
+            Recipient::Session(session) => recipients.push(session.clone()),
+            Recipient::Room(room) => {
+                let members = tables.members_of.get(room).into_iter().flatten();
+                let before =
+                    members.filter(|(_, id)| tables.members.get(*id).is_some_and(|member| member.place < place));
+                recipients
+                    .extend(before.map(|(session, _)| session.clone()).filter(|id| *id != message.from_session_id));
+            }
+        }
+        recipients.sort_unstable();
+        recipients.dedup();
+        recipients.into_iter().map(|session| self.delivery_to(message, place, session)).collect()
+    }
+
+    /// Where a message is for one recipient.
+    pub(super) fn delivery_to(&self, message: &Message, place: u64, session: SessionId) -> DeliveryView {
+        let tables = &self.tables;
+        let is_direct = message.to == Recipient::Session(session.clone());
+        let name = match tables.sessions.get(&session) {
+            Some(placed) => placed.stored.row.nickname.clone(),
+            None if is_direct => message.to_nick.clone(),
+            None => session.shared(),
+        };
+        let delivery = tables.delivery(&message.id, &session);
+        let times = delivery.map_or(0, |delivery| delivery.times);
+        let read = tables.reads.get(&ReadId::of(&message.id, &session)).map(|placed| &placed.stored.row);
+        let standing = match (read, delivery) {
+            (Some(read), _) => Standing::Read(read.read_at, read.evidence, read.path),
+            (None, Some(Delivery { step, at, .. })) if step.is_final() => Standing::Settled(step.clone(), *at),
+            (None, _) if is_direct && message.read_at.is_some() => {
+                Standing::Read(message.read_at.unwrap_or_default(), None, None)
+            }
+            (None, Some(Delivery { step: Step::Handed(path), at, .. }))
+                if tables.mail.handed_by(place, &session).is_some() =>
+            {
+                Standing::Handed(*path, *at)
+            }
+            _ => Standing::Queued(self.queued(message.priority(), place, &session)),
+        };
+        DeliveryView { session, name, standing, times }
+    }
+
+    /// For what a message waits that waits for this recipient.
+    fn queued(&self, priority: Priority, place: u64, session: &SessionId) -> Queued {
+        if self.tables.mail.is_on_its_way(place, session, self.tables.now.mono_ms) {
+            return Queued::OnItsWay;
+        }
+        let Some(placed) = self.tables.sessions.get(session) else {
+            return if session.is_human() { Queued::NoLivePath } else { Queued::Ended };
+        };
+        let doing = &placed.stored.row.doing;
+        let hears = |path| doing.paths.has(path);
+        match doing.state {
+            Some(State::Working) if priority == Priority::Now && hears(Path::Tools) => Queued::BetweenTools,
+            Some(State::Working) if hears(Path::Stop) && priority >= Priority::Next => {
+                let is_held = self.pulses.get(session).is_some_and(|pulse| pulse.may_not_stop());
+                if is_held { Queued::Held } else { Queued::Working }
+            }
+            Some(State::Working | State::Waiting) if hears(Path::Prompt) => Queued::Working,
+            _ if hears(Path::Prompt) || placed.stored.row.hooks => Queued::BetweenTurns,
+            _ => Queued::NoLivePath,
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What hooks tell, and what they are answered: a session comes, goes on and ends by them, and gets its mail in their
+//! answers. It must not know the words of any host.
+
+use super::delivery::urgency;
+use super::sessions::basename;
+use super::{
+    Answer, EventKind, Gone, Handing, Handled, HookEvent, HookReply, HookReport, Reply, Roster, Wait, validate,
+};
+use crate::error::RequestError;
+use crate::ids::{IdSource, MessageId, SessionId};
+use crate::limits::{
+    HANDOVER_LEASE_MS, INBOX_MESSAGES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, STOP_HANDINGS_MAX, TEXT_BYTES_MAX,
+    TOOL_SILENCE_MAX_MS, WORKING_SILENCE_MAX_MS,
+};
+use crate::model::{Doing, Path, Session, State, Stored};
+use std::sync::Arc;
+
+/// What is known of the turn that a session is in. In memory alone: after a restart the next turn tells.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pulse {
+    /// The last prompt that events named.
+    prompt_id: Option<Arc<str>>,
+    /// How often in a row the end of its turn was answered with mail.
+    stops: u32,
+    /// Whether it tells of the end of each step, and not only of each tool's.
+    by_step: bool,
+}
+
+impl Pulse {
+    /// Whether its turn has been prolonged often enough.
+    pub(super) fn may_not_stop(&self) -> bool {
+        self.stops >= STOP_HANDINGS_MAX
+    }
+}
+
+impl Roster {
+    pub(super) fn hook_event(&mut self, event: HookEvent, ids: &mut dyn IdSource) -> Handled {
+        if event.kind != EventKind::End {
+            validate::new_session_id(&event.report.session_id)?;
+        }
+        validate_event(&event)?;
+        let id = SessionId::from(event.report.session_id.as_str());
+        let pulse = self.pulses.get(&id).cloned().unwrap_or_default();
+        let same_prompt = event.prompt_id.is_some() && event.prompt_id.as_deref() == pulse.prompt_id.as_deref();
+        self.note_proof(&id, &event.kind, same_prompt, pulse.by_step);
+        if event.kind == EventKind::End {
+            self.pulses.remove(&id);
+            self.remove_session(&id, Gone::Ended);
+            return Ok(Answer::new(Reply::Done, Wait::Batch));
+        }
+        let is_known = self.tables.sessions.contains_key(&id);
+        let is_start = matches!(event.kind, EventKind::Start { .. });
+        // A daemon that was down at the session's start, or that swept it, learns of it now.
+        let row = if is_known && !is_start { self.moved_on(&id, &event)? } else { self.registered(&event.report)? };
+        let takes = event.takes.filter(|path| self.may_take(*path, &event, &pulse));
+        let mut answer = self.hook_answer(&id, is_start || !is_known, takes, ids);
+        let continues = matches!(&answer.reply, Reply::Hook(reply) if !reply.inbox.is_empty());
+        self.note_pulse(&id, &event, pulse, continues);
+        let doing = next_doing(&row.doing, &event, continues, self.tables.now.wall_ms);
+        let session = self.note_event(Session { doing, ..row });
+        if let Reply::Hook(reply) = &mut answer.reply {
+            reply.session = Some(session);
+        }
+        Ok(answer)
+    }
+
+    /// Whether mail may go into the answer to this event.
+    fn may_take(&self, path: Path, event: &HookEvent, pulse: &Pulse) -> bool {
+        match path {
+            Path::Stop => !pulse.may_not_stop(),
+            // The end of the step follows, and is heard of.
+            Path::Tools => !(pulse.by_step && matches!(event.kind, EventKind::AfterTool(_))),
+            _ => true,
+        }
+    }
+
+    fn note_pulse(&mut self, id: &SessionId, event: &HookEvent, mut pulse: Pulse, continues: bool) {
+        match event.kind {
+            EventKind::Prompt { .. } | EventKind::Start { .. } => pulse.stops = 0,
+            EventKind::Stop if continues => pulse.stops += 1,
+            EventKind::AfterTools => pulse.by_step = true,
+            _ => {}
+        }
+        if let Some(prompt) = &event.prompt_id {
+            pulse.prompt_id = Some(Arc::from(prompt.as_str()));
+        }
+        if event.agent.is_some() {
+            self.pulses.insert(id.clone(), pulse);
+        }
+    }
+
+    /// The row of a session that goes on.
+    fn moved_on(&mut self, id: &SessionId, event: &HookEvent) -> Result<Session, RequestError> {
+        let Some(placed) = self.tables.sessions.get(id) else { return self.registered(&event.report) };
+        let mut row = placed.stored.row.clone();
+        row.process = event.report.process.clone().or(row.process);
+        self.give_name(&mut row);
+        row.hooks = true;
+        row.last_activity_at = Some(self.tables.now.wall_ms);
+        let now = self.tables.now.wall_ms;
+        if let Some(title) = event.title.as_deref().filter(|title| !title.is_empty()) {
+            row.session_name = Some(Arc::from(title));
+        }
+        if let EventKind::BeforeTool(tool) | EventKind::AfterTool(tool) = &event.kind {
+            (row.last_tool, row.last_tool_at) = (Some(Arc::from(tool.as_str())), Some(now));
+        }
+        Ok(row)
+    }
+
+    /// The row of a session that a hook reports for the first time, or anew.
+    fn registered(&mut self, report: &HookReport) -> Result<Session, RequestError> {
+        let report = report.clone();
+        let cwd = report.cwd.unwrap_or_default();
+        validate::bounded("cwd", &cwd, PATH_BYTES_MAX)?;
+        if let Some(operator) = &report.operator {
+            validate::name("operator", operator)?;
+        }
+        if let Some(host) = &report.host {
+            validate::name("host", &host.name)?;
+            validate::name("os", &host.os)?;
+            validate::name("arch", &host.arch)?;
+        }
+        let id = SessionId::from(report.session_id);
+        let now = self.tables.now.wall_ms;
+        let mut row = match self.tables.sessions.get(&id) {
+            Some(prior) => prior.stored.row.clone(),
+            None => Session::new(id, "", &cwd, now),
+        };
+        self.give_name(&mut row);
+        let moved = !cwd.is_empty() && *row.cwd != *cwd;
+        if moved {
+            row.cwd = Arc::from(cwd.as_str());
+        }
+        // A shim knows the git top level, which names the project better than the directory does.
+        if row.project.is_none() || (moved && row.client_id.is_none()) {
+            row.project = basename(&row.cwd).map(|name| Arc::from(super::sessions::clean_nickname(name).as_str()));
+        }
+        row.operator = report.operator.filter(|text| !text.is_empty()).map(Arc::from).or(row.operator);
+        row.host = report.host.filter(|host| !host.name.is_empty()).or(row.host);
+        // The one that speaks now, if it says so: a session can be resumed in another process.
+        row.process = report.process.or(row.process);
+        row.hooks = true;
+        row.last_activity_at = Some(now);
+        Ok(row)
+    }
+
+    /// Stores what an event has made of a session: signs of life, and what it is at, in memory at once and in the log
+    /// when what is there is old; anything else at once.
+    fn note_event(&mut self, row: Session) -> Arc<Stored<Session>> {
+        let Some(prior) = self.tables.sessions.get(&row.id).map(|placed| placed.stored.clone()) else {
+            return self.set_session(row);
+        };
+        let prior = &prior.row;
+        let quiet = Session {
+            last_activity_at: prior.last_activity_at,
+            last_tool: prior.last_tool.clone(),
+            last_tool_at: prior.last_tool_at,
+            doing: prior.doing.clone(),
+            ..row.clone()
+        };
+        if quiet != *prior {
+            return self.set_session(row);
+        }
+        let shows = Doing { paths: prior.doing.paths, ..row.doing.clone() } != prior.doing;
+        if shows && !self.tables.activity_is_due(&row) {
+            let stored = Stored::new(row);
+            self.tables.set_shown(stored.clone());
+            return stored;
+        }
+        self.note_activity(row)
+    }
+
+    /// The answer to a hook: who the session is, and the oldest of its unread messages, if the way takes any.
+    fn hook_answer(&mut self, id: &SessionId, introduce: bool, takes: Option<Path>, ids: &mut dyn IdSource) -> Answer {
+        let path = takes.unwrap_or(Path::Prompt);
+        let unread = self.tables.mail.unread_count(id);
+        let now = self.tables.now.mono_ms;
+        let count = if takes.is_some() { INBOX_MESSAGES_MAX } else { 0 };
+        let until = now + HANDOVER_LEASE_MS;
+        let (leased, on_their_way) = self.tables.mail.lease(id, count, urgency(path), now, until);
+        let leased: Vec<_> = leased.into_iter().filter(|l| !self.give_up(id, &l.id, l.times, ids)).collect();
+        // What the agent has been given a moment ago, and not acknowledged yet, does not wait for it any more.
+        let waiting = unread.saturating_sub(on_their_way);
+        let handing = |leased: &super::mailbox::Leased| {
+            let message = self.tables.messages.get(&leased.id)?.stored.clone();
+            Some(Handing { message, repeat: leased.times > 0 })
+        };
+        let inbox = leased.iter().filter_map(handing).collect();
+        let reply = HookReply { session: None, introduce, inbox, waiting, path, left: None };
+        Answer::new(Reply::Hook(reply), Wait::Session(id.clone()))
+    }
+
+    pub(super) fn inbox_handed(
+        &mut self,
+        session: &SessionId,
+        messages: &[MessageId],
+        path: Path,
+        complete: bool,
+    ) -> Handled {
+        self.handed(session, messages, path, complete);
+        Ok(Answer::new(Reply::Done, Wait::No))
+    }
+
+    /// Sessions that said they were working and have been silent since are idle, as far as anybody can tell: their host
+    /// tells nothing of a turn that its user broke off.
+    pub(super) fn calm_down(&mut self, is_full: impl Fn(&Self) -> bool) {
+        let now = self.tables.now;
+        let silent = |id: &&SessionId| {
+            let Some(placed) = self.tables.sessions.get(*id) else { return false };
+            let is_in_tool = placed.stored.row.doing.tool.is_some();
+            let bound = if is_in_tool { TOOL_SILENCE_MAX_MS } else { WORKING_SILENCE_MAX_MS };
+            self.tables.presence.seen_at(id).is_some_and(|at| now.mono_ms - at > bound)
+        };
+        let silent: Vec<SessionId> = self.tables.working.iter().filter(silent).cloned().collect();
+        for id in silent {
+            if is_full(self) {
+                break;
+            }
+            let Some(placed) = self.tables.sessions.get(&id) else { continue };
+            let mut row = placed.stored.row.clone();
+            row.doing = Doing { state: Some(State::Idle), since: now.wall_ms, tool: None, ..row.doing };
+            self.tables.set_shown(Stored::new(row));
+        }
+    }
+}
+
+/// What a session is at after an event.
+fn next_doing(doing: &Doing, event: &HookEvent, continues: bool, now: i64) -> Doing {
+    let shared = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Arc::from);
+    let mut next = doing.clone();
+    next.agent = event.agent.or(next.agent);
+    next.model = shared(&event.model).or(next.model);
+    next.permission_mode = shared(&event.permission_mode).or(next.permission_mode);
+    next.paths = event.takes.map_or(next.paths, |path| next.paths.with(path));
+    // The hooks of marshal 0.9 tell of no turn's end: what they tell of its beginning would stay true for ever.
+    if event.agent.is_none() {
+        return next;
+    }
+    let (state, waiting_for, tool) = match &event.kind {
+        EventKind::Start { same_context: true } | EventKind::Other | EventKind::End => return next,
+        EventKind::Start { same_context: false } | EventKind::Idle => (State::Idle, None, None),
+        EventKind::Prompt { .. } | EventKind::AfterTool(_) | EventKind::AfterTools => (State::Working, None, None),
+        EventKind::BeforeTool(tool) => (State::Working, None, Some(Arc::from(tool.as_str()))),
+        EventKind::Stop if continues => (State::Working, None, None),
+        EventKind::Stop => (State::Idle, None, None),
+        EventKind::Failed(why) => (State::Waiting, Some(Arc::from(why.as_str())), None),
+        EventKind::NeedsHuman(what) => (State::Waiting, Some(Arc::from(what.as_str())), next.tool.clone()),
+    };
+    if (next.state, &next.waiting_for) != (Some(state), &waiting_for) {
+        next.since = now;
+    }
+    (next.state, next.waiting_for, next.tool) = (Some(state), waiting_for, tool);
+    next
+}
+
+fn validate_event(event: &HookEvent) -> Result<(), RequestError> {
+    let tool = match &event.kind {
+        EventKind::BeforeTool(tool) | EventKind::AfterTool(tool) => tool,
+        _ => "",
+    };
+    let what = match &event.kind {
+        EventKind::NeedsHuman(what) | EventKind::Failed(what) => what,
+        _ => "",
+    };
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    validate::bounded("the tool's name", tool, NAME_BYTES_MAX)?;
+    validate::bounded("what it waits for", what, TEXT_BYTES_MAX)?;
+    validate::bounded("the model's name", &text(&event.model), NAME_BYTES_MAX)?;
+    validate::bounded("the permission mode", &text(&event.permission_mode), NAME_BYTES_MAX)?;
+    validate::bounded("the prompt's id", &text(&event.prompt_id), NAME_BYTES_MAX)?;
+    validate::bounded("the title", &text(&event.title), TEXT_BYTES_MAX)
+}
