@@ -30,9 +30,10 @@ fn two_sessions_exchange_messages_by_hook_and_websocket_across_a_kill() {
     assert!(inbox.text().contains("- from beta [shim-1] (message "), "{inbox:?}");
     assert!(inbox.text().contains("over websocket\n"));
 
+    daemon.until_handed("hook-1", 1);
     let mut reads = Watch::start(&daemon, "MessageRead");
-    reads.until("receipt", |rows| rows.values().any(|read| read["sessionId"] == "hook-1"));
     assert_eq!(daemon.prompt("hook-1").text(), "");
+    reads.until("receipt", |rows| rows.values().any(|read| read["sessionId"] == "hook-1"));
 
     let mut shim = daemon.connect();
     shim.publish("shim-1", "beta", "/w/beta");

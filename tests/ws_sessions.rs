@@ -138,6 +138,8 @@ fn a_hook_and_a_shim_of_one_id_are_one_row_and_its_mail_is_given_once() {
     assert_eq!(pushes(&mut shim), Vec::<Value>::new(), "the hook will give it");
     let mut reads = Watch::start(&daemon, "MessageRead");
     assert!(daemon.prompt("both").text().contains("first"));
+    daemon.until_handed("both", 1);
+    assert_eq!(daemon.prompt("both").text(), "");
     reads.until("receipt", |rows| rows.len() == 1);
 
     shim.command("SetSessionChannelsEnabled", json!({"id": "both", "channelsEnabled": true}));

@@ -649,11 +649,11 @@ struct Life {
     back: bool,
 }
 
-/// A row without its sign of life, of which the log is told once a minute.
+/// A row without its signs of life, of which the log is told once a minute.
 fn plain(row: &Value) -> Value {
     let mut row = row.clone();
     if let Some(row) = row.as_object_mut() {
-        row.remove("lastActivityAt");
+        ["lastActivityAt", "hears"].iter().for_each(|key| drop(row.remove(*key)));
     }
     row
 }

@@ -1,14 +1,14 @@
 //! Rows as text that can be compared, and the lines of a log as anybody would read them. It uses a plain JSON parser,
 //! so that it does not believe what the product's own reader says.
 
-use marshal::model::{ItemType, Row, Session};
+use marshal::model::{Doing, ItemType, Row, Session};
 use marshal::row_json::{row_text, session_text};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What is told of a session without being written to the log at once, and what outsiders add for fun.
-const NOT_COMPARED: [&str; 4] = ["lastActivityAt", "lastTool", "lastToolAt", "future"];
+const NOT_COMPARED: [&str; 5] = ["lastActivityAt", "lastTool", "lastToolAt", "hears", "future"];
 
 /// What a line says of a row: its text, or that it is gone.
 pub type Said = Option<Arc<str>>;
@@ -21,7 +21,9 @@ pub fn place(item_type: ItemType) -> usize {
 pub fn text_of(row: &Row) -> Arc<str> {
     match row {
         Row::Session(stored) => {
-            let row = Session { last_activity_at: None, last_tool: None, last_tool_at: None, ..stored.row.clone() };
+            let doing = Doing::default();
+            let row =
+                Session { last_activity_at: None, last_tool: None, last_tool_at: None, doing, ..stored.row.clone() };
             Arc::from(session_text(&row))
         }
         _ => row_text(row),

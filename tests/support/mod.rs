@@ -214,6 +214,23 @@ impl Daemon {
         answer.json()["messageId"].as_str().unwrap().to_owned()
     }
 
+    /// Waits until a session has been handed so many messages and has not been seen to read them.
+    pub fn until_handed(&self, session: &str, count: usize) {
+        let end = std::time::Instant::now() + DEADLINE;
+        let is_handed = |message: &Value| {
+            let one = self.get(&format!("/v1/messages?message={}", message["id"].as_str().unwrap())).json();
+            let deliveries = one["messages"][0]["deliveries"].as_array().unwrap().clone();
+            deliveries.iter().any(|to| to["sessionId"] == session && to["state"] == "handed")
+        };
+        loop {
+            let page = self.get("/v1/messages?limit=200").json();
+            if page["messages"].as_array().unwrap().iter().filter(|message| is_handed(message)).count() == count {
+                return;
+            }
+            assert!(std::time::Instant::now() < end, "{session} is not handed {count} messages: {page}");
+        }
+    }
+
     /// The sessions on the roster, by id.
     pub fn sessions(&self) -> std::collections::BTreeMap<String, Value> {
         let answer = self.get("/v1/sessions").json();
