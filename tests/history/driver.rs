@@ -329,7 +329,7 @@ impl Run {
         let pid = self.daemon().pid();
         let inject = match kind {
             Kind::SyncFails => format!("fdatasync:error=EIO:when={}", 1 + self.random.below(20)),
-            _ => "ftruncate:error=EIO:when=1".to_owned(),
+            _ => "ftruncate:error=EIO:when=1+".to_owned(),
         };
         let strace = Strace::attach(pid, &self.place.state(), &inject).unwrap();
         if kind == Kind::CutFails {
