@@ -1,0 +1,123 @@
+//! An agent as its hooks show it: turns, tools, and all the ways in which it can fail. What an answer brings is before its
+//! model only when the model is called; an agent that dies before has not read it.
+
+use crate::support::mortal::messages_in;
+use crate::support::seeded::Random;
+use crate::talk::{Manners, Talk};
+use crate::{Shared, name};
+use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+pub struct Agent {
+    shared: Shared,
+    id: String,
+    talk: Talk,
+    random: Random,
+    /// What was taken and is not yet before the model.
+    taken: Vec<String>,
+    turn: usize,
+}
+
+/// The agent is no more: killed, or its terminal closed.
+struct Crashed;
+
+impl Agent {
+    pub fn new(shared: Shared, number: usize, random: Random) -> Self {
+        let talk = Talk::new(shared.socket.clone());
+        Self { shared, id: name(number), talk, random, taken: Vec::new(), turn: 0 }
+    }
+
+    /// Life after life, until nothing is left to read.
+    pub fn live(&mut self) {
+        let mut source = "startup";
+        while !self.is_calm() {
+            self.taken.clear();
+            if self.life(source).is_ok() {
+                self.event("SessionEnd", json!({"reason": "other"}));
+            }
+            source = "resume";
+        }
+        self.taken.clear();
+        self.event("SessionStart", json!({"source": "resume"}));
+        let mut quiet = 0;
+        let end = Instant::now() + Duration::from_secs(120);
+        while quiet < 3 {
+            assert!(Instant::now() < end, "{} gets mail for ever", self.id);
+            quiet = if self.turn().is_ok_and(|got| got == 0) { quiet + 1 } else { 0 };
+        }
+        self.shared.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_calm(&self) -> bool {
+        self.shared.calm.load(Ordering::Relaxed)
+    }
+
+    fn life(&mut self, source: &str) -> Result<(), Crashed> {
+        self.event("SessionStart", json!({"source": source}));
+        for _ in 0..1 + self.random.below(8) {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// One turn; says how many messages it brought.
+    fn turn(&mut self) -> Result<usize, Crashed> {
+        self.turn += 1;
+        let mut got = self.event("UserPromptSubmit", json!({"prompt": "go on", "prompt_id": self.turn.to_string()}));
+        self.call_model()?;
+        for _ in 0..self.random.below(3) {
+            let tool = json!({"tool_name": "Bash", "tool_input": {}, "tool_use_id": "t"});
+            got += self.event("PreToolUse", tool.clone());
+            got += self.event("PostToolUse", tool);
+            got += self.event("PostToolBatch", json!({"tool_calls": []}));
+            self.call_model()?;
+        }
+        let mut again = false;
+        loop {
+            let more = self.event("Stop", json!({"stop_hook_active": again}));
+            got += more;
+            if more == 0 {
+                return Ok(got);
+            }
+            again = true;
+            self.call_model()?;
+        }
+    }
+
+    /// The model is given what was taken, or the agent dies before that.
+    fn call_model(&mut self) -> Result<(), Crashed> {
+        if !self.is_calm() && self.random.below(25) == 0 {
+            return Err(Crashed);
+        }
+        let mut models = self.shared.models.lock().unwrap();
+        for message in self.taken.drain(..) {
+            models.give(&self.id, message);
+        }
+        Ok(())
+    }
+
+    /// One hook. Says how many messages it brought.
+    fn event(&mut self, event: &str, mut facts: Value) -> usize {
+        let manners = match self.random.below(40) {
+            _ if self.is_calm() => Manners::Reads,
+            0 | 1 => Manners::HangsUp(1 + self.random.below(4000)),
+            2 => Manners::Hangs,
+            _ => Manners::Reads,
+        };
+        facts["session_id"] = self.id.as_str().into();
+        facts["hook_event_name"] = event.into();
+        facts["cwd"] = "/w/agents".into();
+        let Some(answer) = self.talk.ask("POST", "/hook/claude", &facts.to_string(), manners) else {
+            return 0;
+        };
+        assert_eq!(answer.status, 200, "{event}: {answer:?}");
+        if answer.body.is_empty() {
+            return 0;
+        }
+        let said = answer.json();
+        let messages = messages_in(said["hookSpecificOutput"]["additionalContext"].as_str().unwrap_or_default());
+        self.taken.extend(messages.iter().map(|(id, _)| id.clone()));
+        messages.len()
+    }
+}
