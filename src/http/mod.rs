@@ -61,7 +61,7 @@ struct Response {
 /// How the store's reply to a request becomes a response.
 #[derive(Clone, Copy, Debug)]
 enum Shape {
-    Hook,
+    Hook(hook::Form),
     V1(v1::Shape),
     Registry(registry::Shape),
 }
@@ -255,7 +255,7 @@ impl Worker {
                     result.map_or_else(|error| json_error(&error), |reply| registry::response(shape, &reply));
                 caller.answer(response.into_bytes(), None);
             }
-            Answer::Reply { caller, shape: Shape::Hook, result } => self.answer_hook(caller, result),
+            Answer::Reply { caller, shape: Shape::Hook(form), result } => self.answer_hook(caller, form, result),
             Answer::Reply { caller, shape: Shape::V1(shape), result } => {
                 let response = match result {
                     Ok(reply) => v1::response(shape, &reply),
@@ -268,16 +268,17 @@ impl Worker {
 
     /// Answers a hook. What it shows counts as read only once the caller has all of it; what had no room in it is free
     /// for the next answer at once.
-    fn answer_hook(&self, caller: Caller, result: Result<Reply, RequestError>) {
+    fn answer_hook(&self, caller: Caller, form: hook::Form, result: Result<Reply, RequestError>) {
         let reply = match result {
             Ok(Reply::Hook(reply)) => reply,
-            Ok(_) => return caller.answer(hook::empty().into_bytes(), None),
+            Ok(_) => return caller.answer(form.silent().into_bytes(), None),
             Err(error) => return caller.answer(hook::error(&error).into_bytes(), None),
         };
         let Some(session) = reply.session.as_ref().map(|session| session.row.id.clone()) else {
-            return caller.answer(hook::empty().into_bytes(), None);
+            return caller.answer(form.silent().into_bytes(), None);
         };
-        let (text, shown) = inbox_text::answer(&reply, self.about.clock.now().wall_ms);
+        let now_ms = self.about.clock.now().wall_ms;
+        let (text, shown) = if form.takes_text() { inbox_text::answer(&reply, now_ms) } else { (String::new(), 0) };
         let path = reply.path;
         let handed = |messages, complete| Command::Request {
             request: Request::InboxHanded { session: session.clone(), messages, path, complete },
@@ -289,7 +290,7 @@ impl Worker {
             let _ = self.store.try_send(handed(hidden, false));
         }
         let messages: Vec<_> = reply.inbox[..shown].iter().map(|handing| handing.message.row.id.clone()).collect();
-        let response = hook::text(text).into_bytes();
+        let response = form.response(&text).into_bytes();
         if messages.is_empty() {
             return caller.answer(response, None);
         }

@@ -53,7 +53,8 @@ impl Roster {
         // A daemon that was down at the session's start, or that swept it, learns of it now.
         let row = if is_known && !is_start { self.moved_on(&id, &event)? } else { self.registered(&event.report)? };
         let takes = event.takes.filter(|path| self.may_take(*path, &event, &pulse));
-        let mut answer = self.hook_answer(&id, is_start || !is_known, takes, ids);
+        let introduce = introduces(&event, &row.doing, is_start || !is_known);
+        let mut answer = self.hook_answer(&id, introduce, takes, ids);
         let continues = matches!(&answer.reply, Reply::Hook(reply) if !reply.inbox.is_empty());
         self.note_pulse(&id, &event, pulse, continues);
         let doing = next_doing(&row.doing, &event, continues, self.tables.now.wall_ms);
@@ -221,6 +222,17 @@ impl Roster {
             row.doing = Doing { state: Some(State::Idle), since: now.wall_ms, tool: None, ..row.doing };
             self.tables.set_shown(Stored::new(row));
         }
+    }
+}
+
+/// Whether the answer to an event tells the session who it is. Where it came in without the hook of its start, or that was not
+/// answered, its first prompt does; in the middle of a turn or at its end there is no need to.
+fn introduces(event: &HookEvent, doing: &Doing, is_new: bool) -> bool {
+    match event.takes {
+        _ if event.agent.is_none() => is_new,
+        Some(Path::Start) => true,
+        Some(Path::Prompt) => !doing.paths.has(Path::Start) && !doing.paths.has(Path::Prompt),
+        _ => false,
     }
 }
 

@@ -1,0 +1,58 @@
+//! One address for all events of a host: any of its hooks' JSON becomes a `HookEvent`. It must not know any host's words;
+//! each has a file of its own.
+
+use super::answer::{Form, Wrap};
+use super::report::{self, Place};
+use super::told::{Told, quoted};
+use super::{Asked, Query};
+use crate::error::RequestError;
+use crate::gate;
+use crate::model::{Agent, Path};
+use crate::roster::{EventKind, HookEvent, Request};
+
+/// What there is to know of a host.
+pub(super) struct Host {
+    /// Which one it is.
+    pub(super) agent: Agent,
+    /// What an event means. The ids that a prompt quotes are filled in for it.
+    pub(super) kind: fn(&str, &Told<'_>) -> EventKind,
+    /// Whether text in the answer to an event reaches the model, by which way, and in which form.
+    pub(super) takes: fn(&str) -> Option<(Path, Wrap)>,
+    /// The body of an answer that says nothing.
+    pub(super) silence: &'static str,
+}
+
+impl Host {
+    /// What the request asks for.
+    ///
+    /// # Errors
+    /// The body is no JSON object or names no session; the query or a header cannot be read.
+    pub(super) fn read(&self, request: &gate::Request) -> Result<Asked, RequestError> {
+        let told = Told::read(&request.body)?;
+        let session_id = told.session_id()?;
+        if told.is_of_subagent() {
+            return Ok(Asked::Nothing(Form { wrap: None, silence: self.silence }));
+        }
+        let query = Query::parse(request.query.as_deref())?;
+        let name = query.get("event").map_or_else(|| told.event(), str::to_owned);
+        let mut kind = (self.kind)(&name, &told);
+        if let EventKind::Prompt { quoted: ids } = &mut kind {
+            *ids = quoted(&request.body);
+        }
+        let takes = (self.takes)(&name);
+        let form = Form { wrap: takes.map(|(_, wrap)| wrap), silence: self.silence };
+        let place = Place { query: &query, headers: &request.headers };
+        let (report, caller) = report::of(session_id, told.cwd(), &place, kind != EventKind::End, request)?;
+        let event = HookEvent {
+            report,
+            agent: Some(self.agent),
+            kind,
+            model: told.model(),
+            permission_mode: told.permission_mode(),
+            title: told.title(),
+            prompt_id: told.prompt_id(),
+            takes: takes.map(|(path, _)| path),
+        };
+        Ok(Asked::Store(Box::new(Request::HookEvent(Box::new(event)).by(caller)), form))
+    }
+}

@@ -1,0 +1,80 @@
+//! Where a hook's session lives, as the request says beside its body: machine, operator and process. It must not believe of
+//! a process what the caller cannot know.
+
+use super::super::caller::{caller, is_related};
+use super::Query;
+use crate::error::RequestError;
+use crate::gate;
+use crate::model::{Host, Process};
+use crate::process;
+use crate::roster::{Caller, HookReport};
+use std::sync::Arc;
+
+/// The header in which a hook says its process where it cannot write it into the query: the URLs of `http` hooks are fixed.
+const PID_HEADER: &str = "marshal-pid";
+
+/// What a request says beside its body.
+pub(super) struct Place<'a> {
+    pub(super) query: &'a Query,
+    pub(super) headers: &'a [(String, String)],
+}
+
+impl Place<'_> {
+    /// The process id, as it was said.
+    fn pid(&self) -> Option<&str> {
+        let header = || self.headers.iter().find(|(name, _)| name == PID_HEADER).map(|(_, value)| value.as_str());
+        // A variable that is not set leaves the header empty.
+        self.query.get("pid").or_else(header).filter(|pid| !pid.is_empty())
+    }
+}
+
+/// What is reported of a session, and who reports it. The process is left out unless it is asked for and the caller can
+/// know it.
+///
+/// # Errors
+/// The caller shows a session token that cannot be one.
+pub(super) fn of(
+    session_id: String,
+    cwd: Option<String>,
+    place: &Place<'_>,
+    with_process: bool,
+    request: &gate::Request,
+) -> Result<(HookReport, Caller), RequestError> {
+    let text = |name: &str| Arc::from(place.query.get(name).unwrap_or_default());
+    let host = place.query.get("host").map(|name| Host {
+        name: Arc::from(name.split('.').next().unwrap_or_default()),
+        os: text("os"),
+        arch: text("arch"),
+    });
+    let operator = place.query.get("operator").map(str::to_owned);
+    let process = if with_process { process(place) } else { None };
+    let caller = caller(request)?;
+    let process = process.filter(|process| is_own(&caller, process));
+    Ok((HookReport { session_id, cwd, host, operator, process }, caller))
+}
+
+/// Whether the session may live in this process, as far as the caller can tell.
+fn is_own(caller: &Caller, process: &Process) -> bool {
+    let is_related = is_related(&caller.known, process);
+    if !is_related {
+        log::debug!("the pid {} of a hook is left out: the hook does not run in or above that process", process.pid);
+    }
+    is_related
+}
+
+/// The process that the session lives in, if the hook says so and there is such a one of ours on this machine. Else the
+/// session is as good as one whose process is not known: a hook must not fail for that.
+fn process(place: &Place<'_>) -> Option<Process> {
+    let (text, host) = (place.pid()?, place.query.get("host"));
+    let found = match text.parse() {
+        // The first process of a system is nobody's agent: from it everything descends.
+        Err(_) | Ok(0 | 1) => Err("it is no process id of an agent".to_owned()),
+        Ok(_) if host.is_some_and(|host| !process::is_this_machine(host)) => Err("it is of another machine".to_owned()),
+        Ok(pid) => match process::identify_own(pid) {
+            Ok(Some(process)) => Ok(process),
+            Ok(None) => Err("there is no such process of ours".to_owned()),
+            Err(error) => Err(error.to_string()),
+        },
+    };
+    found.inspect_err(|reason| log::debug!("the pid of a hook is left out: {reason}")).ok()
+}
