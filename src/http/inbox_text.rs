@@ -178,7 +178,7 @@ mod tests {
     fn reply(inbox: Vec<Arc<Stored<Message>>>, waiting: usize) -> HookReply {
         let session = Some(Stored::new(Session::new(SessionId::from("s2"), "beta", "/w/beta", 0)));
         let inbox = inbox.into_iter().map(|message| Handing { message, repeat: false }).collect();
-        HookReply { session, introduce: false, inbox, waiting, path: Path::Prompt, left: None }
+        HookReply { session, introduce: false, inbox, waiting, path: Path::Prompt, lease: 0, left: None }
     }
 
     #[test]

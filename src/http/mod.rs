@@ -279,9 +279,9 @@ impl Worker {
         };
         let now_ms = self.about.clock.now().wall_ms;
         let (text, shown) = if form.takes_text() { inbox_text::answer(&reply, now_ms) } else { (String::new(), 0) };
-        let path = reply.path;
+        let (path, lease) = (reply.path, reply.lease);
         let handed = |messages, complete| Command::Request {
-            request: Request::InboxHanded { session: session.clone(), messages, path, complete },
+            request: Request::InboxHanded { session: session.clone(), messages, path, lease, complete },
             reply_to: None,
         };
         let hidden: Vec<_> = reply.inbox[shown..].iter().map(|handing| handing.message.row.id.clone()).collect();
@@ -297,7 +297,7 @@ impl Worker {
         let store = self.store.clone();
         let session = session.clone();
         let settle: Settle = Box::new(move |complete| {
-            let request = Request::InboxHanded { session, messages, path, complete };
+            let request = Request::InboxHanded { session, messages, path, lease, complete };
             // Full: they count as not handed, and are shown again when their lease is over.
             let _ = store.try_send(Command::Request { request, reply_to: None });
         });

@@ -4,7 +4,7 @@
 
 use super::{EventKind, Roster};
 use crate::ids::{IdSource, MessageId, ReadId, SessionId, new_id_at};
-use crate::limits::{HANDINGS_MAX, KEPT_MESSAGES_MAX, SWEEP_ROWS_MAX};
+use crate::limits::{HANDED_LEASE_MS, HANDINGS_MAX, KEPT_MESSAGES_MAX, SWEEP_ROWS_MAX};
 use crate::model::{
     Delivery, Evidence, ItemType, Message, MessageRead, Path, Priority, Proof, Reason, Recipient, Row, State, Step,
     Terms,
@@ -94,10 +94,11 @@ pub(super) fn proves(kind: &EventKind, path: Path, same_prompt: bool, by_step: b
         // It may have ended before it was prompted at all, or in the middle of a turn.
         EventKind::End => path == Path::Prompt,
         EventKind::Prompt { .. } => match path {
-            Path::Start | Path::Tools | Path::Stop => true,
+            Path::Tools | Path::Stop => true,
             // Two hooks of one prompt.
             Path::Prompt => !same_prompt,
-            Path::Wait | Path::Push | Path::Inbox => false,
+            // What came with its start is before the model only when that is called, which is after this.
+            Path::Start | Path::Wait | Path::Push | Path::Inbox => false,
         },
         EventKind::BeforeTool(_) | EventKind::Stop | EventKind::NeedsHuman(_) => is_hook(path),
         // Others of the same step may follow.
@@ -127,38 +128,58 @@ impl Roster {
                 self.mark_read(session, message, Evidence::Quoted);
             }
         }
+        if matches!(kind, EventKind::Start { same_context: false }) {
+            return self.tables.mail.begin_anew(session);
+        }
         if self.tables.mail.handed_count(session) == 0 {
             return;
         }
         for (message, path) in self.tables.mail.handed_to(session) {
             if proves(kind, path, same_prompt, by_step) {
                 self.mark_read(session, &message, Evidence::WentOn);
-            } else if matches!(kind, EventKind::Start { same_context: false }) {
-                // Another context: what was handed to the one before may be gone with it.
-                if let Some(place) = self.tables.messages.get(&message).map(|placed| placed.place) {
+            } else if matches!(kind, EventKind::Prompt { .. }) && path == Path::Start {
+                self.goes_with_prompt(session, &message);
+            }
+        }
+    }
+
+    /// What a session was handed with its start goes to the model with its first prompt, however long that takes: from here
+    /// on it counts as handed with that.
+    fn goes_with_prompt(&mut self, session: &SessionId, message: &MessageId) {
+        let Some(place) = self.tables.messages.get(message).map(|placed| placed.place) else { return };
+        let times = self.tables.delivery(message, session).map_or(0, |delivery| delivery.times);
+        let until = self.tables.now.mono_ms + HANDED_LEASE_MS;
+        self.tables.mail.note_handed(place, session, Some((Path::Prompt, until)), times);
+    }
+
+    /// What was to be handed to a session has left: it is handed over if it arrived whole, else it is free again.
+    /// That of an answer from before the session began anew counts for nothing.
+    pub(super) fn handed(
+        &mut self,
+        session: &SessionId,
+        messages: &[MessageId],
+        path: Path,
+        lease: u64,
+        complete: bool,
+    ) {
+        for message in messages {
+            let Some(place) = self.tables.messages.get(message).map(|placed| placed.place) else { continue };
+            if path == Path::Push {
+                // A client that says that it puts pushes before the model is believed.
+                if complete {
+                    self.mark_read(session, message, Evidence::Client);
+                }
+            } else if self.tables.mail.is_in(place, session, lease) {
+                if complete {
+                    self.hand(session, message, path);
+                } else {
                     self.tables.mail.release(session, place);
                 }
             }
         }
     }
 
-    /// What was to be handed to a session has left: it is handed over if it arrived whole, else it is free again.
-    pub(super) fn handed(&mut self, session: &SessionId, messages: &[MessageId], path: Path, complete: bool) {
-        for message in messages {
-            let Some(place) = self.tables.messages.get(message).map(|placed| placed.place) else { continue };
-            match (complete, path) {
-                (false, _) => self.tables.mail.release(session, place),
-                // A client that says that it puts pushes before the model is believed.
-                (true, Path::Push) => drop(self.mark_read(session, message, Evidence::Client)),
-                (true, _) => self.hand(session, message, place, path),
-            }
-        }
-    }
-
-    fn hand(&mut self, session: &SessionId, message: &MessageId, place: u64, path: Path) {
-        if !self.tables.mail.is_unread(place, session) {
-            return;
-        }
+    fn hand(&mut self, session: &SessionId, message: &MessageId, path: Path) {
         let times = self.tables.delivery(message, session).map_or(0, |delivery| delivery.times) + 1;
         self.set_step(session, message, Step::Handed(path), times);
     }

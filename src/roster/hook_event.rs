@@ -75,6 +75,8 @@ pub struct HookReply {
     pub waiting: usize,
     /// By which way the messages go.
     pub path: Path,
+    /// Which answer they are in.
+    pub lease: u64,
     /// What a session that was here before left unread, which this one may claim.
     pub left: Option<Left>,
 }

@@ -42,6 +42,9 @@ impl Roster {
         let id = SessionId::from(event.report.session_id.as_str());
         let pulse = self.pulses.get(&id).cloned().unwrap_or_default();
         let same_prompt = event.prompt_id.is_some() && event.prompt_id.as_deref() == pulse.prompt_id.as_deref();
+        if self.is_another_run(&id, &event) {
+            self.tables.mail.begin_anew(&id);
+        }
         self.note_proof(&id, &event.kind, same_prompt, pulse.by_step);
         if event.kind == EventKind::End {
             self.pulses.remove(&id);
@@ -63,6 +66,14 @@ impl Roster {
             reply.session = Some(session);
         }
         Ok(answer)
+    }
+
+    /// Whether the session goes on in another process than before, although nothing was heard of its beginning there: what
+    /// was handed to it may be gone with the first one.
+    fn is_another_run(&self, id: &SessionId, event: &HookEvent) -> bool {
+        let Some(placed) = self.tables.sessions.get(id) else { return true };
+        let known = &placed.stored.row.process;
+        known.is_some() && event.report.process.is_some() && *known != event.report.process
     }
 
     /// Whether mail may go into the answer to this event.
@@ -178,7 +189,7 @@ impl Roster {
         let now = self.tables.now.mono_ms;
         let count = if takes.is_some() { INBOX_MESSAGES_MAX } else { 0 };
         let until = now + HANDOVER_LEASE_MS;
-        let (leased, on_their_way) = self.tables.mail.lease(id, count, urgency(path), now, until);
+        let (leased, on_their_way, lease) = self.tables.mail.lease(id, count, urgency(path), now, until);
         let leased: Vec<_> = leased.into_iter().filter(|l| !self.give_up(id, &l.id, l.times, ids)).collect();
         // What the agent has been given a moment ago, and not acknowledged yet, does not wait for it any more.
         let waiting = unread.saturating_sub(on_their_way);
@@ -187,7 +198,7 @@ impl Roster {
             Some(Handing { message, repeat: leased.times > 0 })
         };
         let inbox = leased.iter().filter_map(handing).collect();
-        let reply = HookReply { session: None, introduce, inbox, waiting, path, left: None };
+        let reply = HookReply { session: None, introduce, inbox, waiting, path, lease, left: None };
         Answer::new(Reply::Hook(reply), Wait::Session(id.clone()))
     }
 
@@ -196,9 +207,10 @@ impl Roster {
         session: &SessionId,
         messages: &[MessageId],
         path: Path,
+        lease: u64,
         complete: bool,
     ) -> Handled {
-        self.handed(session, messages, path, complete);
+        self.handed(session, messages, path, lease, complete);
         Ok(Answer::new(Reply::Done, Wait::No))
     }
 

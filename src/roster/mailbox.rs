@@ -21,6 +21,8 @@ pub(crate) struct Mailboxes {
     unread_by_age: BTreeSet<(i64, u64)>,
     /// Those that somebody has not read, by the time from which nobody need read them any more.
     expiring: BTreeSet<(i64, u64)>,
+    /// How many answers took messages along.
+    leases: u64,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,8 @@ struct Inbox {
     by_priority: [BTreeMap<u64, Waiting>; 3],
     /// Those that it was handed, as far as is known.
     handed: BTreeSet<u64>,
+    /// Those that are in an answer on its way.
+    on_its_way: BTreeSet<u64>,
 }
 
 /// One message that waits.
@@ -55,13 +59,15 @@ struct Waiting {
     /// The monotonic millisecond until which it is in an answer on its way, or until which a sign is awaited that what was
     /// handed was read.
     leased_until: i64,
+    /// The answer that it is in, if it is on its way; else none's number.
+    lease: u64,
     /// By which way it was handed, if it was.
     handed: Option<Path>,
     /// How often it was handed.
     times: u32,
 }
 
-const FREE: Waiting = Waiting { leased_until: i64::MIN, handed: None, times: 0 };
+const FREE: Waiting = Waiting { leased_until: i64::MIN, lease: 0, handed: None, times: 0 };
 
 /// A message that is to be put into an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +92,7 @@ impl Inbox {
 
     fn remove(&mut self, place: u64) -> bool {
         self.handed.remove(&place);
+        self.on_its_way.remove(&place);
         self.by_priority.iter_mut().any(|waiting| waiting.remove(&place).is_some())
     }
 
@@ -204,8 +211,9 @@ impl Mailboxes {
         waiting.times = times;
         match handed {
             Some((path, until)) => {
-                (waiting.handed, waiting.leased_until) = (Some(path), until);
+                (waiting.handed, waiting.leased_until, waiting.lease) = (Some(path), until, 0);
                 inbox.handed.insert(place);
+                inbox.on_its_way.remove(&place);
             }
             None => {
                 if waiting.handed.take().is_some() {
@@ -235,6 +243,24 @@ impl Mailboxes {
     pub(crate) fn is_on_its_way(&self, place: u64, session: &SessionId, now_mono: i64) -> bool {
         let waiting = self.unread.get(session).and_then(|inbox| inbox.get(place));
         waiting.is_some_and(|waiting| waiting.handed.is_none() && waiting.leased_until > now_mono)
+    }
+
+    /// Whether a message is in this very answer on its way to a session.
+    pub(crate) fn is_in(&self, place: u64, session: &SessionId, lease: u64) -> bool {
+        let waiting = self.unread.get(session).and_then(|inbox| inbox.get(place));
+        waiting.is_some_and(|waiting| waiting.lease == lease)
+    }
+
+    /// What a session was handed, or is on its way to it, may be gone with what was before the model: all of it is free.
+    pub(crate) fn begin_anew(&mut self, session: &SessionId) {
+        let Some(inbox) = self.unread.get_mut(session) else { return };
+        let mut taken = std::mem::take(&mut inbox.handed);
+        taken.append(&mut inbox.on_its_way);
+        for place in taken {
+            if let Some(waiting) = inbox.get_mut(place) {
+                *waiting = Waiting { times: waiting.times, ..FREE };
+            }
+        }
     }
 
     /// How many messages a session was handed and has not been seen to read.
@@ -275,7 +301,7 @@ impl Mailboxes {
     /// The oldest that a session has not read, that are at least this urgent, and that are neither in an answer on its way
     /// nor handed a moment ago: at most `count`. They are taken to be on their way until `until`. Also says how many older
     /// ones are on their way already; as leases go from the oldest on, those are all, unless an answer was lost while a
-    /// later one was on its way.
+    /// later one was on its way. The last number is the answer's, by which it is told from others with the same message.
     pub(crate) fn lease(
         &mut self,
         session: &SessionId,
@@ -283,9 +309,10 @@ impl Mailboxes {
         at_least: Priority,
         now_mono: i64,
         until: i64,
-    ) -> (Vec<Leased>, usize) {
+    ) -> (Vec<Leased>, usize, u64) {
         let (mut leased, mut on_their_way) = (Vec::new(), 0);
-        let Some(inbox) = self.unread.get_mut(session) else { return (leased, 0) };
+        let Some(inbox) = self.unread.get_mut(session) else { return (leased, 0, 0) };
+        self.leases += 1;
         let mut free: Vec<u64> = Vec::new();
         for (place, waiting) in inbox.waiting(at_least) {
             if free.len() == count {
@@ -299,22 +326,23 @@ impl Mailboxes {
         }
         for place in free {
             let Some(waiting) = inbox.get_mut(place) else { continue };
-            (waiting.leased_until, waiting.handed) = (until, None);
+            (waiting.leased_until, waiting.lease, waiting.handed) = (until, self.leases, None);
             let times = waiting.times;
             inbox.handed.remove(&place);
+            inbox.on_its_way.insert(place);
             leased.extend(self.order.get(&place).map(|facts| Leased { id: facts.id.clone(), times }));
         }
-        (leased, on_their_way)
+        (leased, on_their_way, self.leases)
     }
 
-    /// The answer that held this message did not arrive, or what it held is not before the model any more: it may go into
-    /// the next one at once.
+    /// The answer that held this message did not arrive: it may go into the next one at once.
     pub(crate) fn release(&mut self, session: &SessionId, place: u64) {
         let Some(inbox) = self.unread.get_mut(session) else { return };
         if let Some(waiting) = inbox.get_mut(place) {
-            (waiting.leased_until, waiting.handed) = (i64::MIN, None);
+            *waiting = Waiting { times: waiting.times, ..FREE };
         }
         inbox.handed.remove(&place);
+        inbox.on_its_way.remove(&place);
     }
 
     pub(crate) fn sent_to_room_after(&self, room: &RoomId, place: u64) -> Vec<(u64, MessageId)> {
@@ -391,6 +419,11 @@ pub(super) struct Inspection {
 
 #[cfg(test)]
 impl Mailboxes {
+    /// The number of the last answer that took messages along.
+    pub(super) fn last_lease(&self) -> u64 {
+        self.leases
+    }
+
     pub(super) fn inspect(&self) -> Inspection {
         let places = |inbox: &Inbox| inbox.waiting(Priority::Low).map(|(place, _)| place).collect();
         Inspection {

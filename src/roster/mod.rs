@@ -189,8 +189,8 @@ impl Roster {
         self.renew(&request);
         match request {
             Request::HookEvent(event) => self.hook_event(*event, ids),
-            Request::InboxHanded { session, messages, path, complete } => {
-                self.inbox_handed(&session, &messages, path, complete)
+            Request::InboxHanded { session, messages, path, lease, complete } => {
+                self.inbox_handed(&session, &messages, path, lease, complete)
             }
             Request::PublishSession { client, session } => self.publish_session(client, *session),
             Request::WithdrawSession { client, session } => self.withdraw_session(&client, &session),

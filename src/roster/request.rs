@@ -23,6 +23,8 @@ pub enum Request {
         messages: Vec<MessageId>,
         /// By which way it went.
         path: Path,
+        /// Which answer it was, as [`HookReply`] numbers them; anything for a push.
+        lease: u64,
         /// Whether the caller got all of it.
         complete: bool,
     },

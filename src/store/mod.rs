@@ -489,12 +489,17 @@ impl<D: Disk> Store<D> {
 
     /// An answer that is not given shows no mail: what was in it is free for the next one.
     fn take_back(&mut self, reply: &Result<Reply, RequestError>, now: Now) {
-        if let Ok(Reply::Hook(HookReply { session: Some(session), inbox, path, .. })) = reply
+        if let Ok(Reply::Hook(HookReply { session: Some(session), inbox, path, lease, .. })) = reply
             && !inbox.is_empty()
         {
             let messages = inbox.iter().map(|handing| handing.message.row.id.clone()).collect();
-            let request =
-                Request::InboxHanded { session: session.row.id.clone(), messages, path: *path, complete: false };
+            let request = Request::InboxHanded {
+                session: session.row.id.clone(),
+                messages,
+                path: *path,
+                lease: *lease,
+                complete: false,
+            };
             self.roster.apply(request, now, &mut *self.ids);
         }
     }

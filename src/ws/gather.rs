@@ -118,6 +118,7 @@ impl Gatherer {
                         session: session.clone(),
                         messages,
                         path: crate::model::Path::Push,
+                        lease: 0,
                         complete: true,
                     });
                 }

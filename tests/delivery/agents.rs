@@ -6,6 +6,7 @@ use crate::support::seeded::Random;
 use crate::talk::{Manners, Talk};
 use crate::{Shared, name};
 use serde_json::{Value, json};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,24 @@ pub struct Agent {
     /// What was taken and is not yet before the model.
     taken: Vec<String>,
     turn: usize,
+    /// The process that it lives in.
+    process: Process,
+}
+
+/// A process of which nothing is wanted but that it is there. It ends with this.
+struct Process(Child);
+
+impl Process {
+    fn begin() -> Self {
+        Self(Command::new("sleep").arg("3600").stdin(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// The agent is no more: killed, or its terminal closed.
@@ -25,20 +44,20 @@ struct Crashed;
 impl Agent {
     pub fn new(shared: Shared, number: usize, random: Random) -> Self {
         let talk = Talk::new(shared.socket.clone());
-        Self { shared, id: name(number), talk, random, taken: Vec::new(), turn: 0 }
+        Self { shared, id: name(number), talk, random, taken: Vec::new(), turn: 0, process: Process::begin() }
     }
 
     /// Life after life, until nothing is left to read.
     pub fn live(&mut self) {
         let mut source = "startup";
         while !self.is_calm() {
-            self.taken.clear();
+            self.begin_anew();
             if self.life(source).is_ok() {
                 self.event("SessionEnd", json!({"reason": "other"}));
             }
             source = "resume";
         }
-        self.taken.clear();
+        self.begin_anew();
         self.event("SessionStart", json!({"source": "resume"}));
         let mut quiet = 0;
         let end = Instant::now() + Duration::from_secs(120);
@@ -47,6 +66,12 @@ impl Agent {
             quiet = if self.turn().is_ok_and(|got| got == 0) { quiet + 1 } else { 0 };
         }
         self.shared.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Another process, which knows nothing of what was taken in the one before.
+    fn begin_anew(&mut self) {
+        self.process = Process::begin();
+        self.taken.clear();
     }
 
     fn is_calm(&self) -> bool {
@@ -88,6 +113,7 @@ impl Agent {
     /// The model is given what was taken, or the agent dies before that.
     fn call_model(&mut self) -> Result<(), Crashed> {
         if !self.is_calm() && self.random.below(25) == 0 {
+            self.tell("dies".to_owned());
             return Err(Crashed);
         }
         let mut models = self.shared.models.lock().unwrap();
@@ -95,6 +121,11 @@ impl Agent {
             models.give(&self.id, message);
         }
         Ok(())
+    }
+
+    fn tell(&self, what: String) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        self.shared.models.lock().unwrap().tell(&self.id, format!("{now} {what}"));
     }
 
     /// One hook. Says how many messages it brought.
@@ -108,9 +139,11 @@ impl Agent {
         facts["session_id"] = self.id.as_str().into();
         facts["hook_event_name"] = event.into();
         facts["cwd"] = "/w/agents".into();
-        let Some(answer) = self.talk.ask("POST", "/hook/claude", &facts.to_string(), manners) else {
-            return 0;
-        };
+        self.tell(format!("{event} {manners:?}"));
+        let answer =
+            self.talk.ask("POST", &format!("/hook/claude?pid={}", self.process.0.id()), &facts.to_string(), manners);
+        self.tell(format!("answer: {:?}", answer.as_ref().map(|answer| answer.body.len())));
+        let Some(answer) = answer else { return 0 };
         assert_eq!(answer.status, 200, "{event}: {answer:?}");
         if answer.body.is_empty() {
             return 0;
@@ -118,6 +151,7 @@ impl Agent {
         let said = answer.json();
         let messages = messages_in(said["hookSpecificOutput"]["additionalContext"].as_str().unwrap_or_default());
         self.taken.extend(messages.iter().map(|(id, _)| id.clone()));
+        self.tell(format!("takes {messages:?}"));
         messages.len()
     }
 }

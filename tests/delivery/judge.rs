@@ -5,16 +5,32 @@ use crate::support::seeded::Random;
 use crate::support::{Daemon, Place};
 use crate::talk::Talk;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 
-/// How often each message was given to each agent's model.
+/// How often each message was given to each agent's model, and what each agent did last.
 #[derive(Debug, Default)]
-pub struct Models(BTreeMap<(String, String), usize>);
+pub struct Models(BTreeMap<(String, String), usize>, BTreeMap<String, VecDeque<String>>);
 
 impl Models {
     pub fn give(&mut self, agent: &str, message: String) {
         *self.0.entry((message, agent.to_owned())).or_default() += 1;
+    }
+
+    /// Notes what an agent did.
+    pub fn tell(&mut self, agent: &str, what: String) {
+        let story = self.1.entry(agent.to_owned()).or_default();
+        story.push_back(what);
+        if story.len() > 2000 {
+            story.pop_front();
+        }
+    }
+
+    /// What an agent did about this time.
+    fn story(&self, agent: &str, at: i64) -> Vec<String> {
+        let told = self.1.get(agent).into_iter().flatten();
+        let when = |line: &str| line.split(' ').next().unwrap().parse::<i64>().unwrap();
+        told.filter(|line| (when(line) - at).abs() < 400).cloned().collect()
     }
 
     fn has(&self, message: &str, agent: &str) -> bool {
@@ -61,8 +77,11 @@ impl Judge {
         assert_eq!(told["sessionId"], agent);
         self.looks += 1;
         if state == "read" {
-            let is_given = self.shared.models.lock().unwrap().has(message, agent);
-            assert!(is_given, "{message} is said to be read, and {agent}'s model was never given it: {page}");
+            let models = self.shared.models.lock().unwrap();
+            let (is_given, story) = (models.has(message, agent), models.story(agent, told["at"].as_i64().unwrap()));
+            drop(models);
+            let lines = || self.lines(message);
+            assert!(is_given, "{message} is said to be read, never given to {agent}: {story:#?}\n{}", lines());
         }
         if let Some(before) = self.settled.get(message) {
             assert_eq!(*before, state, "{message} was {before} before");
@@ -70,6 +89,12 @@ impl Judge {
             self.settled.insert(message.to_owned(), state.clone());
         }
         Some(state)
+    }
+
+    /// What the log says of a message.
+    fn lines(&self, message: &str) -> String {
+        let text = std::fs::read_to_string(&self.shared.log).unwrap();
+        text.lines().filter(|line| line.contains(message)).collect::<Vec<_>>().join("\n")
     }
 
     /// All is quiet: every message has come to something, and the sender is told to what.

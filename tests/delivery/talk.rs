@@ -40,10 +40,8 @@ impl Talk {
         match manners {
             Manners::Reads => drop(stream.read_to_end(&mut bytes).ok()?),
             Manners::HangsUp(count) => {
-                bytes.resize(count, 0);
-                // Whether there were so many is no matter: it goes without knowing.
-                let _ = stream.read(&mut bytes);
-                return None;
+                // What is in so many bytes, it has: that may be all.
+                stream.take(count as u64).read_to_end(&mut bytes).ok()?;
             }
             Manners::Hangs => {
                 stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
@@ -53,6 +51,7 @@ impl Talk {
         }
         bytes.windows(4).any(|window| window == b"\r\n\r\n").then_some(())?;
         let answer = Answer::parse(&bytes);
+        // The end of the stream has not to be seen for that: a host that has all of an answer closes by itself.
         let is_whole = answer.header("content-length") == Some(answer.body.len().to_string().as_str());
         is_whole.then_some(answer)
     }
@@ -62,11 +61,13 @@ impl Talk {
         let end = Instant::now() + 3 * DEADLINE;
         loop {
             if let Some(answer) = self.ask("POST", path, &body.to_string(), Manners::Reads)
+                // An agent that has ended, or not begun, is not there to be written to.
                 && answer.status < 500
+                && answer.status != 404
             {
                 return answer.json();
             }
-            assert!(Instant::now() < end, "the daemon does not answer {path}");
+            assert!(Instant::now() < end, "the daemon does not take {body}");
             std::thread::yield_now(); // it is being started again
         }
     }

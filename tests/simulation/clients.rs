@@ -333,7 +333,13 @@ impl Clients {
                 let messages = vec![message.row.id.clone()];
                 Self::say(
                     observer,
-                    Request::InboxHanded { session, messages, path: marshal::model::Path::Prompt, complete: true },
+                    Request::InboxHanded {
+                        session,
+                        messages,
+                        path: marshal::model::Path::Push,
+                        lease: 0,
+                        complete: true,
+                    },
                     batch,
                 );
             }
@@ -346,7 +352,7 @@ impl Clients {
                     let session = session.as_str().into();
                     Self::say(
                         observer,
-                        Request::InboxHanded { session, messages, path: marshal::model::Path::Prompt, complete },
+                        Request::InboxHanded { session, messages, path: hook.path, lease: hook.lease, complete },
                         batch,
                     );
                 }

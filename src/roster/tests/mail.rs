@@ -10,12 +10,9 @@ fn pair() -> World {
     world
 }
 
-fn ids(reply: &HookReply) -> Vec<MessageId> {
-    reply.inbox.iter().map(|handing| handing.message.row.id.clone()).collect()
-}
-
-fn handed(session: &str, messages: Vec<MessageId>, complete: bool) -> Request {
-    Request::InboxHanded { session: session.into(), messages, path: crate::model::Path::Prompt, complete }
+fn handed(session: &str, reply: &HookReply, complete: bool) -> Request {
+    let messages = reply.inbox.iter().map(|handing| handing.message.row.id.clone()).collect();
+    Request::InboxHanded { session: session.into(), messages, path: reply.path, lease: reply.lease, complete }
 }
 
 #[test]
@@ -83,8 +80,8 @@ fn an_inbox_comes_oldest_first_and_at_most_twenty_at_a_time() {
     let second = world.prompt("b");
     assert_eq!(bodies(&second.inbox), (20..25).map(|n| n.to_string()).collect::<Vec<_>>());
     assert_eq!(world.prompt("b").inbox.len(), 0, "what is on its way is not sent twice");
-    world.ok(handed("b", ids(&first), true));
-    world.ok(handed("b", ids(&second), true));
+    world.ok(handed("b", &first, true));
+    world.ok(handed("b", &second, true));
     assert_eq!((world.unread("b"), world.roster.counts().reads), (25, 0), "nothing shows yet that it was read");
     world.goes_on("b");
     assert_eq!((world.unread("b"), world.roster.counts().reads), (0, 25));
@@ -96,16 +93,19 @@ fn what_did_not_arrive_is_free_again_at_once_or_when_the_lease_is_over() {
     world.send("a", "b", "1");
     world.send("a", "b", "2");
     let first = world.prompt("b");
-    world.ok(handed("b", ids(&first), false));
+    world.ok(handed("b", &first, false));
     assert_eq!(bodies(&world.prompt("b").inbox), ["1", "2"], "released");
     world.pass(HANDOVER_LEASE_MS - 1);
     world.jump(DAY);
     assert!(world.prompt("b").inbox.is_empty(), "a lease is on the monotonic clock");
     world.pass(1);
-    assert_eq!(bodies(&world.prompt("b").inbox), ["1", "2"], "over");
-    world.ok(handed("a", ids(&first), true));
-    assert_eq!(world.unread("b"), 2, "somebody else's handover reads nothing");
-    world.ok(handed("b", ids(&first), true));
+    let last = world.prompt("b");
+    assert_eq!(bodies(&last.inbox), ["1", "2"], "over");
+    world.ok(handed("a", &last, true));
+    world.ok(handed("b", &first, true));
+    world.goes_on("b");
+    assert_eq!(world.unread("b"), 2, "somebody else's handover reads nothing, nor does that of an earlier answer");
+    world.ok(handed("b", &last, true));
     world.goes_on("b");
     assert_eq!(world.unread("b"), 0);
 }
@@ -242,7 +242,7 @@ fn an_answer_that_arrives_after_the_session_ended_is_handed_over_and_repeated_sh
     world.send("a", "b", "1");
     let reply = world.prompt("b");
     world.end("b");
-    world.ok(handed("b", ids(&reply), true));
+    world.ok(handed("b", &reply, true));
     assert_eq!((world.roster.counts().reads, world.roster.counts().deliveries, world.unread("b")), (0, 1, 1));
     let again = world.start("b", "/w/x");
     assert_eq!(again.inbox.iter().map(|handing| handing.repeat).collect::<Vec<_>>(), [true]);

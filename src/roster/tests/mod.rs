@@ -158,14 +158,9 @@ impl World {
 
     /// What a prompt shows, all of which arrives and is read.
     fn inbox(&mut self, id: &str) -> Vec<String> {
-        let inbox = self.prompt(id).inbox;
+        let HookReply { inbox, path, lease, .. } = self.prompt(id);
         let messages = inbox.iter().map(|handing| handing.message.row.id.clone()).collect();
-        self.ok(Request::InboxHanded {
-            session: id.into(),
-            messages,
-            path: crate::model::Path::Prompt,
-            complete: true,
-        });
+        self.ok(Request::InboxHanded { session: id.into(), messages, path, lease, complete: true });
         self.goes_on(id);
         bodies(&inbox)
     }

@@ -124,6 +124,7 @@ impl Run {
                 session: who.into(),
                 messages: some,
                 path: crate::model::Path::Prompt,
+                lease: self.world.roster.tables.mail.last_lease(),
                 complete: c.is_multiple_of(2),
             },
             58 => Request::ReadMessages { caller: caller(who), filter: MessageFilter::default() },
