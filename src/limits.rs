@@ -25,7 +25,7 @@ pub const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 /// that a worker or the store has at the moment.
 pub const DESCRIPTORS_RESERVED: usize = 48;
 /// File descriptors that the daemon asks the system for; it goes on with fewer.
-pub const DESCRIPTORS_WANTED: u64 = 16384;
+pub const DESCRIPTORS_WANTED: u64 = 32768;
 /// Pause before accepting again when the process has no file descriptor left.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes read and thrown away after an early refusal, so that the caller can still read the answer.
@@ -44,6 +44,11 @@ pub const REFUSAL_LOG_EVERY: Duration = Duration::from_secs(1);
 pub const SECRET_DIGITS_MIN: usize = 40;
 /// Characters of method and path in such a line.
 pub const LOGGED_LINE_CHARACTERS_MAX: usize = 200;
+
+/// Callers who wait for a session's mail at once, one for each session; fewer where descriptors do not allow it.
+pub const WAITERS_MAX: usize = 12_288;
+/// Seconds that a caller waits for a session's mail at most, and when it does not say.
+pub const WAIT_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
 
 // ---- queues between threads ----
 
@@ -66,7 +71,10 @@ pub const REQUEST_QUEUE_MAX: usize = 1024;
 pub const HTTP_WORKERS: usize = 2;
 /// Answers on their way from the store to the HTTP workers: room for every request that can be under way, so that
 /// the store never finds this queue full.
-pub const ANSWER_QUEUE_MAX: usize = STORE_QUEUE_MAX + BATCH_COMMANDS_MAX + COMPACT_WAITING_MAX + HTTP_WORKERS;
+pub const ANSWER_QUEUE_MAX: usize =
+    STORE_QUEUE_MAX + BATCH_COMMANDS_MAX + COMPACT_WAITING_MAX + HTTP_WORKERS + WAKES_QUEUED_MAX;
+/// Answers in that queue beyond which nobody is woken: those who wait have time.
+pub const WAKES_QUEUED_MAX: usize = 512;
 /// Connections on their way back from a worker to the gate.
 pub const RETURN_QUEUE_MAX: usize = 1024;
 /// Notices from the watcher and the sweeper that may wait for the log watcher thread.
@@ -214,6 +222,16 @@ pub const STOP_HANDINGS_MAX: u32 = 4;
 pub const WORKING_SILENCE_MAX_MS: i64 = 60_000;
 /// The same for one that is using a tool, which may take its time.
 pub const TOOL_SILENCE_MAX_MS: i64 = 15 * 60 * 1000;
+/// How often a message wakes a session; after that it waits for another hook. Each time begins a turn of the model.
+pub const WAKINGS_MAX: u32 = 3;
+/// Sessions that are woken with one batch; the next follows.
+pub const WAKES_AT_ONCE_MAX: usize = 256;
+/// Pushes that wait for the end of a session's turn.
+pub const PUSHES_HELD_MAX: usize = 64;
+/// Messages that a client is pushed that comes back, or comes in another one's place.
+pub const PUSH_AGAIN_MAX: usize = 20;
+/// Age at which a message is not pushed again: shims of marshal 0.9 never acknowledge by themselves.
+pub const PUSH_AGAIN_AGE_MAX_MS: i64 = 10 * 60 * 1000;
 /// Messages to its rooms that are kept for a session that ended, the newest.
 pub const KEPT_MESSAGES_MAX: usize = 1000;
 /// Message ids that are looked for in the text of a prompt.
@@ -321,7 +339,7 @@ const _: () = assert!(HEAD_BYTES_MAX < BODY_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX < GATE_HELD_BYTES_MAX / 8, "a few large requests are no reason to close any");
 const _: () = assert!(ANSWER_PATIENCE.as_millis() < ANSWER_DEADLINE.as_millis());
 const _: () = assert!(
-    2 * (GATE_CONNECTIONS_MAX + WS_CLIENTS_MAX + PROCESS_HANDLES_MAX) + DESCRIPTORS_RESERVED
+    2 * (GATE_CONNECTIONS_MAX + WS_CLIENTS_MAX + PROCESS_HANDLES_MAX) + WAITERS_MAX + DESCRIPTORS_RESERVED
         < DESCRIPTORS_WANTED as usize,
     "with what is asked for, descriptors are not what runs out"
 );

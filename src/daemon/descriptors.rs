@@ -2,7 +2,7 @@
 //! clients nor processes that are watched can take them all. It must not count what is open; those who hold them do.
 
 use crate::limits::{
-    DESCRIPTORS_RESERVED, DESCRIPTORS_WANTED, GATE_CONNECTIONS_MAX, PROCESS_HANDLES_MAX, WS_CLIENTS_MAX,
+    DESCRIPTORS_RESERVED, DESCRIPTORS_WANTED, GATE_CONNECTIONS_MAX, PROCESS_HANDLES_MAX, WAITERS_MAX, WS_CLIENTS_MAX,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -15,6 +15,8 @@ pub(super) struct Shares {
     pub(super) ws_clients: usize,
     /// Handles of processes.
     pub(super) process_handles: usize,
+    /// Callers who wait for a session's mail.
+    pub(super) waiters: usize,
 }
 
 /// Raises the limit where it can be raised: the usual one of 1,024 is meant for programs that use select(2).
@@ -26,23 +28,26 @@ pub(super) fn raise() -> Shares {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
     }
     let shares = share(getrlimit(Resource::Nofile).current);
-    if shares.ws_clients < WS_CLIENTS_MAX {
-        let Shares { gate_connections, ws_clients, .. } = shares;
+    if shares.ws_clients < WS_CLIENTS_MAX || shares.waiters < WAITERS_MAX {
+        let Shares { gate_connections, ws_clients, waiters, .. } = shares;
         log::warn!(
-            "few file descriptors: room for {gate_connections} requests and {ws_clients} WebSocket clients at once"
+            "few file descriptors: room for {gate_connections} requests, {ws_clients} WebSocket clients and {waiters} sessions \
+             that can be woken at once"
         );
     }
     shares
 }
 
-/// Of what is not reserved a sixth for processes, which can do without, and half of the rest for each; `None` is no limit.
+/// Of what is not reserved a sixth for processes, which can do without, a sixth for those who wait, and half of the rest for
+/// each; what these do not need is for those who wait too. `None` is no limit.
 fn share(descriptors: Option<u64>) -> Shares {
     let all = descriptors.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
     let free = all.saturating_sub(DESCRIPTORS_RESERVED);
     let process_handles = (free / 6).min(PROCESS_HANDLES_MAX);
-    let half = ((free - process_handles) / 2).max(1);
+    let half = ((free - process_handles - free / 6) / 2).max(1);
     let (gate_connections, ws_clients) = (half.min(GATE_CONNECTIONS_MAX), half.min(WS_CLIENTS_MAX));
-    Shares { gate_connections, ws_clients, process_handles }
+    let waiters = free.saturating_sub(process_handles + gate_connections + ws_clients).min(WAITERS_MAX);
+    Shares { gate_connections, ws_clients, process_handles, waiters }
 }
 
 #[cfg(test)]
@@ -52,11 +57,13 @@ mod tests {
     #[test]
     fn the_shares_fit_into_what_there_is() {
         let (gate_connections, ws_clients) = (GATE_CONNECTIONS_MAX, WS_CLIENTS_MAX);
-        let all = Shares { gate_connections, ws_clients, process_handles: PROCESS_HANDLES_MAX };
+        let all = Shares { gate_connections, ws_clients, process_handles: PROCESS_HANDLES_MAX, waiters: WAITERS_MAX };
         assert_eq!((share(None), share(Some(DESCRIPTORS_WANTED))), (all, share(Some(u64::MAX))));
-        assert_eq!(share(Some(256)), Shares { gate_connections: 87, ws_clients: 87, process_handles: 34 });
+        assert_eq!(share(Some(256)), Shares { gate_connections: 70, ws_clients: 70, process_handles: 34, waiters: 34 });
+        assert!(share(Some(20_000)).waiters >= 10_000);
         for few in [0, 20, DESCRIPTORS_RESERVED as u64] {
-            assert_eq!(share(Some(few)), Shares { gate_connections: 1, ws_clients: 1, process_handles: 0 });
+            let least = Shares { gate_connections: 1, ws_clients: 1, process_handles: 0, waiters: 0 };
+            assert_eq!(share(Some(few)), least);
         }
     }
 }

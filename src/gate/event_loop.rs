@@ -4,6 +4,7 @@
 use super::connection::{After, Answering, Handshake, Progress, Reading, Step};
 use super::doors::{Accepted, OpenDoor};
 use super::head::{Access, DoorFacts, Head};
+use super::parking::Parking;
 use super::refusal_log::RefusalLog;
 use super::respond::{self, Line, Reason, Refusal};
 use super::stream::Socket;
@@ -118,6 +119,8 @@ pub(super) struct EventLoop {
     /// Bytes held for all connections together.
     held_bytes: usize,
     deadlines: BTreeSet<(Instant, usize)>,
+    /// Callers who wait until there is something to be said to them.
+    parking: Parking,
     next_token: usize,
     onward: Option<Onward>,
     returned: Receiver<Returned>,
@@ -161,6 +164,7 @@ impl EventLoop {
             by_worth: BTreeSet::new(),
             held_bytes: 0,
             deadlines: BTreeSet::new(),
+            parking: Parking::new(settings.waiters_max),
             onward: Some(Onward { requests: ports.requests, upgrades: ports.upgrades, returns }),
             returned,
             stop_asked: ports.stop_asked,
@@ -201,7 +205,8 @@ impl EventLoop {
                 WAKE => {}
                 Token(index) if index < self.doors.len() => self.doors[index].is_ready = true,
                 // Of a door that was closed, or a connection that is gone: not found, nothing to do.
-                Token(token) => self.drive(token),
+                Token(token) if self.connections.contains_key(&token) => self.drive(token),
+                Token(token) => self.parking.hear_of(token),
             }
         }
         self.take_back();
@@ -222,7 +227,8 @@ impl EventLoop {
         // A caller that a worker drops or answers by itself wakes nobody.
         let look = (self.stop_at.is_some() && !self.callers_gone).then(|| now + limits::STOP_LOOK_EVERY);
         let first = self.deadlines.first().map(|(deadline, _)| *deadline);
-        let next = [self.accept_again, self.stop_at, look, first].into_iter().flatten().min()?;
+        let next =
+            [self.accept_again, self.stop_at, look, first, self.parking.next_deadline()].into_iter().flatten().min()?;
         Some(next.saturating_duration_since(now))
     }
 
@@ -342,6 +348,7 @@ impl EventLoop {
     }
 
     fn expire(&mut self, now: Instant) {
+        self.parking.expire(now);
         while let Some((deadline, token)) = self.deadlines.first().copied() {
             if deadline > now {
                 return;
@@ -430,7 +437,7 @@ impl EventLoop {
         let (door, bound, deadline) = (place.door, place.bound, place.deadline);
         let request = request(head, body, self.doors[door].kind, self.counts);
         let (returns, waker) = (onward.returns.clone(), Arc::clone(&self.waker));
-        let exchange = Exchange { request, caller: Caller { socket: place.socket, returns, waker } };
+        let exchange = Exchange { request, caller: Caller { number: token, socket: place.socket, returns, waker } };
         // The gate must not wait for the workers: if they cannot keep up, callers are told to come back.
         if let Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) = onward.requests.try_send(exchange) {
             self.counts.admitted -= 1;
@@ -499,22 +506,37 @@ impl EventLoop {
     fn take_back(&mut self) {
         for _ in 0..limits::RETURN_QUEUE_MAX {
             match self.returned.try_recv() {
-                Ok(Returned { socket, bytes, written, settle }) => {
-                    if self.connections.len() >= self.connections_max {
-                        // An answer is worth more than an unfinished request; without one it is held all the same.
-                        self.evict(Worth::Refused);
-                    }
+                Ok(Returned::Answer { socket, bytes, written, settle }) => {
                     let after = settle.map_or(After::Close, After::Settle);
-                    let token = self.next_token;
-                    self.next_token += 1;
-                    let deadline = Instant::now() + self.answer_deadline;
-                    let place = Place { socket, door: 0, bound: None, deadline, registered: false };
-                    self.answer(token, Answering::new(bytes, written, after), place);
+                    self.finish(socket, Answering::new(bytes, written, after));
                 }
+                Ok(Returned::Arrival(arrival)) => {
+                    if !self.parking.admit(*arrival, self.poll.registry()) {
+                        self.log.say(Instant::now(), || "sent a waiting caller away: there is no room".to_owned());
+                    }
+                }
+                Ok(Returned::Speech { number, bytes, settle }) => {
+                    // For one that is gone it settles itself.
+                    if let Some(socket) = self.parking.take(number, self.poll.registry()) {
+                        self.finish(socket, Answering::new(bytes, 0, After::Settle(settle)));
+                    }
+                }
+                Ok(Returned::Dismissal(number)) => self.parking.dismiss(number),
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => return self.callers_gone = true,
             }
         }
+    }
+
+    fn finish(&mut self, socket: Socket, answering: Answering) {
+        if self.connections.len() >= self.connections_max {
+            // An answer is worth more than an unfinished request; without one it is held all the same.
+            self.evict(Worth::Refused);
+        }
+        let token = self.next_token;
+        self.next_token += 1;
+        let deadline = Instant::now() + self.answer_deadline;
+        self.answer(token, answering, Place { socket, door: 0, bound: None, deadline, registered: false });
     }
 
     // ---- the end ----
@@ -530,6 +552,7 @@ impl EventLoop {
         }
         // Without workers there is nothing to wait for.
         self.take_back();
+        self.parking.close();
     }
 
     /// Answers not finished by then are dropped, which settles them with `false`: better told twice than never.
@@ -561,34 +584,5 @@ fn request(head: Head, body: Vec<u8>, door: super::DoorKind, counts: Counts) -> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Door, Listener};
-    use super::*;
-
-    #[test]
-    fn an_idle_gate_sleeps_until_somebody_comes() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let settings =
-            Settings::new(vec![Door { kind: DoorKind::Hooks, listener: Listener::Tcp(listener) }], Auth::Off);
-        let poll = Poll::new().unwrap();
-        let waker = Arc::new(Waker::new(poll.registry(), WAKE).unwrap());
-        let (requests, upgrades) = (bounded(1).0, bounded(1).0);
-        let ports =
-            Ports { requests, upgrades, stop_asked: bounded(1).1, new_tokens: bounded(1).1, exits: bounded(1).0 };
-        let mut gate = EventLoop::new(settings, poll, waker, ports).unwrap();
-        gate.accept();
-        assert_eq!(gate.timeout(Instant::now()), None);
-
-        // A silent caller costs one wake-up, at its deadline, and nothing afterwards.
-        let caller = std::net::TcpStream::connect(address).unwrap();
-        gate.doors[0].is_ready = true;
-        gate.accept();
-        let timeout = gate.timeout(Instant::now()).unwrap();
-        assert!(timeout > limits::REQUEST_DEADLINE / 2 && timeout <= limits::REQUEST_DEADLINE);
-        gate.expire(Instant::now() + limits::REQUEST_DEADLINE);
-        assert_eq!((gate.timeout(Instant::now()), gate.counts.refused_timeout), (None, 1));
-        assert!(gate.connections.is_empty() && gate.by_worth.is_empty() && gate.deadlines.is_empty());
-        drop(caller);
-    }
-}
+#[path = "event_loop_tests.rs"]
+mod tests;

@@ -9,10 +9,12 @@ mod event_loop;
 pub mod fuzz;
 mod head;
 mod host;
+mod parking;
 mod refusal_log;
 pub mod respond;
 mod stream;
 
+pub use parking::{Farewells, Left, Parked, Terms};
 pub use stream::Stream;
 
 use crate::model::TokenHash;
@@ -23,6 +25,7 @@ use connection::Pending;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use event_loop::{EventLoop, Ports};
 use mio::{Poll, Waker};
+use parking::Arrival;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -123,6 +126,8 @@ pub struct Settings {
     pub answer_patience: Duration,
     /// Bytes of unfinished requests and untaken answers held at once.
     pub held_bytes_max: usize,
+    /// Callers who wait at once until there is something to be said to them.
+    pub waiters_max: usize,
 }
 
 impl Settings {
@@ -137,6 +142,7 @@ impl Settings {
             answer_deadline: limits::ANSWER_DEADLINE,
             answer_patience: limits::ANSWER_PATIENCE,
             held_bytes_max: limits::GATE_HELD_BYTES_MAX,
+            waiters_max: limits::WAITERS_MAX,
         }
     }
 }
@@ -246,6 +252,7 @@ pub type Settle = Box<dyn FnOnce(bool) + Send>;
 
 /// The connection to be answered. Dropped without an answer, it is closed.
 pub struct Caller {
+    number: usize,
     socket: Socket,
     returns: Sender<Returned>,
     waker: Arc<Waker>,
@@ -270,20 +277,24 @@ impl Caller {
         if written == bytes.len() && (self.socket.half_close().is_err() || settle.is_none()) {
             return;
         }
-        let Self { socket, returns, waker } = self;
+        let Self { socket, returns, waker, .. } = self;
         // A full queue means that the gate is far behind; a worker must not wait for it.
-        if returns.try_send(Returned { socket, bytes, written, settle }).is_ok() {
+        if returns.try_send(Returned::Answer { socket, bytes, written, settle }).is_ok() {
             let _ = waker.wake();
         }
     }
 }
 
-/// An answer on its way back to the gate.
-struct Returned {
-    socket: Socket,
-    bytes: Vec<u8>,
-    written: usize,
-    settle: Option<Pending>,
+/// What comes back to the gate.
+enum Returned {
+    /// A connection with its answer.
+    Answer { socket: Socket, bytes: Vec<u8>, written: usize, settle: Option<Pending> },
+    /// A caller who is to wait.
+    Arrival(Box<Arrival>),
+    /// An answer for one who waits.
+    Speech { number: usize, bytes: Vec<u8>, settle: Pending },
+    /// One who waits need not any more.
+    Dismissal(usize),
 }
 
 /// Stops the gate, and tells it of a new token.

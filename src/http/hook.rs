@@ -9,6 +9,7 @@ mod gemini;
 mod host;
 mod report;
 mod told;
+pub(super) mod wait;
 
 pub(super) use answer::{Form, error};
 
@@ -25,6 +26,10 @@ use tiny_http::Method;
 enum Asked {
     /// Something of the store, to be answered in this form.
     Store(Box<Request>, Form),
+    /// Mail of a session, as soon as it comes.
+    Wait(wait::Wish),
+    /// To wait, for one to whom no mail comes: it is from a subagent.
+    WaitInVain,
     /// Nothing: it comes from a subagent.
     Nothing(Form),
 }
@@ -43,6 +48,8 @@ pub(super) fn route(request: &gate::Request) -> Action {
     }
     match read(request) {
         Ok(Asked::Store(request, form)) => Action::Ask(*request, Shape::Hook(form)),
+        Ok(Asked::Wait(wish)) => Action::Wait(wish),
+        Ok(Asked::WaitInVain) => Action::Respond(wait::over()),
         Ok(Asked::Nothing(form)) => Action::Respond(form.silent()),
         Err(invalid) => Action::Respond(error(&invalid)),
     }
@@ -56,6 +63,7 @@ fn reader(path: &str) -> Option<Read> {
         "/hook/claude" => |request| claude::HOST.read(request),
         "/hook/codex" => |request| codex::HOST.read(request),
         "/hook/gemini" => |request| gemini::HOST.read(request),
+        "/hook/wait" => wait::read,
         "/hook/session-start" => |request| plain(request, true, Request::session_start),
         "/hook/prompt-submit" => |request| plain(request, true, Request::prompt_submit),
         // A session that ends needs no process.

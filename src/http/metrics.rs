@@ -18,6 +18,7 @@ pub(super) fn text(report: &Report, counts: &Counts) -> String {
     add("clients", "gauge", "Connected WebSocket clients.", rows.clients as u64);
     add("rooms", "gauge", "Rooms.", rows.rooms as u64);
     add("messages", "gauge", "Stored messages.", rows.messages as u64);
+    add("waiters", "gauge", "Sessions that somebody waits for who can wake them.", rows.waiters as u64);
     add("receipts", "gauge", "Stored read receipts.", rows.reads as u64);
     add("store_queue_depth", "gauge", "Commands waiting after the store's last turn.", stats.depth as u64);
     add("store_commands_total", "counter", "Commands applied.", stats.commands);

@@ -13,10 +13,10 @@ mod v1;
 
 use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
 use crate::gate::respond::{head_and_body, head_only};
-use crate::gate::{Caller, Counts, Exchange, Settle, Subscribe};
+use crate::gate::{Caller, Counts, Exchange, Farewells, Parked, Settle, Subscribe};
 use crate::limits::ANSWER_QUEUE_MAX;
 use crate::machine_token::RotateJob;
-use crate::roster::{self, Reply, Request};
+use crate::roster::{self, HookReply, Reply, Request};
 use crate::store::{Command, Compacted, Report};
 use crate::thread::{self, Exit};
 use crate::time::SystemClock;
@@ -83,6 +83,11 @@ enum Answer {
         caller: Caller,
         result: Result<Compacted, RequestError>,
     },
+    /// What has come for one who waits.
+    Woken {
+        caller: Parked,
+        reply: Box<HookReply>,
+    },
     /// It is known what a caller may hear of.
     Subscribed {
         caller: Caller,
@@ -106,6 +111,8 @@ enum Action {
     Report(Page),
     Compact,
     RotateToken,
+    /// Mail of a session, as soon as it comes.
+    Wait(hook::wait::Wish),
     /// Events, from the one on that was heard last.
     Subscribe(roster::Caller, Option<String>),
 }
@@ -134,11 +141,12 @@ pub fn start(
     exits: &Sender<Exit>,
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
     let (answers, answered) = bounded(ANSWER_QUEUE_MAX);
-    let about = Arc::new(about);
+    let (about, farewells) = (Arc::new(about), Arc::new(hook::wait::farewells()));
     let spawn = |number| {
         let Ways { store, rotate, subscribe } = ways.clone();
         let (answers, answered, about) = (answers.clone(), answered.clone(), about.clone());
-        let worker = Worker { store, rotate, subscribe, answers, answered, about };
+        let farewells = farewells.clone();
+        let worker = Worker { store, rotate, subscribe, answers, answered, about, farewells };
         let (requests, stop) = (requests.clone(), stop.clone());
         thread::spawn(&format!("http-{number}"), exits, move || worker.run(requests, &stop))
     };
@@ -152,6 +160,8 @@ struct Worker {
     answered: Receiver<Answer>,
     about: Arc<About>,
     subscribe: Subscribe,
+    /// What callers are told who have waited for nothing.
+    farewells: Arc<Farewells>,
 }
 
 impl Worker {
@@ -186,6 +196,7 @@ impl Worker {
                 let reply_to = Box::new(move |result| deliver(&answers, Answer::Reply { caller, shape, result }));
                 self.submit(Command::Request { request, reply_to: Some(reply_to) });
             }
+            Action::Wait(wish) => self.wait(wish, caller),
             Action::Report(page) => {
                 let (answers, counts) = (self.answers.clone(), request.counts);
                 let report_to = Box::new(move |report| {
@@ -239,6 +250,7 @@ impl Worker {
         match self.store.try_send(command) {
             Err(TrySendError::Full(Command::Request { reply_to: Some(reply_to), .. })) => reply_to(Err(busy())),
             Err(TrySendError::Full(Command::Compact(reply_to))) => reply_to(Err(busy())),
+            Err(TrySendError::Full(Command::Wait { waiter, .. })) => waiter.refuse(busy()),
             _ => {}
         }
     }
@@ -248,6 +260,7 @@ impl Worker {
             Answer::Report { caller, page, report, counts } => {
                 caller.answer(self.report(page, &report, &counts).into_bytes(), None);
             }
+            Answer::Woken { caller, reply } => self.wake(caller, &reply),
             Answer::Compacted { caller, result } => caller.answer(v1::compacted(result).into_bytes(), None),
             Answer::Subscribed { caller, since, result } => self.subscribe(caller, since, result),
             Answer::Reply { caller, shape: Shape::Registry(shape), result } => {
@@ -274,11 +287,18 @@ impl Worker {
             Ok(_) => return caller.answer(form.silent().into_bytes(), None),
             Err(error) => return caller.answer(hook::error(&error).into_bytes(), None),
         };
-        let Some(session) = reply.session.as_ref().map(|session| session.row.id.clone()) else {
-            return caller.answer(form.silent().into_bytes(), None);
-        };
+        match self.hand_over(&reply, form) {
+            Some((response, settle)) => caller.answer(response, settle),
+            None => caller.answer(form.silent().into_bytes(), None),
+        }
+    }
+
+    /// The answer that hands a session its mail, and what is to be told of whether it arrived. None if there is nobody to
+    /// hand it to.
+    fn hand_over(&self, reply: &HookReply, form: hook::Form) -> Option<(Vec<u8>, Option<Settle>)> {
+        let session = reply.session.as_ref().map(|session| session.row.id.clone())?;
         let now_ms = self.about.clock.now().wall_ms;
-        let (text, shown) = if form.takes_text() { inbox_text::answer(&reply, now_ms) } else { (String::new(), 0) };
+        let (text, shown) = if form.takes_text() { inbox_text::answer(reply, now_ms) } else { (String::new(), 0) };
         let (path, lease) = (reply.path, reply.lease);
         let handed = |messages, complete| Command::Request {
             request: Request::InboxHanded { session: session.clone(), messages, path, lease, complete },
@@ -292,16 +312,15 @@ impl Worker {
         let messages: Vec<_> = reply.inbox[..shown].iter().map(|handing| handing.message.row.id.clone()).collect();
         let response = form.response(&text).into_bytes();
         if messages.is_empty() {
-            return caller.answer(response, None);
+            return Some((response, None));
         }
         let store = self.store.clone();
-        let session = session.clone();
         let settle: Settle = Box::new(move |complete| {
             let request = Request::InboxHanded { session, messages, path, lease, complete };
             // Full: they count as not handed, and are shown again when their lease is over.
             let _ = store.try_send(Command::Request { request, reply_to: None });
         });
-        caller.answer(response, Some(settle));
+        Some((response, Some(settle)))
     }
 
     fn report(&self, page: Page, report: &Report, counts: &Counts) -> Response {

@@ -173,10 +173,16 @@ impl Roster {
                 if complete {
                     self.hand(session, message, path);
                 } else {
-                    self.tables.mail.release(session, place);
+                    self.release(session, place);
                 }
             }
         }
+    }
+
+    /// A message that was to be handed to a session, or was, is free again.
+    fn release(&mut self, session: &SessionId, place: u64) {
+        self.tables.mail.release(session, place);
+        self.tables.waiters.rouse(session);
     }
 
     fn hand(&mut self, session: &SessionId, message: &MessageId, path: Path) {
@@ -408,6 +414,9 @@ impl Roster {
     /// For what a message waits that waits for this recipient.
     fn queued(&self, priority: Priority, place: u64, session: &SessionId) -> Queued {
         if self.tables.mail.is_on_its_way(place, session, self.tables.now.mono_ms) {
+            return Queued::OnItsWay;
+        }
+        if self.would_wake(session, priority) && self.tables.mail.is_free(place, session, self.tables.now.mono_ms) {
             return Queued::OnItsWay;
         }
         let Some(placed) = self.tables.sessions.get(session) else {

@@ -12,8 +12,19 @@ use crate::limits::{
     HANDOVER_LEASE_MS, INBOX_MESSAGES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, STOP_HANDINGS_MAX, TEXT_BYTES_MAX,
     TOOL_SILENCE_MAX_MS, WORKING_SILENCE_MAX_MS,
 };
-use crate::model::{Doing, Path, Session, State, Stored};
+use crate::model::{Doing, Path, Priority, Session, State, Stored};
 use std::sync::Arc;
+
+/// Which messages a way of handing them over takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// At most so many.
+    pub(super) count: usize,
+    /// How urgent they must be.
+    pub(super) at_least: Priority,
+    /// Only those that were handed over less often.
+    pub(super) times_below: u32,
+}
 
 /// What is known of the turn that a session is in. In memory alone: after a restart the next turn tells.
 #[derive(Clone, Debug, Default)]
@@ -185,11 +196,18 @@ impl Roster {
     /// The answer to a hook: who the session is, and the oldest of its unread messages, if the way takes any.
     fn hook_answer(&mut self, id: &SessionId, introduce: bool, takes: Option<Path>, ids: &mut dyn IdSource) -> Answer {
         let path = takes.unwrap_or(Path::Prompt);
+        let count = if takes.is_some() { INBOX_MESSAGES_MAX } else { 0 };
+        let wanted = Wanted { count, at_least: urgency(path), times_below: u32::MAX };
+        let reply = HookReply { introduce, ..self.hand_out(id, path, wanted, ids) };
+        Answer::new(Reply::Hook(reply), Wait::Session(id.clone()))
+    }
+
+    /// Takes the oldest of what a session wants by this way, to be put into an answer.
+    pub(super) fn hand_out(&mut self, id: &SessionId, path: Path, wanted: Wanted, ids: &mut dyn IdSource) -> HookReply {
         let unread = self.tables.mail.unread_count(id);
         let now = self.tables.now.mono_ms;
-        let count = if takes.is_some() { INBOX_MESSAGES_MAX } else { 0 };
         let until = now + HANDOVER_LEASE_MS;
-        let (leased, on_their_way, lease) = self.tables.mail.lease(id, count, urgency(path), now, until);
+        let (leased, on_their_way, lease) = self.tables.mail.lease(id, wanted, now, until);
         let leased: Vec<_> = leased.into_iter().filter(|l| !self.give_up(id, &l.id, l.times, ids)).collect();
         // What the agent has been given a moment ago, and not acknowledged yet, does not wait for it any more.
         let waiting = unread.saturating_sub(on_their_way);
@@ -198,8 +216,7 @@ impl Roster {
             Some(Handing { message, repeat: leased.times > 0 })
         };
         let inbox = leased.iter().filter_map(handing).collect();
-        let reply = HookReply { session: None, introduce, inbox, waiting, path, lease, left: None };
-        Answer::new(Reply::Hook(reply), Wait::Session(id.clone()))
+        HookReply { session: None, introduce: false, inbox, waiting, path, lease, left: None }
     }
 
     pub(super) fn inbox_handed(

@@ -1,6 +1,7 @@
 //! The indexes over messages: their order, who has not read what, what concerns whom, and how old they are. It knows
 //! ids and places only; whether a message is for somebody is decided by the tables.
 
+use super::hooks::Wanted;
 use crate::ids::{MessageId, RoomId, SessionId};
 use crate::model::{Message, Path, Priority, Recipient};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +69,17 @@ struct Waiting {
 }
 
 const FREE: Waiting = Waiting { leased_until: i64::MIN, lease: 0, handed: None, times: 0 };
+
+/// Whether there is something that can be put into an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Free {
+    /// Nothing that is wanted.
+    Nothing,
+    /// From this monotonic millisecond on, unless it is read before.
+    From(i64),
+    /// There is.
+    Now,
+}
 
 /// A message that is to be put into an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,6 +275,17 @@ impl Mailboxes {
         }
     }
 
+    /// Whether a session has not read a message, which is neither in an answer on its way to it nor was handed to it.
+    pub(crate) fn is_free(&self, place: u64, session: &SessionId, now_mono: i64) -> bool {
+        let waiting = self.unread.get(session).and_then(|inbox| inbox.get(place));
+        waiting.is_some_and(|waiting| waiting.handed.is_none() && waiting.leased_until <= now_mono)
+    }
+
+    /// The message at a place.
+    pub(crate) fn at(&self, place: u64) -> Option<&MessageId> {
+        self.order.get(&place).map(|facts| &facts.id)
+    }
+
     /// How many messages a session was handed and has not been seen to read.
     pub(crate) fn handed_count(&self, session: &SessionId) -> usize {
         self.unread.get(session).map_or(0, |inbox| inbox.handed.len())
@@ -305,11 +328,11 @@ impl Mailboxes {
     pub(crate) fn lease(
         &mut self,
         session: &SessionId,
-        count: usize,
-        at_least: Priority,
+        wanted: Wanted,
         now_mono: i64,
         until: i64,
     ) -> (Vec<Leased>, usize, u64) {
+        let Wanted { count, at_least, times_below } = wanted;
         let (mut leased, mut on_their_way) = (Vec::new(), 0);
         let Some(inbox) = self.unread.get_mut(session) else { return (leased, 0, 0) };
         self.leases += 1;
@@ -320,7 +343,7 @@ impl Mailboxes {
             }
             if waiting.leased_until > now_mono {
                 on_their_way += 1;
-            } else {
+            } else if waiting.times < times_below {
                 free.push(place);
             }
         }
@@ -333,6 +356,33 @@ impl Mailboxes {
             leased.extend(self.order.get(&place).map(|facts| Leased { id: facts.id.clone(), times }));
         }
         (leased, on_their_way, self.leases)
+    }
+
+    /// Whether a session has a message that is at least this urgent, was handed less than so often, and is free; else from
+    /// when on.
+    pub(crate) fn free(&self, session: &SessionId, at_least: Priority, times_below: u32, now_mono: i64) -> Free {
+        let Some(inbox) = self.unread.get(session) else { return Free::Nothing };
+        let wanted = inbox.waiting(at_least).filter(|(_, waiting)| waiting.times < times_below);
+        let mut first = None;
+        for (_, waiting) in wanted {
+            if waiting.leased_until <= now_mono {
+                return Free::Now;
+            }
+            first = Some(first.map_or(waiting.leased_until, |first: i64| first.min(waiting.leased_until)));
+        }
+        first.map_or(Free::Nothing, Free::From)
+    }
+
+    /// The newest that a session has not read and that are neither in an answer on their way nor handed: oldest first, at
+    /// most so many.
+    pub(crate) fn newest_unread(&self, session: &SessionId, count: usize, now_mono: i64) -> Vec<(u64, MessageId)> {
+        let Some(inbox) = self.unread.get(session) else { return Vec::new() };
+        let is_free = |waiting: &Waiting| waiting.handed.is_none() && waiting.leased_until <= now_mono;
+        let newest = inbox.by_priority.iter().flat_map(|waiting| waiting.iter().rev().take(count));
+        let mut places: Vec<u64> = newest.filter(|(_, waiting)| is_free(waiting)).map(|(place, _)| *place).collect();
+        places.sort_unstable();
+        let from = places.len().saturating_sub(count);
+        self.named(places.into_iter().skip(from))
     }
 
     /// The answer that held this message did not arrive: it may go into the next one at once.

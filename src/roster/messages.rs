@@ -4,17 +4,10 @@
 use super::speaker::Speaker;
 use super::{Answer, BroadcastSent, Caller, Handled, Push, Reply, Roster, Sent, Wait, validate};
 use crate::error::{ErrorKind, RequestError};
-use crate::ids::{ClientId, IdSource, MessageId, SessionId, new_id_at};
+use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
 use crate::limits::{ACK_IDS_MAX, ID_BYTES_MAX};
 use crate::model::{Evidence, Message, Recipient, Row, Stored};
 use std::sync::Arc;
-
-/// How a session hears of a message at once.
-struct LivePath {
-    client: ClientId,
-    /// Whether the client puts pushed messages before the model itself, so that one that is written to it is read.
-    shows_pushes: bool,
-}
 
 impl Roster {
     pub(super) fn send(&mut self, caller: &Caller, to: &str, body: &str, ids: &mut dyn IdSource) -> Handled {
@@ -31,9 +24,8 @@ impl Roster {
         };
         let message = self.store_message(sender, Recipient::Session(recipient.clone()), to_nick, body, ids);
         self.note_caller(&message.row.from_session_id);
-        let path = self.live_path(&recipient);
-        let pushes = path.iter().map(|path| push(path, &message, None, &recipient)).collect();
-        let live = path.map(|path| path.client);
+        let pushes: Vec<Push> = self.push_new(&recipient, &message).into_iter().collect();
+        let live = pushes.first().map(|push| push.client.clone());
         self.dirty.insert(recipient.clone());
         let place = self.tables.messages.get(&message.row.id).map_or(0, |placed| placed.place);
         let delivery = self.delivery_to(&message.row, place, recipient);
@@ -63,10 +55,10 @@ impl Roster {
         self.note_caller(&message.row.from_session_id);
         let (mut pushes, mut recipients) = (Vec::new(), Vec::with_capacity(others.len()));
         for (session, nickname) in others {
-            let path = self.live_path(&session);
-            pushes.extend(path.iter().map(|path| push(path, &message, Some(&room.row.name), &session)));
+            let push = self.push_new(&session, &message);
             self.dirty.insert(session.clone());
-            recipients.push((session, nickname, path.map(|path| path.client)));
+            recipients.push((session, nickname, push.as_ref().map(|push| push.client.clone())));
+            pushes.extend(push);
         }
         let reply = Reply::Broadcast(BroadcastSent { message, room_name: room.row.name.clone(), recipients });
         Ok(Answer { reply, wait: Wait::Batch, pushes })
@@ -96,15 +88,6 @@ impl Roster {
         stored
     }
 
-    /// The client to push to. A session with hooks gets its mail in their answers; pushing it too would show it twice,
-    /// unless its shim has said that pushes reach the model, in which case the push counts as the handover.
-    fn live_path(&self, session: &SessionId) -> Option<LivePath> {
-        let row = &self.tables.sessions.get(session)?.stored.row;
-        let client = row.client_id.clone().filter(|client| self.tables.presence.is_connected(client))?;
-        let shows_pushes = row.channels_enabled == Some(true);
-        (!row.hooks || shows_pushes).then_some(LivePath { client, shows_pushes: row.hooks && shows_pushes })
-    }
-
     pub(super) fn ack_messages(&mut self, caller: &Caller, messages: &[MessageId]) -> Handled {
         let session = self.speaker(caller)?.id;
         if messages.len() > ACK_IDS_MAX {
@@ -123,14 +106,5 @@ impl Roster {
         self.note_caller(&session);
         self.dirty.insert(session);
         Ok(Answer::new(Reply::Acked { newly, already, unknown }, Wait::Batch))
-    }
-}
-
-fn push(path: &LivePath, message: &Arc<Stored<Message>>, room_name: Option<&Arc<str>>, reader: &SessionId) -> Push {
-    Push {
-        client: path.client.clone(),
-        message: message.clone(),
-        room_name: room_name.cloned(),
-        read_when_written: path.shows_pushes.then(|| reader.clone()),
     }
 }

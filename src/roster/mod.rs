@@ -14,6 +14,7 @@ mod messages;
 mod nickname;
 mod presence;
 mod processes;
+mod pushes;
 mod rate;
 mod registry;
 mod renewals;
@@ -24,11 +25,13 @@ mod speaker;
 mod sweep;
 mod tables;
 mod validate;
+mod waiters;
 
 pub use delivery::{DeliveryView, Queued, Standing as DeliveryStanding};
 pub use hook_event::*;
 pub use request::*;
 pub use tables::{Change, Gone};
+pub use waiters::Roused;
 
 use crate::error::RequestError;
 use crate::ids::{IdSource, RoomId, SessionId};
@@ -108,6 +111,8 @@ pub struct RosterCounts {
     pub registrations: usize,
     /// Deliveries that are neither read nor merely waiting.
     pub deliveries: usize,
+    /// Sessions that somebody waits for who can wake them.
+    pub waiters: usize,
 }
 
 impl Default for Roster {
@@ -142,6 +147,7 @@ impl Roster {
         let mut suspects: BTreeSet<_> = suspects.map(|row| (row.item_type(), row.shared_id())).collect();
         self.suspects.append(&mut suspects);
         self.tables.load(rows);
+        self.tables.pushes.begin_run(self.tables.next_place());
     }
 
     /// Bounds how many messages each sender may send in a second in the long run; none is no bound, as in a new roster.
@@ -192,6 +198,8 @@ impl Roster {
             Request::InboxHanded { session, messages, path, lease, complete } => {
                 self.inbox_handed(&session, &messages, path, lease, complete)
             }
+            Request::Wait { event, at_least, registers } => self.wait(*event, at_least, registers, ids),
+            Request::WaiterGone(session) => Ok(self.waiter_gone(&session)),
             Request::PublishSession { client, session } => self.publish_session(client, *session),
             Request::WithdrawSession { client, session } => self.withdraw_session(&client, &session),
             Request::UpdateSession { session, change } => self.update_session(&session, change),
@@ -310,6 +318,7 @@ impl Roster {
             reads: self.tables.reads.len(),
             registrations: self.tables.registrations.len(),
             deliveries: self.tables.deliveries.len(),
+            waiters: self.tables.waiters.len(),
         }
     }
 }

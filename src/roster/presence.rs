@@ -87,12 +87,18 @@ impl Presence {
         }
     }
 
-    /// A client has stated a session.
-    pub(crate) fn claim(&mut self, session: &SessionId, client: &ClientId) {
+    /// A client has stated a session. Says whether it had not before.
+    pub(crate) fn claim(&mut self, session: &SessionId, client: &ClientId) -> bool {
         let clients = self.claims.entry(session.clone()).or_default();
         clients.retain(|other| other != client);
         clients.push(client.clone());
-        self.claimed.entry(client.clone()).or_default().insert(session.clone());
+        self.claimed.entry(client.clone()).or_default().insert(session.clone())
+    }
+
+    /// The sessions that a client holds, if it is connected.
+    pub(crate) fn held_by(&self, client: &ClientId) -> Vec<SessionId> {
+        let held = self.sessions_of.get(client).filter(|_| self.connected.contains(client));
+        held.into_iter().flatten().cloned().collect()
     }
 
     /// The client is gone: its claims are void. Gives the sessions that it held, each with who has stated it too.

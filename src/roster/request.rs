@@ -5,7 +5,8 @@ use super::{DeliveryView, EventKind, HookEvent, HookReply};
 use crate::error::RequestError;
 use crate::ids::{ClientId, MessageId, RoomId, SessionId};
 use crate::model::{
-    Host, ItemType, Message, Path, Presence, Process, Registration, Room, RoomMember, Row, Session, Stored, TokenHash,
+    Host, ItemType, Message, Path, Presence, Priority, Process, Registration, Room, RoomMember, Row, Session, Stored,
+    TokenHash,
 };
 use std::sync::Arc;
 
@@ -28,6 +29,18 @@ pub enum Request {
         /// Whether the caller got all of it.
         complete: bool,
     },
+    /// Somebody waits for mail of a session, who can wake it. Answer: [`Reply::Waits`]. What comes for it is found by
+    /// [`super::Roster::rouse`].
+    Wait {
+        /// By what this is said: the event of a turn's end, or no more than whose it is.
+        event: Box<HookEvent>,
+        /// How urgent a message must be to wake it.
+        at_least: Priority,
+        /// Whether a session that is not there comes to be by this.
+        registers: bool,
+    },
+    /// Nobody waits for mail of this session any more.
+    WaiterGone(SessionId),
     /// A shim states its session.
     PublishSession {
         /// The connection that speaks.
@@ -384,6 +397,8 @@ pub enum Reply {
     Done,
     /// The answer to a hook.
     Hook(HookReply),
+    /// Mail of this session is waited for.
+    Waits(SessionId),
     /// A message is stored.
     Sent(Sent),
     /// A message to a room is stored.
@@ -477,6 +492,8 @@ pub struct SessionView {
     pub connected: bool,
     /// Messages waiting for it.
     pub unread: usize,
+    /// How urgent a message must be to wake it, if it can be woken now.
+    pub woken_by: Option<Priority>,
     /// The rooms that it is in.
     pub rooms: Vec<RoomId>,
     /// Whether its presence is proven now.
@@ -528,6 +545,8 @@ pub struct Push {
     /// The session for which it is read once it is written to a client whose host shows pushes; none if the client
     /// acknowledges by itself.
     pub read_when_written: Option<SessionId>,
+    /// Whether it was pushed before, as far as is known, without a sign that it was read.
+    pub repeat: bool,
 }
 
 /// What applying one request came to.

@@ -118,14 +118,17 @@ impl Roster {
         row.hooks = false;
         (row.process, row.role, row.groups, row.presence) = (None, None, Vec::new(), None);
         row.doing = Doing::default();
+        let had_client = prior.as_ref().is_some_and(|prior| prior.client_id.is_some());
         if let Some(prior) = prior {
             merge_prior(&mut row, prior);
         }
-        if let Some(client) = &row.client_id {
-            self.tables.presence.claim(&row.id, client);
+        let is_new = row.client_id.as_ref().is_some_and(|client| self.tables.presence.claim(&row.id, client));
+        let stored = self.set_session(row);
+        let mut answer = Answer::new(Reply::Done, Wait::Batch);
+        if is_new {
+            self.push_again(&stored.row.id, had_client, &mut answer);
         }
-        self.set_session(row);
-        Ok(Answer::new(Reply::Done, Wait::Batch))
+        Ok(answer)
     }
 
     pub(super) fn withdraw_session(&mut self, client: &ClientId, session: &SessionId) -> Handled {
@@ -177,14 +180,21 @@ impl Roster {
     }
 
     pub(super) fn client_gone(&mut self, client: &ClientId) -> Handled {
+        let mut answer = Answer::new(Reply::Done, Wait::No);
+        let now = self.tables.now;
+        for session in self.tables.presence.held_by(client) {
+            let next_place = self.tables.next_place();
+            self.tables.pushes.note_away(&session, next_place, now.mono_ms);
+        }
         for (session, heir) in self.tables.presence.void_claims(client) {
             if let Some(placed) = self.tables.sessions.get(&session) {
                 let row = Session { client_id: Some(heir), ..placed.stored.row.clone() };
                 self.set_session(row);
+                self.push_again(&session, true, &mut answer);
             }
         }
-        self.tables.presence.disconnect(client, self.tables.now);
-        Ok(Answer::new(Reply::Done, Wait::No))
+        self.tables.presence.disconnect(client, now);
+        Ok(answer)
     }
 
     /// A session's shim is gone for good. The agent need not be: one with a known process lives as long as that, and one
@@ -231,6 +241,7 @@ impl Roster {
         self.tables.delete_since(ItemType::Registration, session.as_str(), Some(why));
         self.tables.delete_since(ItemType::Session, session.as_str(), Some(why));
         self.pulses.remove(session);
+        self.tables.pushes.forget(session);
         self.dirty.insert(session.clone());
     }
 
@@ -262,6 +273,7 @@ impl Roster {
             session: session.clone(),
             connected: row.client_id.as_ref().is_some_and(|client| tables.presence.is_connected(client)),
             unread: tables.mail.unread_count(&row.id) - tables.mail.handed_count(&row.id),
+            woken_by: tables.waiters.at_least(&row.id),
             rooms: tables.rooms_of.get(&row.id).into_iter().flatten().map(|(room, _)| room.clone()).collect(),
             presence_proven: row.presence.as_ref().is_some_and(|presence| presence.expires_at > tables.now.wall_ms),
             registration: tables.registrations.get(&row.id).map(|placed| placed.stored.clone()),

@@ -198,7 +198,7 @@ impl Roster {
         if let Some(process) = lived_in(&request) {
             self.may_live_in(caller, process)?;
         }
-        if let Request::HookEvent(event) = &mut request {
+        if let Request::HookEvent(event) | Request::Wait { event, .. } = &mut request {
             self.adopt(caller, &mut event.report);
         }
         let answer: Answer = self.handle(request, ids)?;
@@ -255,7 +255,7 @@ impl Roster {
 /// The process in which a request says that a session lives.
 fn lived_in(request: &Request) -> Option<&Process> {
     match request {
-        Request::HookEvent(event) => event.report.process.as_ref(),
+        Request::HookEvent(event) | Request::Wait { event, .. } => event.report.process.as_ref(),
         Request::Register(registering) => registering.process.as_ref(),
         _ => None,
     }
@@ -264,7 +264,7 @@ fn lived_in(request: &Request) -> Option<&Process> {
 /// The session that a request states or changes.
 fn spoken_for(request: &Request) -> Option<SessionId> {
     match request {
-        Request::HookEvent(event) => Some(event.report.session_id.as_str().into()),
+        Request::HookEvent(event) | Request::Wait { event, .. } => Some(event.report.session_id.as_str().into()),
         Request::WithdrawSession { session, .. } | Request::UpdateSession { session, .. } => Some(session.clone()),
         Request::PublishSession { session, .. } => Some(session.id.clone()),
         Request::Register(registering) => Some(registering.session_id.as_str().into()),

@@ -43,6 +43,7 @@ impl Roster {
             self.remove_session(&session, Gone::Silent);
         }
         self.calm_down(is_full);
+        self.tables.pushes.sweep(now.mono_ms);
         self.watch_clock(now);
         if now.mono_ms >= self.believe_clock_from {
             self.expire(ids, is_full);

@@ -11,7 +11,9 @@ pub use gone::Gone;
 use super::mailbox::Mailboxes;
 use super::nickname::Nicknames;
 use super::presence::Presence;
+use super::pushes::Pushes;
 use super::renewals::Renewals;
+use super::waiters::Waiters;
 use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::limits::ACTIVITY_PERSIST_EVERY_MS;
 use crate::model::{
@@ -90,6 +92,8 @@ pub(crate) struct Tables {
     pub(crate) mail: Mailboxes,
     pub(crate) presence: Presence,
     pub(crate) renewals: Renewals,
+    pub(crate) waiters: Waiters,
+    pub(crate) pushes: Pushes,
     /// The moment of the request that is being applied.
     pub(crate) now: Now,
     /// Whether changes belong into the log; off while rows come from there.
@@ -126,6 +130,8 @@ impl Tables {
             mail: Mailboxes::default(),
             presence: Presence::default(),
             renewals: Renewals::default(),
+            waiters: Waiters::default(),
+            pushes: Pushes::default(),
             now: Now::at(0),
             persist: true,
             outside: false,
@@ -201,6 +207,11 @@ impl Tables {
         for (place, stored) in deliveries {
             drop(self.put(Row::Delivery(stored), place));
         }
+    }
+
+    /// The place that the next row gets that is added.
+    pub(crate) fn next_place(&self) -> u64 {
+        self.next_place
     }
 
     fn is_empty(&self) -> bool {
@@ -406,8 +417,9 @@ impl Tables {
         }
         if stored.row.doing.state == Some(State::Working) {
             self.working.insert(stored.row.id.clone());
-        } else if !self.working.is_empty() {
-            self.working.remove(&stored.row.id);
+        } else if !self.working.is_empty() && self.working.remove(&stored.row.id) {
+            self.waiters.rouse(&stored.row.id);
+            self.pushes.turn_over(&stored.row.id);
         }
         self.presence.put(before.as_ref().map(|placed| &placed.stored.row), &stored.row, self.now);
         before.map(|placed| (Row::Session(placed.stored), placed.place))
@@ -424,6 +436,7 @@ impl Tables {
 
     fn index_message(&mut self, message: &Message, place: u64) {
         let readers = self.readers_of(message, place);
+        readers.iter().for_each(|reader| self.waiters.rouse(reader));
         self.mail.insert(message, place, readers);
     }
 

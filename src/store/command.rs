@@ -2,10 +2,11 @@
 
 use super::outbox::Outbox;
 use super::stats::Stats;
+use super::waiters::Waiter;
 use crate::error::RequestError;
 use crate::event_log::disk::ReadAt;
 use crate::event_log::rewrite::Rewritten;
-use crate::ids::ClientId;
+use crate::ids::{ClientId, SessionId};
 use crate::model::{ItemType, Process};
 use crate::roster::{ExternalEvent, Hearing, Known, Reply, Request, RosterCounts};
 use crate::time::Now;
@@ -32,6 +33,20 @@ pub enum Command {
         request: Request,
         /// Where the answer goes, if anybody waits for it.
         reply_to: Option<ReplyTo>,
+    },
+    /// Somebody waits for mail of a session.
+    Wait {
+        /// The request that says so, and of which.
+        request: Request,
+        /// The way to it.
+        waiter: Box<dyn Waiter>,
+    },
+    /// One who waited has left.
+    WaiterGone {
+        /// For whose mail.
+        session: SessionId,
+        /// Its number.
+        number: u64,
     },
     /// Some of the events that a WebSocket client has sent in one frame. Nobody waits for an answer.
     Events(Vec<Request>),
@@ -101,6 +116,8 @@ impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Request { .. } => "Request",
+            Self::Wait { .. } => "Wait",
+            Self::WaiterGone { .. } => "WaiterGone",
             Self::Events(_) => "Events",
             Self::Connect { .. } => "Connect",
             Self::Subscribe { .. } => "Subscribe",

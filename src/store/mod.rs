@@ -10,6 +10,7 @@ mod outbox;
 mod processes;
 mod stats;
 mod tail;
+mod waiters;
 
 pub use command::{
     Command, CompactDone, CompactJob, CompactStep, CompactTo, Compacted, LogRead, ReadDone, ReadJob, ReplyTo, Report,
@@ -19,6 +20,7 @@ pub use events::{Event, News};
 pub use outbox::{Frame, FrameQueue, Outbox};
 pub use processes::{ProcessWatch, ProcessWish};
 pub use stats::{COMMIT_BUCKETS_US, Stats};
+pub use waiters::Waiter;
 
 use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
 use crate::event_log::disk::Disk;
@@ -26,7 +28,7 @@ use crate::event_log::file::{AppendError, Log};
 use crate::event_log::line::{Stamp, encode_change};
 use crate::ids::{ClientId, IdSource};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMIT_TRIES_MAX, PUBLISH_EVERY_MS, SLOW_TURN};
-use crate::roster::{ExternalEvent, Hearing, HookReply, Push, Reply, Request, Roster};
+use crate::roster::{ExternalEvent, Hearing, HookReply, Push, Reply, Request, Roster, Roused};
 use crate::time::{Now, SystemClock};
 use compaction::Compaction;
 use crossbeam_channel::{Receiver, Sender};
@@ -35,6 +37,7 @@ use hub::Hub;
 use processes::Processes;
 use std::time::Instant;
 use tail::Tail;
+use waiters::Waiters;
 
 /// What the store begins with.
 pub struct Start<D: Disk> {
@@ -71,6 +74,7 @@ pub struct Store<D: Disk> {
     ids: Box<dyn IdSource + Send>,
     hub: Hub,
     events: Events,
+    waiters: Waiters,
     tail: Tail,
     compaction: Compaction<D>,
     processes: Processes,
@@ -105,6 +109,13 @@ enum Held {
         tx: String,
         view: View,
     },
+    /// One who waits from then on, if it may.
+    Wait {
+        waiter: Box<dyn Waiter>,
+        reply: Result<Reply, RequestError>,
+    },
+    /// What has come for one who waits.
+    Wake(HookReply),
     /// After the query that it may follow in the same batch.
     CancelQuery {
         client: ClientId,
@@ -133,6 +144,7 @@ impl<D: Disk> Store<D> {
             ids: start.ids,
             hub: Hub::default(),
             events: Events::new(&start.source_id),
+            waiters: Waiters::default(),
             stats: Stats::default(),
             refused: None,
             blocked: false,
@@ -198,6 +210,8 @@ impl<D: Disk> Store<D> {
                     break;
                 }
             }
+            let Roused { woken, pushes } = self.roster.rouse(now, &mut *self.ids);
+            held.extend(pushes.into_iter().map(Held::Push).chain(woken.into_iter().map(Held::Wake)));
             // While the log is full nothing that was read could be kept.
             if !self.blocked {
                 self.tail.ask(&self.log);
@@ -223,6 +237,15 @@ impl<D: Disk> Store<D> {
     fn apply(&mut self, command: Command, now: Now, held: &mut Vec<Held>) -> Result<(), Fatal> {
         match command {
             Command::Request { request, reply_to } => self.request(request, reply_to, now, held),
+            Command::Wait { request, waiter } => {
+                let reply = self.roster.apply(request, now, &mut *self.ids).reply;
+                held.push(Held::Wait { waiter, reply });
+            }
+            Command::WaiterGone { session, number } => {
+                if self.waiters.forget(&session, number) {
+                    self.request(Request::WaiterGone(session), None, now, held);
+                }
+            }
             Command::Events(requests) => {
                 requests.into_iter().for_each(|request| self.request(request, None, now, held));
             }
@@ -296,6 +319,7 @@ impl<D: Disk> Store<D> {
         if self.refused.is_some() {
             self.probe()?;
         }
+        self.waiters.send_away();
         self.processes.note_tick();
         // Those whose sessions could not be removed when they ended.
         let ended = if self.blocked { Vec::new() } else { self.processes.ended() };
@@ -358,6 +382,7 @@ impl<D: Disk> Store<D> {
                 self.processes.note_changes(&changes, &self.roster);
                 self.hub.note(&changes);
                 self.events.publish(&changes, &self.roster, now);
+                self.dismiss_waiters(&changes, now);
                 Ok(true)
             }
             Err(AppendError::Refused(error)) => {
@@ -464,13 +489,17 @@ impl<D: Disk> Store<D> {
                 }
                 Held::Answer { reply_to, mut reply } => {
                     if !committed {
-                        self.take_back(&reply, now);
+                        if let Ok(Reply::Hook(reply)) = &reply {
+                            self.take_back(reply, now);
+                        }
                         reply = Err(self.storage_full());
                     } else if let Ok(reply) = &mut reply {
                         mark_unreachable(reply, &unreachable);
                     }
                     reply_to(reply);
                 }
+                Held::Wait { waiter, reply } => self.admit_waiter(waiter, reply, committed, now),
+                Held::Wake(reply) => self.wake(reply, committed, now),
                 Held::Query { client, tx, view } => self.hub.query(&client, &tx, view, &self.roster),
                 Held::CancelQuery { client, tx } => self.hub.cancel(&client, &tx),
                 Held::Subscribe { client, outbox, hearing, since } => {
@@ -484,23 +513,6 @@ impl<D: Disk> Store<D> {
             // The reader of such a client finds its socket closed and reports it gone as well; saying so at once keeps
             // the roster from showing it as connected until then.
             self.roster.apply(Request::ClientGone(client), now, &mut *self.ids);
-        }
-    }
-
-    /// An answer that is not given shows no mail: what was in it is free for the next one.
-    fn take_back(&mut self, reply: &Result<Reply, RequestError>, now: Now) {
-        if let Ok(Reply::Hook(HookReply { session: Some(session), inbox, path, lease, .. })) = reply
-            && !inbox.is_empty()
-        {
-            let messages = inbox.iter().map(|handing| handing.message.row.id.clone()).collect();
-            let request = Request::InboxHanded {
-                session: session.row.id.clone(),
-                messages,
-                path: *path,
-                lease: *lease,
-                complete: false,
-            };
-            self.roster.apply(request, now, &mut *self.ids);
         }
     }
 

@@ -89,6 +89,9 @@ struct Meta<'a> {
     /// Not in marshal 0.9; left out where nobody proved anything, as there.
     #[serde(skip_serializing_if = "Option::is_none")]
     proof: Option<&'a str>,
+    /// Not in marshal 0.9: `true` on a message that was pushed before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeat: Option<&'a str>,
     sent_at: i64,
     source: &'a str,
     to_nick: &'a str,
@@ -98,6 +101,7 @@ struct Meta<'a> {
 
 /// A push as one text for the model.
 struct Content<'a> {
+    kind: &'a str,
     from: &'a str,
     known: Option<&'a str>,
     room: Option<&'a str>,
@@ -106,8 +110,8 @@ struct Content<'a> {
 
 impl fmt::Display for Content<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { from, known, room, body } = self;
-        write!(f, "marshal: new message from '{from}'")?;
+        let Self { kind, from, known, room, body } = self;
+        write!(f, "marshal: {kind} message from '{from}'")?;
         if let Some(known) = known {
             write!(f, " ({known})")?;
         }
@@ -133,6 +137,7 @@ fn notify<'a>(tx: &'a str, push: &'a Push) -> Command<'a, Notify<'a>> {
     };
     let proof = message.proof.filter(|proof| *proof != Proof::Asserted);
     let content = Content {
+        kind: if push.repeat { "repeated" } else { "new" },
         known: proof.map(|_| proof_words(proof, message.from_session_id.is_human())),
         from: &message.from_nick,
         room: to_room.map(|room| push.room_name.as_deref().unwrap_or(room)),
@@ -145,6 +150,7 @@ fn notify<'a>(tx: &'a str, push: &'a Push) -> Command<'a, Notify<'a>> {
         kind: "new_message",
         message_id: message.id.as_str(),
         proof: proof.map(Proof::as_str),
+        repeat: push.repeat.then_some("true"),
         sent_at: message.sent_at,
         source: "marshal",
         to_nick: &message.to_nick,
@@ -275,7 +281,8 @@ fn reply_json(reply: &Reply) -> ReplyJson<'_> {
             ReplyJson::Messages { messages: messages.iter().map(message_json).collect(), total_matched: *total }
         }
         Reply::Acked { newly, already, .. } => ReplyJson::Acked { already_acked: *already, newly_acked: *newly },
-        Reply::Done | Reply::Hook(_) | Reply::Sessions(_) | Reply::Rooms(_) | Reply::History(_) => ReplyJson::Nothing,
+        Reply::Done | Reply::Hook(_) | Reply::Waits(_) => ReplyJson::Nothing,
+        Reply::Sessions(_) | Reply::Rooms(_) | Reply::History(_) => ReplyJson::Nothing,
         Reply::Registered { .. } | Reply::Me(_) | Reply::Hearing(_) => ReplyJson::Nothing,
     }
 }
@@ -408,6 +415,7 @@ mod tests {
                 message: message(to),
                 room_name: room_name.map(Arc::from),
                 read_when_written: None,
+                repeat: false,
             };
             text(&Frame::Notify { tx: "t".to_owned(), push: Box::new(push) })
         };

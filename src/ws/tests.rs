@@ -181,7 +181,7 @@ fn a_push_counts_as_read_when_the_peer_has_answered_the_ping_behind_it_and_not_b
     let bench = Bench::new(patient());
     let mut peer = bench.connect(b"");
     let (client, outbox) = bench.connected();
-    let push = Push { client, message: message(), room_name: None, read_when_written: Some("b".into()) };
+    let push = Push { client, message: message(), room_name: None, read_when_written: Some("b".into()), repeat: false };
     assert!(outbox.send(Frame::Notify { tx: "t".to_owned(), push: Box::new(push) }));
     assert!(texts(&mut peer, 1)[0].contains("NotifyChannel"));
     let mut ping = [0; 10];
@@ -331,7 +331,7 @@ fn no_ping_stands_in_the_middle_of_a_snapshot() {
     let mut peer = bench.connect(b"");
     let (client, outbox) = bench.connected();
     let rows: Arc<[Arc<str>]> = (0..100_000).map(|number| format!(r#"{{"id":"row {number}"}}"#).into()).collect();
-    let push = Push { client, message: message(), room_name: None, read_when_written: Some("b".into()) };
+    let push = Push { client, message: message(), room_name: None, read_when_written: Some("b".into()), repeat: false };
     assert!(outbox.send(Frame::Notify { tx: "t".to_owned(), push: Box::new(push) }));
     assert!(outbox.send(Frame::Snapshot { tx: "t".into(), item_type: "Session", rows }));
     let snapshot = loop {

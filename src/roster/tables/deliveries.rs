@@ -54,6 +54,7 @@ impl Tables {
             }
         }
         self.mail.note_handed(place, session, handed, times);
+        self.waiters.rouse(session);
     }
 
     /// Brings the indexes up to date with what was decided about a message for good.

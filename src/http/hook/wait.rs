@@ -1,0 +1,158 @@
+//! `POST /hook/wait`: a caller who waits until mail comes for its session, and is told it then, to wake it. Its connection
+//! waits at the gate, its name with the store; here is how the two get together. It must not decide what wakes a session.
+
+use super::super::{Answer, Response, Shape, Worker, deliver};
+use super::answer::Form;
+use super::report::{self, Place};
+use super::told::Told;
+use super::{Asked, Query};
+use crate::error::RequestError;
+use crate::gate::{self, Caller, Farewells, Parked, Terms};
+use crate::ids::SessionId;
+use crate::limits::{WAIT_SECONDS_MAX, WAKES_QUEUED_MAX};
+use crate::model::Priority;
+use crate::roster::{EventKind, HookEvent, HookReply, Request};
+use crate::store::{Command, Waiter};
+use crossbeam_channel::{Sender, TrySendError};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What somebody wants to wait for.
+pub(in crate::http) struct Wish {
+    request: Request,
+    session: SessionId,
+    until: Instant,
+}
+
+/// What is answered to those who have waited for nothing: that, and whether to come again.
+pub(in crate::http) fn farewells() -> Farewells {
+    let again = Response { headers: vec![("Retry-After", "1".to_owned())], ..over() };
+    Farewells { over: over().into_bytes(), stopping: again.into_bytes() }
+}
+
+/// The answer to one who has waited for nothing.
+pub(super) fn over() -> Response {
+    Response { status: 204, ..Response::default() }
+}
+
+/// What the request asks for.
+///
+/// # Errors
+/// The body is no JSON object or names no session; the query or a header cannot be read.
+pub(super) fn read(request: &gate::Request) -> Result<Asked, RequestError> {
+    let told = Told::read(&request.body)?;
+    let session_id = told.session_id()?;
+    let query = Query::parse(request.query.as_deref())?;
+    let at_least = match query.get("for") {
+        None | Some("now") => Priority::Now,
+        Some("next") => Priority::Next,
+        Some(_) => return Err(RequestError::invalid("for= is now, which is meant without it, or next")),
+    };
+    let seconds = match query.get("timeout").map(str::parse) {
+        None => WAIT_SECONDS_MAX,
+        Some(Ok(seconds @ 1..=WAIT_SECONDS_MAX)) => seconds,
+        Some(_) => return Err(RequestError::invalid(format!("timeout= is 1 to {WAIT_SECONDS_MAX} seconds"))),
+    };
+    // A subagent is no session of its own.
+    if told.is_of_subagent() {
+        return Ok(Asked::WaitInVain);
+    }
+    let place = Place { query: &query, headers: &request.headers };
+    let session = SessionId::from(session_id.as_str());
+    let (report, caller) = report::of(session_id, told.cwd(), &place, true, request)?;
+    let kind = if told.event() == "Stop" { EventKind::Stop } else { EventKind::Other };
+    let event = Box::new(HookEvent { report, kind, ..HookEvent::default() });
+    // One that comes again, since the daemon went, brings nobody back who is gone.
+    let registers = query.get("again").is_none();
+    let request = Request::Wait { event, at_least, registers }.by(caller);
+    Ok(Asked::Wait(Wish { request, session, until: Instant::now() + Duration::from_secs(seconds) }))
+}
+
+/// Somebody who waits, as the store knows it.
+struct Waits {
+    number: u64,
+    session: SessionId,
+    until: Instant,
+    /// Until it begins to wait.
+    caller: Option<Caller>,
+    /// From then on.
+    parked: Option<Parked>,
+    farewells: Arc<Farewells>,
+    store: Sender<Command>,
+    answers: Sender<Answer>,
+}
+
+impl Waiter for Waits {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn begin(&mut self) -> bool {
+        let (store, session, number) = (self.store.clone(), self.session.clone(), self.number);
+        let left = Box::new(move || {
+            // Full: it is found to be gone when it is to be woken.
+            let _ = store.try_send(Command::WaiterGone { session, number });
+        });
+        let terms = Terms { until: self.until, farewells: self.farewells.clone(), left };
+        self.parked = self.caller.take().and_then(|caller| caller.park(terms));
+        self.parked.is_some()
+    }
+
+    fn wake(mut self: Box<Self>, reply: HookReply) -> Result<(), (Box<dyn Waiter>, HookReply)> {
+        // Room is left for the answers to those who do not wait.
+        if self.answers.len() >= WAKES_QUEUED_MAX {
+            return Err((self, reply));
+        }
+        let Some(caller) = self.parked.take() else { return Ok(()) };
+        match self.answers.try_send(Answer::Woken { caller, reply: Box::new(reply) }) {
+            Err(TrySendError::Full(Answer::Woken { caller, reply })) => {
+                self.parked = Some(caller);
+                Err((self, *reply))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn dismiss(mut self: Box<Self>) -> Result<(), Box<dyn Waiter>> {
+        match self.parked.take().map(Parked::dismiss) {
+            Some(Err(parked)) => {
+                self.parked = Some(parked);
+                Err(self)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse(mut self: Box<Self>, error: RequestError) {
+        if let Some(caller) = self.caller.take() {
+            deliver(&self.answers, Answer::Reply { caller, shape: Shape::Hook(Form::PLAIN), result: Err(error) });
+        }
+    }
+}
+
+impl Worker {
+    /// Asks the store to let somebody wait.
+    pub(in crate::http) fn wait(&self, wish: Wish, caller: Caller) {
+        let Wish { request, session, until } = wish;
+        let waiter = Box::new(Waits {
+            number: caller.number() as u64,
+            session,
+            until,
+            caller: Some(caller),
+            parked: None,
+            farewells: self.farewells.clone(),
+            store: self.store.clone(),
+            answers: self.answers.clone(),
+        });
+        self.submit(Command::Wait { request, waiter });
+    }
+
+    /// Tells one who has waited what came.
+    pub(in crate::http) fn wake(&self, caller: Parked, reply: &HookReply) {
+        match self.hand_over(reply, Form::PLAIN) {
+            Some((response, Some(settle))) => caller.answer(response, settle),
+            // Never: nobody is woken for nothing. It waits on if there is no room to tell it so.
+            _ => drop(caller.dismiss()),
+        }
+    }
+}

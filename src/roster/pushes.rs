@@ -1,0 +1,166 @@
+//! Pushing messages to connected clients: to whom, what waits until a turn is over, and what comes again for a client that
+//! was away. Nothing of it is written down: that a message was pushed says nothing of whether it was read.
+
+use super::{Answer, Push, Roster};
+use crate::ids::{ClientId, SessionId};
+use crate::limits::{PUSH_AGAIN_AGE_MAX_MS, PUSH_AGAIN_MAX, PUSHES_HELD_MAX};
+use crate::model::{Message, Priority, Recipient, Stored};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// What is known of pushes.
+#[derive(Debug, Default)]
+pub(crate) struct Pushes {
+    /// Messages that wait for the end of a session's turn, by their places; of more than there is room for the newest.
+    held: BTreeMap<SessionId, VecDeque<u64>>,
+    /// Sessions whose turn is over and for whom something is held.
+    ready: BTreeSet<SessionId>,
+    /// Sessions whose client went, with the place that the next row had then: what came before it was pushed.
+    away: BTreeMap<SessionId, Away>,
+    /// The same by the monotonic millisecond of that moment.
+    away_since: BTreeSet<(i64, SessionId)>,
+    /// The place of the first row that this run of the daemon adds.
+    run_from_place: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Away {
+    since: i64,
+    from_place: u64,
+}
+
+impl Pushes {
+    /// What comes from this place on comes in this run of the daemon.
+    pub(crate) fn begin_run(&mut self, from_place: u64) {
+        self.run_from_place = from_place;
+    }
+
+    fn hold(&mut self, session: &SessionId, place: u64) {
+        let held = self.held.entry(session.clone()).or_default();
+        if held.len() == PUSHES_HELD_MAX {
+            held.pop_front();
+        }
+        held.push_back(place);
+    }
+
+    /// A session's turn is over.
+    pub(crate) fn turn_over(&mut self, session: &SessionId) {
+        if self.held.contains_key(session) {
+            self.ready.insert(session.clone());
+        }
+    }
+
+    /// A session is gone. When its client went stays known: it may come back.
+    pub(crate) fn forget(&mut self, session: &SessionId) {
+        if !self.held.is_empty() {
+            self.held.remove(session);
+            self.ready.remove(session);
+        }
+    }
+
+    /// A session's client went.
+    pub(crate) fn note_away(&mut self, session: &SessionId, from_place: u64, now_mono: i64) {
+        self.note_back(session);
+        self.away.insert(session.clone(), Away { since: now_mono, from_place });
+        self.away_since.insert((now_mono, session.clone()));
+    }
+
+    fn note_back(&mut self, session: &SessionId) -> Option<u64> {
+        let away = self.away.remove(session)?;
+        self.away_since.remove(&(away.since, session.clone()));
+        Some(away.from_place)
+    }
+
+    /// Forgets those who have been away for too long to be pushed anything again.
+    pub(crate) fn sweep(&mut self, now_mono: i64) {
+        while self.away_since.first().is_some_and(|(since, _)| now_mono - since > PUSH_AGAIN_AGE_MAX_MS) {
+            let Some((_, session)) = self.away_since.pop_first() else { break };
+            self.away.remove(&session);
+        }
+    }
+}
+
+/// How a session hears of a message at once.
+struct LivePath {
+    client: ClientId,
+    /// Whether the client puts pushed messages before the model itself, so that one that is written to it is read.
+    shows_pushes: bool,
+}
+
+impl Roster {
+    /// The client to push to. A session with hooks gets its mail in their answers; pushing it too would show it twice,
+    /// unless its shim has said that pushes reach the model, in which case the push counts as the handover.
+    fn live_path(&self, session: &SessionId) -> Option<LivePath> {
+        let row = &self.tables.sessions.get(session)?.stored.row;
+        let client = row.client_id.clone().filter(|client| self.tables.presence.is_connected(client))?;
+        let shows_pushes = row.channels_enabled == Some(true);
+        (!row.hooks || shows_pushes).then_some(LivePath { client, shows_pushes: row.hooks && shows_pushes })
+    }
+
+    /// The push of a new message to one of its recipients, if there is a client to push to. In the middle of a turn only
+    /// what is urgent is pushed; the rest waits for its end.
+    pub(super) fn push_new(&mut self, session: &SessionId, message: &Arc<Stored<Message>>) -> Option<Push> {
+        let path = self.live_path(session)?;
+        let waits = message.row.priority() < Priority::Now && self.tables.working.contains(session);
+        // Not before those that have waited and go with this batch.
+        if waits || self.tables.pushes.ready.contains(session) {
+            let place = self.tables.messages.get(&message.row.id)?.place;
+            self.tables.pushes.hold(session, place);
+            return None;
+        }
+        Some(self.push(path, session, message, false))
+    }
+
+    fn push(&self, path: LivePath, session: &SessionId, message: &Arc<Stored<Message>>, repeat: bool) -> Push {
+        let room_name = match &message.row.to {
+            Recipient::Room(_) => Some(message.row.to_nick.clone()),
+            Recipient::Session(_) => None,
+        };
+        let read_when_written = path.shows_pushes.then(|| session.clone());
+        Push { client: path.client, message: message.clone(), room_name, read_when_written, repeat }
+    }
+
+    /// What was held back for sessions whose turn is over by now, in the order of the log.
+    pub(super) fn push_held(&mut self) -> Vec<Push> {
+        let mut pushes = Vec::new();
+        while let Some(session) = self.tables.pushes.ready.pop_first() {
+            if self.tables.working.contains(&session) {
+                continue;
+            }
+            for place in self.tables.pushes.held.remove(&session).unwrap_or_default() {
+                let is_free = self.tables.mail.is_free(place, &session, self.tables.now.mono_ms);
+                let Some(message) = self.tables.mail.at(place).filter(|_| is_free) else { continue };
+                let Some(placed) = self.tables.messages.get(message) else { continue };
+                let Some(path) = self.live_path(&session) else { break };
+                pushes.push(self.push(path, &session, &placed.stored, false));
+            }
+        }
+        pushes
+    }
+
+    /// A client has stated a session for the first time: it is pushed what is not read yet of the last minutes, since who
+    /// was there before it may have taken that with it.
+    pub(super) fn push_again(&mut self, session: &SessionId, had_client: bool, answer: &mut Answer) {
+        // Of a client from before this run of the daemon nothing is known but that it was there.
+        let unknown = if had_client { self.tables.pushes.run_from_place } else { 0 };
+        let pushed_before = self.tables.pushes.note_back(session).unwrap_or(unknown);
+        if self.tables.mail.unread_count(session) == 0 {
+            return;
+        }
+        let now = self.tables.now;
+        let held = self.tables.pushes.held.remove(session).unwrap_or_default();
+        for (place, id) in self.tables.mail.newest_unread(session, PUSH_AGAIN_MAX, now.mono_ms) {
+            let Some(path) = self.live_path(session) else { break };
+            let Some(message) = self.tables.messages.get(&id).map(|placed| placed.stored.clone()) else { continue };
+            if now.wall_ms.saturating_sub(message.row.sent_at) > PUSH_AGAIN_AGE_MAX_MS {
+                continue;
+            }
+            if message.row.priority() < Priority::Now && self.tables.working.contains(session) {
+                self.tables.pushes.hold(session, place);
+                continue;
+            }
+            let repeat = place < pushed_before && !held.contains(&place);
+            answer.pushes.push(self.push(path, session, &message, repeat));
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Waking the idle: for which sessions somebody waits who can wake them, and when there is something to wake them for. It
+//! must not wake one that is in the middle of a turn: the turn's end hands its mail over.
+
+use super::hooks::Wanted;
+use super::mailbox::Free;
+use super::{Answer, EventKind, Handled, HookEvent, HookReply, Push, Reply, Roster, Wait};
+use crate::error::RequestError;
+use crate::ids::{IdSource, SessionId};
+use crate::limits::{INBOX_MESSAGES_MAX, WAKES_AT_ONCE_MAX, WAKINGS_MAX};
+use crate::model::{Doing, Path, Priority, Session, Stored};
+use crate::time::Now;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Those who wait. In memory alone, and not taken back with a batch: the store says who is there.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    by_session: BTreeMap<SessionId, Waiting>,
+    /// Sessions for which there may be something by now.
+    roused: BTreeSet<SessionId>,
+    /// Sessions whose mail is on its way or was handed a moment ago, by the monotonic millisecond of the next look.
+    later: BTreeSet<(i64, SessionId)>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// How urgent a message must be.
+    at_least: Priority,
+    /// Its place in `later`.
+    look_at: Option<i64>,
+}
+
+impl Waiters {
+    fn begin(&mut self, session: &SessionId, at_least: Priority) {
+        self.end(session);
+        self.by_session.insert(session.clone(), Waiting { at_least, look_at: None });
+        self.roused.insert(session.clone());
+    }
+
+    fn end(&mut self, session: &SessionId) {
+        if let Some(Waiting { look_at: Some(at), .. }) = self.by_session.remove(session) {
+            self.later.remove(&(at, session.clone()));
+        }
+        self.roused.remove(session);
+    }
+
+    /// There may be something for a session: a message came, or is free again, or its turn is over.
+    pub(crate) fn rouse(&mut self, session: &SessionId) {
+        if !self.by_session.is_empty() && self.by_session.contains_key(session) {
+            self.roused.insert(session.clone());
+        }
+    }
+
+    /// How urgent a message must be to wake a session, if it can be woken.
+    pub(crate) fn at_least(&self, session: &SessionId) -> Option<Priority> {
+        self.by_session.get(session).map(|waiting| waiting.at_least)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_session.len()
+    }
+
+    fn look_again(&mut self, session: &SessionId, at: i64) {
+        let Some(waiting) = self.by_session.get_mut(session) else { return };
+        if let Some(before) = waiting.look_at.replace(at) {
+            self.later.remove(&(before, session.clone()));
+        }
+        self.later.insert((at, session.clone()));
+    }
+
+    /// Some of those for whom there may be something.
+    fn take_roused(&mut self, now_mono: i64, at_most: usize) -> Vec<SessionId> {
+        while self.later.first().is_some_and(|(at, _)| *at <= now_mono) {
+            let Some((_, session)) = self.later.pop_first() else { break };
+            if let Some(waiting) = self.by_session.get_mut(&session) {
+                waiting.look_at = None;
+                self.roused.insert(session);
+            }
+        }
+        let mut roused = Vec::new();
+        while roused.len() < at_most
+            && let Some(session) = self.roused.pop_first()
+        {
+            roused.push(session);
+        }
+        roused
+    }
+}
+
+/// What follows from a batch for those who wait.
+#[derive(Debug, Default)]
+pub struct Roused {
+    /// What has come for sessions that somebody can wake, one for each. Once the batch is on disk that one is told, which
+    /// [`super::Request::WaiterGone`] notes; if it is not, [`super::Request::InboxHanded`] takes the mail back.
+    pub woken: Vec<HookReply>,
+    /// What was not to be pushed before a turn was over.
+    pub pushes: Vec<Push>,
+}
+
+impl Roster {
+    /// Somebody waits for a session's mail. It is a sign of life; of a session that has not been seen to tell of its turns'
+    /// ends itself, one that waits at a turn's end tells of that.
+    pub(super) fn wait(
+        &mut self,
+        event: HookEvent,
+        at_least: Priority,
+        registers: bool,
+        ids: &mut dyn IdSource,
+    ) -> Handled {
+        let id = SessionId::from(event.report.session_id.as_str());
+        let row = self.tables.sessions.get(&id).map(|placed| &placed.stored.row);
+        if row.is_none() && !registers {
+            return Err(RequestError::not_found(format!("no session {id} on the roster, so nobody need wait for it")));
+        }
+        let agent = row.and_then(|row| row.doing.agent);
+        let tells_of_ends = row.is_some_and(|row| row.doing.paths.has(Path::Stop));
+        let is_end = event.kind == EventKind::Stop && agent.is_some() && !tells_of_ends;
+        let kind = if is_end { EventKind::Stop } else { EventKind::Other };
+        self.hook_event(HookEvent { kind, agent, takes: None, ..event }, ids)?;
+        self.note_path(&id, Path::Wait);
+        self.tables.waiters.begin(&id, at_least);
+        Ok(Answer::new(Reply::Waits(id.clone()), Wait::Session(id)))
+    }
+
+    /// Nobody waits for a session's mail any more.
+    pub(super) fn waiter_gone(&mut self, session: &SessionId) -> Answer {
+        self.tables.waiters.end(session);
+        Answer::new(Reply::Done, Wait::No)
+    }
+
+    /// Notes that a session has been seen to take mail by this way.
+    fn note_path(&mut self, session: &SessionId, path: Path) {
+        let Some(placed) = self.tables.sessions.get(session) else { return };
+        let row = &placed.stored.row;
+        if !row.doing.paths.has(path) {
+            let doing = Doing { paths: row.doing.paths.with(path), ..row.doing.clone() };
+            let row = Session { doing, ..row.clone() };
+            self.tables.set_shown(Stored::new(row));
+        }
+    }
+
+    /// Whether a message of this priority would wake a session now.
+    pub(super) fn would_wake(&self, session: &SessionId, priority: Priority) -> bool {
+        self.tables.waiters.at_least(session).is_some_and(|at_least| priority >= at_least)
+            && !self.tables.working.contains(session)
+    }
+
+    /// What follows from a batch for those who wait: to be called before each commit.
+    pub fn rouse(&mut self, now: Now, ids: &mut dyn IdSource) -> Roused {
+        self.tables.now = now;
+        Roused { pushes: self.push_held(), woken: self.wake(now, ids) }
+    }
+
+    /// For at most so many as one batch can bear; the others' turn comes with the next.
+    fn wake(&mut self, now: Now, ids: &mut dyn IdSource) -> Vec<HookReply> {
+        let mut replies = Vec::new();
+        for session in self.tables.waiters.take_roused(now.mono_ms, WAKES_AT_ONCE_MAX) {
+            let Some(at_least) = self.tables.waiters.at_least(&session) else { continue };
+            let Some(placed) = self.tables.sessions.get(&session) else { continue };
+            if self.tables.working.contains(&session) {
+                continue;
+            }
+            let row = placed.stored.clone();
+            match self.tables.mail.free(&session, at_least, WAKINGS_MAX, now.mono_ms) {
+                Free::Nothing => continue,
+                Free::From(at) => {
+                    self.tables.waiters.look_again(&session, at);
+                    continue;
+                }
+                Free::Now => {}
+            }
+            let wanted = Wanted { count: INBOX_MESSAGES_MAX, at_least, times_below: WAKINGS_MAX };
+            let mut reply = self.hand_out(&session, Path::Wait, wanted, ids);
+            if !reply.inbox.is_empty() {
+                reply.session = Some(row);
+                replies.push(reply);
+            }
+        }
+        replies
+    }
+}
