@@ -140,10 +140,14 @@ impl Roster {
 
     /// A client has stated a session for the first time: it is pushed what is not read yet of the last minutes, since who
     /// was there before it may have taken that with it.
-    pub(super) fn push_again(&mut self, session: &SessionId, had_client: bool, answer: &mut Answer) {
-        // Of a client from before this run of the daemon nothing is known but that it was there.
-        let unknown = if had_client { self.tables.pushes.run_from_place } else { 0 };
-        let pushed_before = self.tables.pushes.note_back(session).unwrap_or(unknown);
+    pub(super) fn push_again(&mut self, session: &SessionId, before: Option<&ClientId>, answer: &mut Answer) {
+        let known = self.tables.pushes.note_back(session);
+        let pushed_before = known.unwrap_or_else(|| match before {
+            Some(client) if self.tables.presence.is_connected(client) => u64::MAX,
+            // Of a client from before this run of the daemon nothing is known but that it was there.
+            Some(_) => self.tables.pushes.run_from_place,
+            None => 0,
+        });
         if self.tables.mail.unread_count(session) == 0 {
             return;
         }

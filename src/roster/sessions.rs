@@ -118,7 +118,7 @@ impl Roster {
         row.hooks = false;
         (row.process, row.role, row.groups, row.presence) = (None, None, Vec::new(), None);
         row.doing = Doing::default();
-        let had_client = prior.as_ref().is_some_and(|prior| prior.client_id.is_some());
+        let before = prior.as_ref().and_then(|prior| prior.client_id.clone());
         if let Some(prior) = prior {
             merge_prior(&mut row, prior);
         }
@@ -126,7 +126,7 @@ impl Roster {
         let stored = self.set_session(row);
         let mut answer = Answer::new(Reply::Done, Wait::Batch);
         if is_new {
-            self.push_again(&stored.row.id, had_client, &mut answer);
+            self.push_again(&stored.row.id, before.as_ref(), &mut answer);
         }
         Ok(answer)
     }
@@ -190,7 +190,7 @@ impl Roster {
             if let Some(placed) = self.tables.sessions.get(&session) {
                 let row = Session { client_id: Some(heir), ..placed.stored.row.clone() };
                 self.set_session(row);
-                self.push_again(&session, true, &mut answer);
+                self.push_again(&session, Some(client), &mut answer);
             }
         }
         self.tables.presence.disconnect(client, now);

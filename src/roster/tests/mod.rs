@@ -15,6 +15,7 @@ mod registry;
 mod rooms;
 mod speaking;
 mod validation;
+mod waiters;
 
 use super::*;
 use crate::error::ErrorKind;
