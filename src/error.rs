@@ -122,6 +122,8 @@ pub mod exit_code {
     pub const OK: u8 = 0;
     /// The daemon refused the request, or nothing fits it.
     pub const REFUSED: u8 = 1;
+    /// There is mail, on stderr: hosts of agents take this code as a reason to begin a turn with that.
+    pub const WOKEN: u8 = 2;
     /// Wrong command line.
     pub const USAGE: u8 = 64;
     /// The daemon does not run, or does not answer.

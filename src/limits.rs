@@ -326,6 +326,14 @@ pub const COMPACT_DEADLINE: Duration = Duration::from_secs(60);
 
 // ---- the command line ----
 
+/// Time for a hook that the command line runs to get its answer: of a session's end there are 1.5 s in all.
+pub const HOOK_DEADLINE: Duration = Duration::from_millis(1200);
+/// Bytes of a hook's event that the command line looks at.
+pub const HOOK_INPUT_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Seconds between the tries of one who waits for a session's mail to find a daemon that went; after the last it gives up.
+pub const WAIT_AGAIN_PAUSES_S: [u64; 10] = [1, 1, 2, 4, 8, 15, 30, 60, 60, 60];
+/// Time after which one who has found it again begins with these anew, and by which it waits longer than the daemon says.
+pub const WAIT_PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of an answer that the command line takes from the daemon.
 pub const CLIENT_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Columns of one cell of a table on the terminal.

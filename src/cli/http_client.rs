@@ -14,6 +14,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The body, which must be text.
     pub(crate) body: String,
+    /// Whether it says that the same may be asked again soon.
+    pub(crate) comes_again: bool,
 }
 
 /// Why there is no answer.
@@ -86,10 +88,10 @@ impl<'a> Client<'a> {
             written => written.map_err(from_io)?,
         }
         let bytes = read_answer(&mut stream, end)?;
-        let (status, head, length) = head_of(&bytes)?.ok_or(Failure::CutShort)?;
-        let body = bytes.get(head..head + length).ok_or(Failure::CutShort)?;
+        let Head { status, bytes: head, body_bytes, comes_again } = head_of(&bytes)?.ok_or(Failure::CutShort)?;
+        let body = bytes.get(head..head + body_bytes).ok_or(Failure::CutShort)?;
         let body = std::str::from_utf8(body).map_err(|_| Failure::Garbage("its body is not UTF-8"))?;
-        Ok(Answer { status, body: body.to_owned() })
+        Ok(Answer { status, body: body.to_owned(), comes_again })
     }
 }
 
@@ -118,14 +120,23 @@ fn read_answer(stream: &mut UnixStream, end: Instant) -> Result<Vec<u8>, Failure
             Err(error) => return Err(from_io(error)),
         }
         if whole.is_none() {
-            whole = head_of(&bytes)?.map(|(_, head, length)| head + length);
+            whole = head_of(&bytes)?.map(|head| head.bytes + head.body_bytes);
         }
     }
     Ok(bytes)
 }
 
-/// Status, bytes of the head and bytes of the body; none while the head is not there in full.
-fn head_of(bytes: &[u8]) -> Result<Option<(u16, usize, usize)>, Failure> {
+/// What the head of an answer says.
+struct Head {
+    status: u16,
+    bytes: usize,
+    body_bytes: usize,
+    /// Whether the same may be asked again soon.
+    comes_again: bool,
+}
+
+/// The head of an answer; none while it is not there in full.
+fn head_of(bytes: &[u8]) -> Result<Option<Head>, Failure> {
     let mut headers = [httparse::EMPTY_HEADER; HEAD_HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(bytes) {
@@ -138,13 +149,16 @@ fn head_of(bytes: &[u8]) -> Result<Option<(u16, usize, usize)>, Failure> {
     };
     let lengths = response.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("content-length"));
     let lengths: Vec<_> = lengths.map(|header| header.value).collect();
-    let [length] = lengths.as_slice() else {
-        return Err(Failure::Garbage("it does not say how long it is"));
+    let comes_again = response.headers.iter().any(|header| header.name.eq_ignore_ascii_case("retry-after"));
+    let length = match (lengths.as_slice(), response.code) {
+        // It ends with its head.
+        ([], Some(204)) => Some(0),
+        ([length], _) => std::str::from_utf8(length).ok().and_then(|length| length.trim().parse::<usize>().ok()),
+        _ => None,
     };
-    let length = std::str::from_utf8(length).ok().and_then(|length| length.trim().parse::<usize>().ok());
     match (length, response.code) {
         (Some(length), _) if length > CLIENT_ANSWER_BYTES_MAX => Err(Failure::Garbage("it is too long")),
-        (Some(length), Some(status)) => Ok(Some((status, head, length))),
+        (Some(body_bytes), Some(status)) => Ok(Some(Head { status, bytes: head, body_bytes, comes_again })),
         _ => Err(Failure::Garbage("it does not say how long it is")),
     }
 }
@@ -209,7 +223,7 @@ mod tests {
         let mut got = None;
         // The daemon holds the connection for longer than the deadline: the length ends the answer, not the close.
         let read = with_daemon(ok, Duration::from_millis(400), |client| got = Some(client.get("/v1/x?a=b")));
-        assert_eq!(got.unwrap(), Ok(Answer { status: 200, body: "{\"a\":1}".to_owned() }));
+        assert_eq!(got.unwrap(), Ok(Answer { status: 200, body: "{\"a\":1}".to_owned(), comes_again: false }));
         assert_eq!(read, "GET /v1/x?a=b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     }
 
@@ -220,11 +234,19 @@ mod tests {
         let read = with_daemon(refused, Duration::ZERO, |client| {
             got = Some(client.post("/v1/messages", "{\"b\":\"\u{e9}\"}"))
         });
-        assert_eq!(got.unwrap(), Ok(Answer { status: 404, body: "{}".to_owned() }));
+        assert_eq!(got.unwrap(), Ok(Answer { status: 404, body: "{}".to_owned(), comes_again: false }));
         assert!(
             read.contains("\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{\"b\":\"\u{e9}\"}"),
             "{read}"
         );
+    }
+
+    #[test]
+    fn an_answer_that_says_nothing_ends_with_its_head() {
+        let silent = Answer { status: 204, body: String::new(), comes_again: false };
+        assert_eq!(get(b"HTTP/1.1 204 No Content\r\nServer: marshal\r\n\r\n"), Ok(silent));
+        let stopping = Answer { status: 204, body: String::new(), comes_again: true };
+        assert_eq!(get(b"HTTP/1.1 204 No Content\r\nRetry-After: 1\r\n\r\n"), Ok(stopping));
     }
 
     #[test]

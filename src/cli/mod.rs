@@ -5,6 +5,7 @@ mod args;
 mod commands;
 mod completions;
 mod help;
+mod hook;
 mod http_client;
 mod identity;
 mod logs;
@@ -204,6 +205,7 @@ fn step(args: impl IntoIterator<Item = OsString>, world: &mut World<'_>) -> Resu
         Id::Status => with_daemon(&parsed, world, commands::status)?,
         Id::Compact => with_daemon(&parsed, world, logs::compact)?,
         Id::Log => with_daemon(&parsed, world, logs::log)?,
+        Id::Hook => hook::hook(&parsed, world)?,
         Id::Token => with_daemon(&parsed, world, token::token)?,
     }
     Ok(Step::Done(exit_code::OK))

@@ -53,6 +53,7 @@ pub(crate) enum Id {
     Compact,
     Log,
     Token,
+    Hook,
     Completions,
     Help,
     Version,
@@ -129,6 +130,7 @@ pub(crate) fn exit_meaning(code: u8) -> &'static str {
     match code {
         exit_code::OK => "done",
         exit_code::REFUSED => "the daemon refused, nothing fits, or something is wrong with what was looked at",
+        exit_code::WOKEN => "mail came, and is on stderr ('wait' only)",
         exit_code::USAGE => "wrong command line",
         exit_code::UNAVAILABLE => "the daemon does not run, or does not answer",
         exit_code::SOFTWARE => "a bug: a thread of the daemon died",
@@ -350,6 +352,35 @@ pub(crate) const COMMANDS: &[Command] = &[
             ("export MARSHAL_TOKEN=\"$(marshal token show)\"", "for a client that reads it from there"),
         ],
         exits: LOG_EXITS,
+    },
+    Command {
+        id: Id::Hook,
+        name: "hook",
+        operands: "wait|claude|codex|gemini",
+        operand_count: (1, 1),
+        complete: Complete::Words(&["wait", "claude", "codex", "gemini"]),
+        summary: "Run as a hook of an agent: tell of an event, or wait to wake it",
+        about: "claude|codex|gemini  hand the event on stdin to the daemon and print its answer\n\
+                wait                 wait until urgent mail comes for the session, print it to stderr and\n                     \
+                exit with 2, by which Claude Code begins a turn with it (\"asyncRewake\")\n\
+                \n\
+                Silent, with exit code 0, in all other cases: also where the daemon does not run or goes.",
+        own_flags: &[
+            option("session", "SESSION", Complete::Nicknames, "The session's id, where stdin does not say"),
+            option("pid", "PID", Complete::Nothing, "The process that the session lives in [env: CLAUDE_PID]"),
+            option(
+                "for",
+                "PRIORITY",
+                Complete::Words(&["now", "next"]),
+                "wait: how urgent mail must be [default: now]",
+            ),
+            option("timeout", "SECONDS", Complete::Nothing, "wait: at most so long [default: 604800]"),
+        ],
+        examples: &[
+            ("marshal hook wait", "as a Stop hook with \"asyncRewake\": true"),
+            ("marshal hook claude", "as any other hook of Claude Code"),
+        ],
+        exits: &[exit_code::WOKEN],
     },
     Command {
         id: Id::Completions,

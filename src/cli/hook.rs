@@ -1,0 +1,240 @@
+//! `marshal hook ...`: what an agent's hooks run where there is no curl, and what waits for a session's mail to wake it. An
+//! agent takes what this prints, and how it ends, for something that it was told: whatever goes wrong, it says nothing and
+//! ends with 0. It must not wake anybody because the daemon is not there.
+
+use super::args::Parsed;
+use super::http_client::{Answer, Client, Failure, target};
+use super::{Problem, World};
+use crate::config;
+use crate::error::exit_code;
+use crate::limits::{
+    BODY_BYTES_MAX, HOOK_DEADLINE, HOOK_INPUT_BYTES_MAX, WAIT_AGAIN_PAUSES_S, WAIT_PATIENCE, WAIT_SECONDS_MAX,
+};
+use crossbeam_channel::after;
+use rustix::process::{Pid, getppid, test_kill_process};
+use serde_json::{Map, Value, json};
+use std::io::{Read, copy, sink};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// `marshal hook wait|claude|codex|gemini`
+pub(crate) fn hook(parsed: &Parsed, world: &mut World<'_>) -> Result<(), Problem> {
+    let which = parsed.operands.first().and_then(|word| word.to_str()).unwrap_or_default();
+    if !["wait", "claude", "codex", "gemini"].contains(&which) {
+        return Err(parsed.usage(format!("'{which}' is none of wait, claude, codex, gemini")).into());
+    }
+    let timeout = match parsed.text("timeout")?.map(str::parse) {
+        None => WAIT_SECONDS_MAX,
+        Some(Ok(seconds @ 1..=WAIT_SECONDS_MAX)) => seconds,
+        Some(_) => return Err(parsed.usage(format!("--timeout: give 1 to {WAIT_SECONDS_MAX} seconds")).into()),
+    };
+    let urgency = match parsed.text("for")? {
+        None => "now",
+        Some(urgency @ ("now" | "next")) => urgency,
+        Some(other) => return Err(parsed.usage(format!("--for {other}: now or next")).into()),
+    };
+    let session = parsed.text("session")?;
+    if world.stdin_is_terminal && session.is_none() {
+        return Err(parsed.usage("the hook's JSON is read from stdin; or name a session with --session").into());
+    }
+    // Read in any case: a host takes a hook that does not for a broken one.
+    let input = if world.stdin_is_terminal { Vec::new() } else { read_input(world) };
+    let Ok(state_dir) = config::state_dir_or(parsed.value("state-dir"), world.env) else { return Ok(()) };
+    let call = Call { socket: config::socket_path(&state_dir), query: place(parsed, world) };
+    if which != "wait" {
+        return tell(&call, which, input, session, world);
+    }
+    if is_unattended(world) {
+        return Ok(());
+    }
+    let Some(body) = wait_body(&input, session) else { return Ok(()) };
+    let wish = Wish { urgency, until: Instant::now() + Duration::from_secs(timeout), pid: pid(parsed, world) };
+    match call.wait(&body, &wish) {
+        Some(text) => wake(&text, world),
+        None => Ok(()),
+    }
+}
+
+fn read_input(world: &mut World<'_>) -> Vec<u8> {
+    let mut input = Vec::new();
+    // What cannot be read is as good as not there.
+    let _ = (&mut *world.stdin).take(HOOK_INPUT_BYTES_MAX).read_to_end(&mut input);
+    let _ = copy(&mut *world.stdin, &mut sink());
+    input
+}
+
+/// Nobody can wake a session that ends with its answer, and its host would wait for the one who tries.
+fn is_unattended(world: &World<'_>) -> bool {
+    let is = |name: &str, value: &str| config::set(world.env, name).is_some_and(|found| found == *value);
+    is("CLAUDE_CODE_SESSION_ATTENDED", "0") || is("CLAUDE_CODE_ENTRYPOINT", "sdk-cli")
+}
+
+/// The process that the session lives in, where that is said.
+fn pid(parsed: &Parsed, world: &World<'_>) -> Option<i32> {
+    let said = parsed.value("pid").map(Into::into).or_else(|| config::set(world.env, "CLAUDE_PID"))?;
+    said.to_str()?.parse().ok().filter(|pid| *pid > 1)
+}
+
+/// Where the session lives, as a hook says it.
+fn place(parsed: &Parsed, world: &World<'_>) -> Vec<(&'static str, String)> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mut query = vec![
+        ("host", name.split('.').next().unwrap_or_default().to_owned()),
+        ("os", std::env::consts::OS.to_owned()),
+        ("arch", std::env::consts::ARCH.to_owned()),
+    ];
+    let operator = ["MARSHAL_OPERATOR", "USER", "USERNAME"].iter().find_map(|name| config::set(world.env, name));
+    query.extend(operator.and_then(|name| name.into_string().ok()).map(|name| ("operator", name)));
+    query.extend(pid(parsed, world).map(|pid| ("pid", pid.to_string())));
+    query
+}
+
+/// Hands an event over, and prints what is answered.
+fn tell(call: &Call, host: &str, input: Vec<u8>, session: Option<&str>, world: &mut World<'_>) -> Result<(), Problem> {
+    let input = match session {
+        Some(session) if input.trim_ascii().is_empty() => json!({ "session_id": session }).to_string().into_bytes(),
+        _ => shortened(input),
+    };
+    let Ok(body) = String::from_utf8(input) else { return Ok(()) };
+    let client = Client::patient(&call.socket, HOOK_DEADLINE);
+    if let Ok(answer) = client.post(&target(&format!("/hook/{host}"), &call.query), &body)
+        && answer.status == 200
+    {
+        // Where stdout is gone, so is the agent.
+        let _ = world.print(&answer.body);
+    }
+    Ok(())
+}
+
+/// An event that is too large for the daemon, without the largest of what it holds: the results of tools, of which the
+/// daemon wants nothing.
+fn shortened(input: Vec<u8>) -> Vec<u8> {
+    if input.len() <= BODY_BYTES_MAX {
+        return input;
+    }
+    let Ok(mut event) = serde_json::from_slice::<Map<String, Value>>(&input) else { return input };
+    let mut sizes: Vec<(usize, String)> =
+        event.iter().map(|(name, value)| (value.to_string().len(), name.clone())).collect();
+    sizes.sort_unstable();
+    let mut total: usize = sizes.iter().map(|(size, name)| size + name.len() + 4).sum();
+    while total > BODY_BYTES_MAX
+        && let Some((size, name)) = sizes.pop()
+    {
+        total -= size + name.len() + 4;
+        event.remove(&name);
+    }
+    Value::Object(event).to_string().into_bytes()
+}
+
+/// What the daemon needs to know of the event at which somebody begins to wait; none if it is not known whose it is.
+fn wait_body(input: &[u8], session: Option<&str>) -> Option<String> {
+    let event: Map<String, Value> = serde_json::from_slice(input).unwrap_or_default();
+    let names = ["session_id", "cwd", "hook_event_name", "agent_id"];
+    let mut body: Map<String, Value> =
+        names.iter().filter_map(|name| Some(((*name).to_owned(), event.get(*name)?.clone()))).collect();
+    if let Some(session) = session {
+        body.insert("session_id".to_owned(), session.into());
+    }
+    body.get("session_id")?.as_str().filter(|id| !id.is_empty())?;
+    Some(Value::Object(body).to_string())
+}
+
+/// The text goes where the host reads it, and the exit code has it begin a turn with it.
+fn wake(text: &str, world: &mut World<'_>) -> Result<(), Problem> {
+    let written = world.stderr.write_all(text.as_bytes()).and_then(|()| world.stderr.flush());
+    // Nobody is there to be woken.
+    let code = if written.is_ok() { exit_code::WOKEN } else { exit_code::OK };
+    Err(Problem::new(code, String::new()))
+}
+
+/// The way to the daemon, and what each call says besides.
+struct Call {
+    socket: PathBuf,
+    query: Vec<(&'static str, String)>,
+}
+
+/// For what somebody waits, and for how long.
+struct Wish<'a> {
+    urgency: &'a str,
+    until: Instant,
+    /// The process of the session.
+    pid: Option<i32>,
+}
+
+impl Call {
+    /// Waits for mail; none if it is in vain. Where the daemon goes meanwhile it is waited for for a while, so that a restart
+    /// leaves nobody deaf.
+    fn wait(&self, body: &str, wish: &Wish<'_>) -> Option<String> {
+        let parent = getppid();
+        let mut pauses = WAIT_AGAIN_PAUSES_S.iter();
+        let mut has_waited = false;
+        loop {
+            let begun = Instant::now();
+            let left = wish.until.checked_duration_since(begun).filter(|left| left.as_secs() > 0)?;
+            match self.ask(body, wish, left, has_waited) {
+                Ok(answer) if answer.status == 200 && !answer.body.is_empty() => return Some(answer.body),
+                Ok(answer) if answer.comes_again => has_waited = true,
+                // It died while we waited.
+                Err(Failure::CutShort) => has_waited = true,
+                // It is on its way back.
+                Err(Failure::NoSocket | Failure::NotListening) if has_waited => {}
+                _ => return None,
+            }
+            if begun.elapsed() > WAIT_PATIENCE {
+                pauses = WAIT_AGAIN_PAUSES_S.iter();
+            }
+            // Nothing comes before its time: this is a pause.
+            let _ = after(Duration::from_secs(*pauses.next()?)).recv();
+            let is_orphan = getppid() != parent;
+            let is_alive = |pid: i32| Pid::from_raw(pid).is_some_and(|pid| test_kill_process(pid).is_ok());
+            if is_orphan || wish.pid.is_some_and(|pid| !is_alive(pid)) {
+                return None;
+            }
+        }
+    }
+
+    fn ask(&self, body: &str, wish: &Wish<'_>, left: Duration, again: bool) -> Result<Answer, Failure> {
+        let mut query = self.query.clone();
+        query.push(("for", wish.urgency.to_owned()));
+        query.push(("timeout", left.as_secs().to_string()));
+        if again {
+            query.push(("again", "1".to_owned()));
+        }
+        // The daemon ends it; this is for one that hangs.
+        Client::patient(&self.socket, left + WAIT_PATIENCE).post(&target("/hook/wait", &query), body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_mail_is_waited_for_is_said_by_the_event_or_by_name() {
+        let event = br#"{"session_id":"s","hook_event_name":"Stop","cwd":"/w","last_assistant_message":"long"}"#;
+        assert_eq!(
+            wait_body(event, None).unwrap(),
+            r#"{"cwd":"/w","hook_event_name":"Stop","session_id":"s"}"#,
+            "of the event no more than that"
+        );
+        assert_eq!(wait_body(b"", Some("s")).unwrap(), r#"{"session_id":"s"}"#);
+        assert_eq!(wait_body(br#"{"session_id":"","agent_id":"x"}"#, Some("t")).unwrap(), {
+            r#"{"agent_id":"x","session_id":"t"}"#
+        });
+        for nobody in ["", "no JSON", "[]", r#"{"session_id":""}"#, r#"{"session_id":7}"#, "{}"] {
+            assert_eq!(wait_body(nobody.as_bytes(), None), None, "{nobody}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_too_large_loses_its_largest_parts() {
+        let large = "x".repeat(BODY_BYTES_MAX);
+        let event = json!({"session_id": "s", "tool_response": large, "tool_input": {"a": large}, "tool_name": "Bash"});
+        let short: Value = serde_json::from_slice(&shortened(event.to_string().into_bytes())).unwrap();
+        assert_eq!(short, json!({"session_id": "s", "tool_name": "Bash"}));
+        let small = br#"{"session_id": "s"}"#.to_vec();
+        assert_eq!(shortened(small.clone()), small);
+        let whole = json!({"session_id": "s", "tool_response": "x".repeat(BODY_BYTES_MAX - 100)}).to_string();
+        assert_eq!(shortened(whole.clone().into_bytes()), whole.into_bytes());
+    }
+}
