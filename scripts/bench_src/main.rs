@@ -19,6 +19,7 @@ mod report;
 mod scale;
 mod size;
 mod upkeep;
+mod waiters;
 mod ws;
 mod ws_client;
 
@@ -29,7 +30,7 @@ const HELP: &str = "\
 Usage: scripts/bench [--quick] [--large] [--json] [--dir DIRECTORY] [--binary FILE] [--vs-redis] [SECTION...]
 
 Sections: probes hooks load ws pairs memory idle size replay (all of these if none is named)
-          scale upkeep redis (only if named: they take minutes, and the last one needs redis-server)
+          waiters scale upkeep redis (only if named: they take minutes, and the last one needs redis-server)
 
   --vs-redis  the same as the section redis: our durable sends beside Redis's, both in this run
 
@@ -45,7 +46,7 @@ type Section = (&'static str, fn(&Bench, &mut Report));
 /// How many of the sections run if none is named.
 const USUAL: usize = 9;
 
-const SECTIONS: [Section; 12] = [
+const SECTIONS: [Section; 13] = [
     ("probes", probe::section),
     ("hooks", hooks::section),
     ("load", load::section),
@@ -55,6 +56,7 @@ const SECTIONS: [Section; 12] = [
     ("idle", idle::section),
     ("size", size::section),
     ("replay", replay::section),
+    ("waiters", waiters::section),
     ("scale", scale::section),
     ("upkeep", upkeep::section),
     ("redis", redis::section),

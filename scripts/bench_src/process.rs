@@ -73,10 +73,10 @@ fn field(text: &str, name: &str) -> f64 {
     line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or(0.0)
 }
 
-/// A thousand clients are a thousand descriptors.
+/// Ten thousand clients are ten thousand descriptors.
 pub(crate) fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.map_or(8192, |maximum| maximum.min(8192));
+    let wanted = limit.maximum.map_or(16_384, |maximum| maximum.min(16_384));
     if limit.current.is_some_and(|current| current < wanted) {
         // With fewer, the section that needs them says what it lacks.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
