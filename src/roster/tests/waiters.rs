@@ -67,8 +67,12 @@ fn only(id: &str, messages: &[&str]) -> Vec<(String, Vec<String>)> {
 }
 
 fn handed(world: &mut World, id: &str, messages: &[&str], complete: bool) {
-    let messages = messages.iter().map(|message| MessageId::from(*message)).collect();
-    world.ok(Request::InboxHanded { session: id.into(), messages, path: Path::Wait, complete });
+    let messages: Vec<_> = messages.iter().map(|message| MessageId::from(*message)).collect();
+    let (tables, session) = (&world.roster.tables, id.into());
+    let place = tables.messages[&messages[0]].place;
+    // The number of the answer that it is in.
+    let lease = (0..).find(|lease| tables.mail.is_in(place, &session, *lease)).unwrap();
+    world.ok(Request::InboxHanded { session, messages, path: Path::Wait, lease, complete });
 }
 
 /// Three sessions of which each has somebody who waits for urgent mail.
