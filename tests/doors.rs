@@ -225,10 +225,11 @@ fn a_shim_with_the_token_works_as_any_other() {
     assert_eq!(shim.push()["meta"]["body"], "hi");
 }
 
-/// The commands of the README's hooks, by the event that runs them.
-fn hook_lines() -> Vec<(String, String)> {
+/// The commands of the README's hooks for one host, by the event that runs them.
+fn hook_lines(heading: &str) -> Vec<(String, String)> {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let block = page.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let section = page.split(&format!("\n### {heading}\n")).nth(1).unwrap();
+    let block = section.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
     let settings: serde_json::Value = serde_json::from_str(block).unwrap();
     let hooks = settings["hooks"].as_object().unwrap().iter();
     hooks
@@ -238,48 +239,61 @@ fn hook_lines() -> Vec<(String, String)> {
 
 #[test]
 fn the_readme_s_hook_lines_work_wherever_the_state_is_and_are_silent_without_a_daemon() {
-    let lines = hook_lines();
-    assert_eq!(lines.len(), 3);
-    for variable in ["MARSHAL_STATE_DIR", "XDG_STATE_HOME", "HOME"] {
-        let place = Place::new();
-        let home = place.dir.path().join("home");
-        std::fs::create_dir(&home).unwrap();
-        let set = |command: &mut std::process::Command| {
-            command.env_remove("MARSHAL_STATE_DIR").env_remove("MARSHAL_AUTH").env("HOME", &home);
-            match variable {
-                "MARSHAL_STATE_DIR" => command.env(variable, place.dir.path().join("a b")),
-                "XDG_STATE_HOME" => command.env(variable, place.dir.path().join("xdg")),
-                _ => command,
-            };
-        };
-        let run = |event: &str| {
-            let mut shell = place.command();
-            set(&mut shell);
-            let (_, line) = lines.iter().find(|(each, _)| each == event).unwrap();
-            let mut real = std::process::Command::new("sh");
-            real.args(["-c", line]).env_clear().envs(shell.get_envs().filter_map(|(name, value)| Some((name, value?))));
-            // A proxy that is not there must not be asked.
-            real.env("http_proxy", "http://127.0.0.1:1").env("ALL_PROXY", "http://127.0.0.1:1");
-            let body = place.dir.path().join("body");
-            std::fs::write(&body, r#"{"session_id":"s","cwd":"/w/s"}"#).unwrap();
-            real.stdin(std::fs::File::open(&body).unwrap()).output().unwrap()
-        };
-        let silent = run("SessionStart");
-        assert!(silent.status.success() && silent.stdout.is_empty() && silent.stderr.is_empty(), "{silent:?}");
-        let daemon = place.start_with(set);
-        let started = run("SessionStart");
-        assert!(stdout(&started).contains("You are marshal session_id s "), "{variable}: {started:?}");
-        let quiet = run("UserPromptSubmit");
-        assert!(quiet.status.success() && quiet.stdout.is_empty(), "{quiet:?}");
-        assert!(run("SessionEnd").status.success());
-        let metrics = request(daemon.hooks, "GET", "/metrics", &[], b"");
-        assert_eq!(metrics.status, 401, "it is a daemon as users have it");
-        let mut ls = place.command();
-        set(&mut ls);
-        let ls = ls.args(["ls", "--json"]).output().unwrap();
-        assert_eq!(stdout(&ls), "{\"sessions\":[]}\n", "the end was heard too: {ls:?}");
-        daemon.kill();
-        let silent = run("UserPromptSubmit");
-        assert!(silent.status.success() && silent.stdout.is_empty() && silent.stderr.is_empty(), "{silent:?}");
+    for (heading, prompt, silence, count) in [
+        ("Claude Code", "UserPromptSubmit", "", 8),
+        ("Codex", "UserPromptSubmit", "", 8),
+        ("Gemini CLI", "BeforeAgent", "{}", 7),
+        ("Coming from marshal 0.9", "UserPromptSubmit", "", 3),
+    ] {
+        let lines = hook_lines(heading);
+        assert_eq!(lines.len(), count, "{heading}");
+        for variable in ["MARSHAL_STATE_DIR", "XDG_STATE_HOME", "HOME"] {
+            hook_lines_work(&lines, prompt, silence, variable);
+        }
     }
+}
+
+fn hook_lines_work(lines: &[(String, String)], prompt: &str, silence: &str, variable: &str) {
+    let place = Place::new();
+    let home = place.dir.path().join("home");
+    std::fs::create_dir(&home).unwrap();
+    let set = |command: &mut std::process::Command| {
+        command.env_remove("MARSHAL_STATE_DIR").env_remove("MARSHAL_AUTH").env("HOME", &home);
+        match variable {
+            "MARSHAL_STATE_DIR" => command.env(variable, place.dir.path().join("a b")),
+            "XDG_STATE_HOME" => command.env(variable, place.dir.path().join("xdg")),
+            _ => command,
+        };
+    };
+    let run = |event: &str| {
+        let mut shell = place.command();
+        set(&mut shell);
+        let (_, line) = lines.iter().find(|(each, _)| each == event).unwrap();
+        let mut real = std::process::Command::new("sh");
+        real.args(["-c", line]).env_clear().envs(shell.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        // A proxy that is not there must not be asked.
+        real.env("http_proxy", "http://127.0.0.1:1").env("ALL_PROXY", "http://127.0.0.1:1");
+        let body = place.dir.path().join("body");
+        std::fs::write(&body, json!({"session_id": "s", "cwd": "/w/s", "hook_event_name": event}).to_string()).unwrap();
+        real.stdin(std::fs::File::open(&body).unwrap()).output().unwrap()
+    };
+    let silent = run("SessionStart");
+    assert!(silent.status.success() && silent.stdout.is_empty() && silent.stderr.is_empty(), "{silent:?}");
+    let daemon = place.start_with(set);
+    let started = run("SessionStart");
+    assert!(stdout(&started).contains("You are marshal session_id s "), "{variable}: {started:?}");
+    for (event, _) in lines.iter().filter(|(event, _)| !["SessionStart", "SessionEnd"].contains(&event.as_str())) {
+        let quiet = run(event);
+        assert!(quiet.status.success() && stdout(&quiet) == silence, "{event}: {quiet:?}");
+    }
+    assert!(run("SessionEnd").status.success());
+    let metrics = request(daemon.hooks, "GET", "/metrics", &[], b"");
+    assert_eq!(metrics.status, 401, "it is a daemon as users have it");
+    let mut ls = place.command();
+    set(&mut ls);
+    let ls = ls.args(["ls", "--json"]).output().unwrap();
+    assert_eq!(stdout(&ls), "{\"sessions\":[]}\n", "the end was heard too: {ls:?}");
+    daemon.kill();
+    let silent = run(prompt);
+    assert!(silent.status.success() && silent.stdout.is_empty() && silent.stderr.is_empty(), "{silent:?}");
 }

@@ -118,6 +118,11 @@ impl Daemon {
         self.child.id()
     }
 
+    /// The path of its Unix socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.as_ref().map(|place| place.path().join("marshal.sock")).unwrap_or_default()
+    }
+
     pub(crate) fn log_bytes(&self) -> u64 {
         let log = self.dir.as_ref().map(Place::log);
         log.and_then(|log| std::fs::metadata(log).ok()).map_or(0, |metadata| metadata.len())

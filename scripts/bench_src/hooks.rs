@@ -55,6 +55,8 @@ pub(crate) fn section(bench: &Bench, report: &mut Report) {
             report.add(figure.beside("few", times[0].p50()).aim(Aim::RatioAtMost(GROWTH)));
         }
     }
+    drop(daemons);
+    crate::hook_paths::add(bench, report);
 }
 
 /// The floor and a call to each daemon, again and again.

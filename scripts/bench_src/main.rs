@@ -4,6 +4,7 @@
 
 mod daemon;
 mod hook_client;
+mod hook_paths;
 mod hooks;
 mod idle;
 mod load;
