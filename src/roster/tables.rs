@@ -12,6 +12,7 @@ use super::mailbox::Mailboxes;
 use super::nickname::Nicknames;
 use super::presence::Presence;
 use super::renewals::Renewals;
+use super::threads::Threads;
 use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::limits::ACTIVITY_PERSIST_EVERY_MS;
 use crate::model::{
@@ -88,6 +89,7 @@ pub(crate) struct Tables {
     pub(crate) rooms_of: BTreeMap<SessionId, BTreeMap<RoomId, MemberId>>,
     pub(crate) reads_of: BTreeMap<SessionId, BTreeSet<ReadId>>,
     pub(crate) mail: Mailboxes,
+    pub(crate) threads: Threads,
     pub(crate) presence: Presence,
     pub(crate) renewals: Renewals,
     /// The moment of the request that is being applied.
@@ -124,6 +126,7 @@ impl Tables {
             rooms_of: BTreeMap::new(),
             reads_of: BTreeMap::new(),
             mail: Mailboxes::default(),
+            threads: Threads::default(),
             presence: Presence::default(),
             renewals: Renewals::default(),
             now: Now::at(0),
@@ -425,6 +428,7 @@ impl Tables {
     fn index_message(&mut self, message: &Message, place: u64) {
         let readers = self.readers_of(message, place);
         self.mail.insert(message, place, readers);
+        self.threads.insert(message);
     }
 
     fn index_read(&mut self, read: &MessageRead) {
@@ -488,6 +492,7 @@ impl Tables {
                     readers.extend(self.delivered_to(&placed.stored.row.id));
                 }
                 self.mail.remove(&placed.stored.row, placed.place, &readers);
+                self.threads.remove(&placed.stored.row);
                 Some((Row::Message(placed.stored), placed.place))
             }
             ItemType::MessageRead => self.take_read(id),

@@ -244,7 +244,7 @@ fn update(id: &str, change: SessionChange) -> Request {
 }
 
 fn send(from: &str, to: &str, body: &str) -> Request {
-    Request::Send { caller: caller(from), to: to.to_owned(), body: body.to_owned() }
+    Request::send(caller(from), to, body)
 }
 
 fn broadcast(from: &str, room: &str, body: &str) -> Request {

@@ -130,6 +130,9 @@ fn check_mail(roster: &Roster) {
     }
     assert_eq!(found, expected);
     assert_eq!(roster.counts().messages, tables.messages.len());
+    let mut threads = crate::roster::threads::Threads::default();
+    tables.messages.values().for_each(|message| threads.insert(&message.stored.row));
+    assert_eq!(tables.threads, threads);
 }
 
 fn check_names(roster: &Roster) {

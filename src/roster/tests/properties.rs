@@ -255,11 +255,7 @@ fn registry(a: usize, b: usize, c: usize) -> Request {
     match c % 8 {
         0 => Request::Deregister(token),
         1 => Request::Me(caller),
-        2 => Request::Send {
-            caller: Caller { as_session: Some(pick(&SESSIONS, a).into()), ..caller },
-            to: "@g".to_owned(),
-            body: "m".to_owned(),
-        },
+        2 => Request::send(Caller { as_session: Some(pick(&SESSIONS, a).into()), ..caller }, "@g", "m"),
         _ => Request::Register(Box::new(Registering {
             process: c.is_multiple_of(3).then(|| process(c as u32)),
             groups: [vec![], vec!["g".to_owned()], vec!["@g/h:lead".to_owned()], vec!["x".to_owned()]][c / 8 % 4]
