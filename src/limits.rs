@@ -332,6 +332,8 @@ pub const COMPACT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Bytes of an answer that the command line takes from the daemon.
 pub const CLIENT_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// How long the command line waits for a message to get where it should, if it is not told.
+pub const SEND_WAIT_MS: i64 = 60_000;
 /// Columns of one cell of a table on the terminal.
 pub const CELL_COLUMNS_MAX: usize = 40;
 /// Nicknames shown for one room.

@@ -87,9 +87,8 @@ fn all_value(all: &[SentTo]) -> Value {
         messages.iter().filter_map(|message| message[name].as_array()).flatten().cloned().collect()
     };
     let (recipients, deliveries) = (gather("recipients"), gather("deliveries"));
-    let to: Vec<&Value> = messages.iter().map(|message| &message["to"]).collect();
     let first = all.first().map(|sent| sent.message().row.clone());
-    let mut value = json!({ "to": to, "recipients": recipients, "deliveries": deliveries });
+    let mut value = json!({ "recipients": recipients, "deliveries": deliveries });
     if let Some(first) = first {
         (value["messageId"], value["sentAt"]) = (first.id.as_str().into(), first.sent_at.into());
         name_it(&mut value, &first);

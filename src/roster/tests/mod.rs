@@ -2,6 +2,7 @@
 //! it likes.
 
 mod addresses;
+mod delivery;
 mod liveness;
 mod mail;
 mod model;
@@ -13,6 +14,7 @@ mod recovery;
 mod registration;
 mod registry;
 mod rooms;
+mod sending;
 mod speaking;
 mod validation;
 
