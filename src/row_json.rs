@@ -12,7 +12,7 @@ pub use delivery::delivery_text;
 pub use message::message_text;
 pub use session::{parse_session, session_text};
 pub use standing::{delivery_news, delivery_value};
-pub use wishes::{WishesJson, parse_priority};
+pub use wishes::WishesJson;
 
 use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::model::{Evidence, ItemType, MessageRead, Path, Registration, Room, RoomKind, RoomMember, Row, TokenHash};

@@ -7,7 +7,7 @@ use crate::error::RequestError;
 use crate::gate;
 use crate::ids::MessageId;
 use crate::roster::{Request, Sending, Wishes};
-use crate::row_json::{WishesJson, parse_priority};
+use crate::row_json::WishesJson;
 use serde::Deserialize;
 
 /// The header in which a request is named, so that it can be made again.
@@ -44,11 +44,8 @@ impl OneOrMore {
 struct MeshBody {
     to: String,
     message: String,
-    priority: Option<String>,
     meta: Option<serde_json::Map<String, serde_json::Value>>,
-    #[serde(alias = "replyToId")]
     reply_to_id: Option<String>,
-    #[serde(alias = "clientMessageId")]
     client_message_id: Option<String>,
     #[serde(flatten)]
     who: Who,
@@ -76,15 +73,15 @@ pub(super) fn send(request: &gate::Request) -> Asked {
 /// `POST /v1/send`
 pub(super) fn mesh_send(request: &gate::Request) -> Asked {
     let body: MeshBody = json_body(request)?;
-    let priority = body.priority.as_deref().map(parse_priority).transpose()?.unwrap_or_default();
+    // What our own clients may want besides is understood here too.
+    let more = json_body::<WishesJson>(request)?.wishes()?;
     let wishes = Wishes {
-        priority,
-        reply_to: body.reply_to_id.filter(|id| !id.is_empty()),
-        client_message_id: body.client_message_id.or_else(|| key(request)),
+        reply_to: body.reply_to_id.filter(|id| !id.is_empty()).or(more.reply_to),
+        client_message_id: body.client_message_id.or(more.client_message_id).or_else(|| key(request)),
         must_have_id: true,
         // A map of the library is sorted by its keys.
         meta: body.meta.map(|meta| serde_json::Value::Object(meta).to_string()),
-        ..Wishes::default()
+        ..more
     };
     let caller = speaker(request, body.who)?;
     let sending = Sending { caller, to: vec![body.to], body: body.message, wishes };

@@ -30,11 +30,7 @@ enum ExpectsJson {
     Within(u32),
 }
 
-/// The priority that is spelled so.
-///
-/// # Errors
-/// There is none.
-pub fn parse_priority(word: &str) -> Result<Priority, RequestError> {
+fn parse_priority(word: &str) -> Result<Priority, RequestError> {
     Priority::parse(word).ok_or_else(|| RequestError::invalid("priority is to be now, next or low"))
 }
 
