@@ -242,7 +242,8 @@ fn what_is_sent_again_reaches_its_receiver_under_a_new_id() {
     let id = daemon.send("aaa-1", "bbb-1", "text");
     let again = daemon.post_json("/v1/outbox/requeue", &json!({"asSession": "aaa-1", "id": id}));
     let shown = daemon.prompt("bbb-1");
-    assert!(!shown.text().contains(&id) && shown.text().contains(again.json()["messageId"].as_str().unwrap()));
+    let new = again.json()["messageId"].as_str().unwrap().to_owned();
+    assert!(shown.text().contains(&format!("(message {new}")) && !shown.text().contains(&format!("(message {id}")));
     assert_eq!(shown.text().matches("text\n").count(), 1);
 }
 

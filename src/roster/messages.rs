@@ -70,7 +70,8 @@ impl Roster {
             return Err(RequestError::invalid("the message's own id (clientMessageId) is empty"));
         }
         let before = self.tables.threads.named(&sender.id, name);
-        let placed: Vec<_> = before.iter().filter_map(|id| self.tables.messages.get(id)).collect();
+        let mut placed: Vec<_> = before.iter().filter_map(|id| self.tables.messages.get(id)).collect();
+        placed.sort_by_key(|placed| placed.place);
         let Some(first) = placed.first() else { return Ok(None) };
         let fingerprint = sending.fingerprint();
         let known = first.stored.row.terms.as_ref().and_then(|terms| terms.fingerprint.as_deref());

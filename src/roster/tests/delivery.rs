@@ -47,7 +47,15 @@ fn happens(world: &mut World, event: HookEvent) -> Reply {
 
 fn arrive(world: &mut World, message: &MessageId, path: Path, complete: bool) {
     let (session, messages) = ("b".into(), vec![message.clone()]);
-    world.ok(Request::InboxHanded { session, messages, path, complete });
+    let lease = world.roster.tables.mail.last_lease().max(1);
+    world.ok(Request::InboxHanded { session, messages, path, lease, complete });
+}
+
+/// Hands a message to `b` by this way, with all else that waits.
+fn hand(world: &mut World, message: &MessageId, path: Path) {
+    let now = world.now.mono_ms;
+    world.roster.tables.mail.lease(&"b".into(), 20, Priority::Low, now, now + HANDOVER_LEASE_MS);
+    arrive(world, message, path, true);
 }
 
 /// What an event takes with it, all of which arrives.
@@ -71,7 +79,7 @@ fn what_was_handed_is_read_by_what_only_a_model_that_has_it_does() {
     // BeforeTool, AfterTool, AfterTools where those are told of, AfterTools for the first time, Stop, NeedsHuman, Failed,
     // Idle, Other, End. r: it is read; h: as before, handed; q: it waits again.
     let table = [
-        (Path::Start, "qhrrrrrrrrhhhh"),
+        (Path::Start, "qhhhrrrrrrhhhh"),
         (Path::Prompt, "qhrhrrrrrrhhhr"),
         (Path::Tools, "qhrrrhrhrrhhhh"),
         (Path::Stop, "qhrrrrrrrrhhhh"),
@@ -87,7 +95,7 @@ fn what_was_handed_is_read_by_what_only_a_model_that_has_it_does() {
             if number == 6 {
                 happens(&mut world, event(EventKind::AfterTools, None));
             }
-            arrive(&mut world, &message, path, true);
+            hand(&mut world, &message, path);
             let tool = || "Bash".to_owned();
             let next = match number {
                 0 => event(EventKind::Start { same_context: false }, None),
@@ -126,7 +134,7 @@ fn an_ack_and_a_prompt_that_quotes_it_show_that_it_was_read_whatever_way_it_went
         for quotes in [false, true] {
             let mut world = World::new();
             let message = sent(&mut world);
-            arrive(&mut world, &message, path, true);
+            hand(&mut world, &message, path);
             if quotes {
                 happens(&mut world, event(EventKind::Prompt { quoted: vec![message.clone()] }, None));
             } else {
@@ -217,10 +225,11 @@ fn every_state_goes_only_where_it_may_and_final_ones_stay() {
     let (push, quote, ended) = ("read client", "read quoted", "queued ended");
     let leased = "queued on_its_way";
     let table = [
-        ("queued", [h, q, push, read, quote, e, s, c, u, ended, u, q]),
+        // An answer that it is not in says nothing of it.
+        ("queued", [q, q, push, read, quote, e, s, c, u, ended, u, q]),
         ("leased", [h, q, push, read, quote, e, s, c, u, leased, u, q]),
         // That it ends shows that the prompt with which it came was taken.
-        ("handed", [h, q, push, read, quote, e, s, c, u, "read ?", "read ?", h]),
+        ("handed", [h, h, push, read, quote, e, s, c, u, "read ?", "read ?", h]),
         ("read", [read, read, read, read, read, read, read, read, read, "read ?", "read ?", read]),
         ("expired", [e; 12]),
         ("superseded", [s; 12]),
