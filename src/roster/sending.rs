@@ -38,7 +38,7 @@ pub struct Wishes {
     pub client_message_id: Option<String>,
     /// Whether it gets such a name if its sender has none.
     pub must_have_id: bool,
-    /// Something of the sender's that belongs to the request, and to nothing else.
+    /// What a client of claudemesh's kind puts beside it: the text of a JSON object.
     pub meta: Option<String>,
     /// The connection that wants to be told how far it gets.
     pub track: Option<ClientId>,

@@ -82,6 +82,7 @@ impl Roster {
             expires_at,
             fingerprint: client_message_id.as_ref().map(|_| Arc::from(sending.fingerprint())),
             client_message_id,
+            meta: wishes.meta.as_deref().map(Arc::from),
             notice: false,
         };
         Ok((terms != Terms::default()).then_some(terms))
