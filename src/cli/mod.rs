@@ -10,10 +10,13 @@ mod http_client;
 mod identity;
 mod logs;
 mod render;
+mod send;
 mod table;
 mod text;
 mod token;
+mod wait;
 mod wire;
+mod words;
 
 use crate::config::{self, Env, ServeConfig, ServeFlags};
 use crate::error::{Fatal, exit_code};
@@ -199,7 +202,7 @@ fn step(args: impl IntoIterator<Item = OsString>, world: &mut World<'_>) -> Resu
         Id::Completions => commands::completions(&parsed, world)?,
         Id::Ls => with_daemon(&parsed, world, commands::ls)?,
         Id::Rooms => with_daemon(&parsed, world, commands::rooms)?,
-        Id::Send => with_daemon(&parsed, world, commands::send)?,
+        Id::Send => with_daemon(&parsed, world, send::send)?,
         Id::Inbox => with_daemon(&parsed, world, commands::inbox)?,
         Id::History => with_daemon(&parsed, world, commands::history)?,
         Id::Status => with_daemon(&parsed, world, commands::status)?,

@@ -2,7 +2,8 @@
 //! text of the daemon may pass through them without `text::line` or `text::block`.
 
 use super::text::{Ink, block, cut, cut_front, ink, line, table};
-use super::wire::{Compacted, Message, Messages, Recipient, Room, Rooms, Sent, Session, Sessions, Status};
+use super::wire::{Compacted, Delivery, Message, Messages, Recipient, Room, Rooms, Sent, Session, Sessions, Status};
+use super::words;
 use crate::event_log::MALFORMED_NAME;
 use crate::event_log::survey::{Ending, Survey};
 use crate::ids::HUMAN_PREFIX;
@@ -129,7 +130,26 @@ fn message_block(message: &Message, now_ms: i64, colour: bool) -> String {
         let _ = write!(text, ", waiting for {waiting}");
     }
     text.push('\n');
+    text.push_str(&terms(message));
+    for delivery in &message.deliveries {
+        let _ = writeln!(text, "    {}: {}", line(&delivery.nickname), words::delivery(delivery));
+    }
     text
+}
+
+/// On what terms it was sent, if not on the usual ones.
+fn terms(message: &Message) -> String {
+    let id = |id: &Option<String>| id.as_deref().map(line);
+    let at = |at: Option<i64>| at.map(human_utc);
+    let parts = [
+        message.priority.as_deref().map(|priority| format!("priority {}", line(priority))),
+        id(&message.reply_to).map(|id| format!("in reply to {id}")),
+        id(&message.supersedes).map(|id| format!("in place of {id}")),
+        at(message.reply_by).map(|at| format!("reply expected by {at} UTC")),
+        at(message.expires_at).map(|at| format!("expires at {at} UTC")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { String::new() } else { format!("    {}\n", parts.join(", ")) }
 }
 
 fn recipient(message: &Message) -> String {
@@ -143,20 +163,29 @@ fn recipient(message: &Message) -> String {
 
 /// `marshal send`: where the message is now, and nothing that is not known.
 pub(crate) fn sent(answer: &Sent) -> String {
+    if !answer.messages.is_empty() {
+        return answer.messages.iter().map(|one| sent_one(one, answer.duplicate)).collect();
+    }
+    sent_one(answer, answer.duplicate)
+}
+
+fn sent_one(answer: &Sent, duplicate: bool) -> String {
     let id = line(&answer.message_id);
+    let stored = if duplicate { "sent before as" } else { "stored as" };
     let to_room = answer.to.starts_with('@');
     if let ([one], false) = (answer.recipients.as_slice(), to_room) {
-        return format!("stored as {id} for {} ({})\n", line(&answer.to_nick), whereabouts(one));
+        return format!("{stored} {id} for {} ({})\n", line(&answer.to_nick), whereabouts(one, &answer.deliveries));
     }
     let name = if to_room || answer.to_nick.is_empty() { &answer.to } else { &answer.to_nick };
-    let mut text = format!("stored as {id} for {}", line(name));
+    let mut text = format!("{stored} {id} for {}", line(name));
     if answer.recipients.is_empty() {
         text.push_str(if to_room { " (nobody else is in it)\n" } else { "\n" });
         return text;
     }
     text.push('\n');
     for recipient in answer.recipients.iter().take(RECIPIENTS_SHOWN_MAX) {
-        let _ = writeln!(text, "  {} ({})", line(&recipient.nickname), whereabouts(recipient));
+        let where_it_is = whereabouts(recipient, &answer.deliveries);
+        let _ = writeln!(text, "  {} ({where_it_is})", line(&recipient.nickname));
     }
     if answer.recipients.len() > RECIPIENTS_SHOWN_MAX {
         let _ = writeln!(text, "  +{} more", answer.recipients.len() - RECIPIENTS_SHOWN_MAX);
@@ -164,13 +193,16 @@ pub(crate) fn sent(answer: &Sent) -> String {
     text
 }
 
-fn whereabouts(recipient: &Recipient) -> &'static str {
-    match recipient {
-        Recipient { live: true, .. } => "connected: pushed to its client",
-        Recipient { session_id, .. } if session_id.starts_with(HUMAN_PREFIX) => {
-            "waits in that person's inbox: marshal inbox"
+fn whereabouts(recipient: &Recipient, deliveries: &[Delivery]) -> String {
+    let known = deliveries.iter().find(|delivery| delivery.session_id == recipient.session_id);
+    match (recipient, known) {
+        (Recipient { live: true, .. }, _) => "connected: pushed to its client".to_owned(),
+        (_, Some(delivery)) => words::delivery(delivery),
+        // What an earlier daemon says nothing of.
+        (Recipient { session_id, .. }, None) if session_id.starts_with(HUMAN_PREFIX) => {
+            "waits in that person's inbox: marshal inbox".to_owned()
         }
-        Recipient { .. } => "waits for its next prompt",
+        _ => "waits for its next prompt".to_owned(),
     }
 }
 

@@ -9,6 +9,7 @@ mod inbox_text;
 mod metrics;
 mod query;
 mod registry;
+mod send;
 mod v1;
 
 use crate::error::{ErrorKind, Fatal, RequestError, exit_code};

@@ -5,7 +5,7 @@ use super::{
     Answer, Caller, Handled, HistoryEntry, HistoryPage, HistoryQuery, MessageFilter, MessageView, Reply, Roster, Wait,
 };
 use crate::error::{ErrorKind, RequestError};
-use crate::ids::{MessageId, RoomId, SessionId};
+use crate::ids::{MessageId, ReadId, RoomId, SessionId};
 use crate::limits::{HISTORY_SCAN_MAX, PAGE_BODY_BYTES_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
 use crate::model::{Message, Recipient};
 
@@ -163,7 +163,7 @@ impl Roster {
     }
 
     /// Whether a message was sent by a session or human, or was for it.
-    fn concerns(&self, placed: &super::tables::Placed<Message>, me: &SessionId) -> bool {
+    pub(super) fn concerns(&self, placed: &super::tables::Placed<Message>, me: &SessionId) -> bool {
         let row = &placed.stored.row;
         row.from_session_id == *me
             || match &row.to {
@@ -174,9 +174,12 @@ impl Roster {
                     member.is_some_and(|member| member.place < placed.place)
                 }
             }
+            // It has left the room since, or the message was another one's.
+            || self.tables.delivery(&row.id, me).is_some()
+            || self.tables.reads.contains_key(&ReadId::of(&row.id, me))
     }
 
-    fn history_entry(&self, placed: &super::tables::Placed<Message>, whole: bool) -> HistoryEntry {
+    pub(super) fn history_entry(&self, placed: &super::tables::Placed<Message>, whole: bool) -> HistoryEntry {
         let row = &placed.stored.row;
         let is_direct = matches!(row.to, Recipient::Session(_));
         let deliveries = if whole || is_direct { self.deliveries(row, placed.place) } else { Vec::new() };

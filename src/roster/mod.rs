@@ -9,9 +9,11 @@ mod groups;
 mod history;
 mod hook_event;
 mod hooks;
+mod loops;
 mod mailbox;
 mod messages;
 mod nickname;
+mod outbox;
 mod presence;
 mod processes;
 mod pushes;
@@ -20,16 +22,20 @@ mod registry;
 mod renewals;
 mod request;
 mod rooms;
+mod sending;
 mod sessions;
 mod speaker;
 mod sweep;
 mod tables;
+mod terms;
+mod threads;
 mod validate;
 mod waiters;
 
 pub use delivery::{DeliveryView, Queued, Standing as DeliveryStanding};
 pub use hook_event::*;
 pub use request::*;
+pub use sending::{BroadcastSent, Expiry, Repeated, Sending, Sent, SentTo, Wishes};
 pub use tables::{Change, Gone};
 pub use waiters::Roused;
 
@@ -38,6 +44,7 @@ use crate::ids::{IdSource, RoomId, SessionId};
 use crate::model::{ItemType, Message, Process, Recipient, Row};
 use crate::time::Now;
 use hooks::Pulse;
+use loops::Loops;
 use rate::Paces;
 use speaker::Speaker;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +57,8 @@ pub struct Roster {
     tables: Tables,
     /// How often each sender may send. What is taken here stays taken: it is about who asks, not about what becomes of it.
     paces: Paces,
+    /// Who answers whom, lately. As the paces: what is noted stays noted.
+    loops: Loops,
     /// Sessions whose row or mail the current batch has changed: what is said about them must wait for the disk.
     dirty: BTreeSet<SessionId>,
     /// Rows that came from outside and may lack what they hang on (their session, their message, their last member) or
@@ -127,6 +136,7 @@ impl Roster {
         Self {
             tables: Tables::new(),
             paces: Paces::default(),
+            loops: Loops::default(),
             dirty: BTreeSet::new(),
             suspects: BTreeSet::new(),
             checked: Vec::new(),
@@ -150,9 +160,11 @@ impl Roster {
         self.tables.pushes.begin_run(self.tables.next_place());
     }
 
-    /// Bounds how many messages each sender may send in a second in the long run; none is no bound, as in a new roster.
+    /// Bounds how many messages each sender may send in a second in the long run, and has loops of answers stopped; none is
+    /// no bound, as in a new roster.
     pub fn limit_sends(&mut self, per_second: Option<u32>) {
         self.paces.limit(per_second);
+        self.loops.guard(per_second.is_some());
     }
 
     /// Who a caller is, and one turn less for it to send or to join. Who it is, is found out first, so that nobody gets
@@ -206,8 +218,12 @@ impl Roster {
             Request::ClientConnected(client) => self.client_connected(client),
             Request::ClientGone(client) => self.client_gone(&client),
             Request::ProcessGone(process) => Ok(self.process_gone(&process)),
-            Request::Send { caller, to, body } => self.send(&caller, &to, &body, ids),
-            Request::Broadcast { caller, room, body } => self.broadcast(&caller, &room, &body, ids),
+            Request::Send(sending) => self.send(&sending, ids),
+            Request::Outbox { caller, before, limit } => self.outbox(&caller, before, limit),
+            Request::Requeue { caller, message } => self.requeue(&caller, &message, ids),
+            Request::Broadcast { caller, room, body } => {
+                self.send(&Sending::new(caller, format!("@{room}"), body), ids)
+            }
             Request::JoinRoom { caller, name, description } => self.join_room(&caller, &name, description.as_deref()),
             Request::LeaveRoom { caller, room } => self.leave_room(&caller, &room),
             Request::ReadMessages { caller, filter } => self.read_messages(&caller, &filter),
@@ -221,6 +237,7 @@ impl Roster {
             Request::Hear(caller) => self.hear(&caller),
             Request::Sweep { settled } => {
                 self.paces.sweep(self.tables.now.mono_ms);
+                self.loops.sweep(self.tables.now.mono_ms);
                 Ok(self.sweep(settled, ids))
             }
             Request::External(events) => Ok(self.external(events)),

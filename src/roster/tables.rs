@@ -13,6 +13,7 @@ use super::nickname::Nicknames;
 use super::presence::Presence;
 use super::pushes::Pushes;
 use super::renewals::Renewals;
+use super::threads::Threads;
 use super::waiters::Waiters;
 use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::limits::ACTIVITY_PERSIST_EVERY_MS;
@@ -90,6 +91,7 @@ pub(crate) struct Tables {
     pub(crate) rooms_of: BTreeMap<SessionId, BTreeMap<RoomId, MemberId>>,
     pub(crate) reads_of: BTreeMap<SessionId, BTreeSet<ReadId>>,
     pub(crate) mail: Mailboxes,
+    pub(crate) threads: Threads,
     pub(crate) presence: Presence,
     pub(crate) renewals: Renewals,
     pub(crate) waiters: Waiters,
@@ -128,6 +130,7 @@ impl Tables {
             rooms_of: BTreeMap::new(),
             reads_of: BTreeMap::new(),
             mail: Mailboxes::default(),
+            threads: Threads::default(),
             presence: Presence::default(),
             renewals: Renewals::default(),
             waiters: Waiters::default(),
@@ -438,6 +441,7 @@ impl Tables {
         let readers = self.readers_of(message, place);
         readers.iter().for_each(|reader| self.waiters.rouse(reader));
         self.mail.insert(message, place, readers);
+        self.threads.insert(message);
     }
 
     fn index_read(&mut self, read: &MessageRead) {
@@ -501,6 +505,7 @@ impl Tables {
                     readers.extend(self.delivered_to(&placed.stored.row.id));
                 }
                 self.mail.remove(&placed.stored.row, placed.place, &readers);
+                self.threads.remove(&placed.stored.row);
                 Some((Row::Message(placed.stored), placed.place))
             }
             ItemType::MessageRead => self.take_read(id),
