@@ -282,6 +282,19 @@ pub const PROCESS_WISHES_MAX: usize = 1024;
 /// Ends of processes that one look of the poll tells of.
 pub const PROCESS_EVENTS_PER_TURN_MAX: usize = 256;
 
+// ---- git branches ----
+
+/// Sessions whose git branch waits to be looked at; more are looked at with their next prompts.
+pub const GIT_LOOK_QUEUE_MAX: usize = 64;
+/// Time between two looks at the git branch of one session.
+pub const GIT_LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Sessions of which it is known when they were looked at; of more, those are looked at again with each prompt.
+pub const GIT_SESSIONS_MAX: usize = 4096;
+/// Directories, from a session's own up, in which a git repository is looked for.
+pub const GIT_PARENTS_MAX: usize = 64;
+/// Bytes that are read of a file of git's.
+pub const GIT_FILE_BYTES_MAX: u64 = 4096;
+
 // ---- answers to agents ----
 
 /// Messages in one hook answer.
