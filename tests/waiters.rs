@@ -293,6 +293,29 @@ fn a_hook_without_curl_prints_what_the_daemon_answers_and_never_fails() {
     assert_eq!(run("gemini", &json!({"session_id": "g", "hook_event_name": "Notification"}).to_string()), "{}");
 }
 
+/// M24 of the checklist, as far as hooks and clients go; what is urgent, and a turn that is stuck, are in the roster's own test.
+#[test]
+fn m24_what_is_not_urgent_is_pushed_in_order_when_the_turn_is_over() {
+    let place = Place::new();
+    let daemon = place.start();
+    three(&daemon);
+    let mut shim = daemon.connect();
+    shim.publish("b", "b", "/w/x");
+    shim.command("SetSessionChannelsEnabled", json!({"id": "b", "channelsEnabled": true}));
+    claude(&daemon, "UserPromptSubmit", "b", &[("prompt", "go")]);
+    let sent = ["m1", "m2", "m3"].map(|body| daemon.send("a", "b", body));
+    shim.command("Barrier", json!({}));
+    let is_push = |frame: &Value| frame["data"]["commandId"] == "NotifyChannel";
+    assert!(!shim.pending.iter().any(is_push), "{:#?}", shim.pending);
+    assert_eq!(delivery(&daemon, &sent[0])["reason"], "working");
+    claude(&daemon, "Notification", "b", &[("notification_type", "idle_prompt"), ("message", "waiting for input")]);
+    for message in &sent {
+        assert_eq!(shim.push()["meta"]["message_id"], json!(message));
+    }
+    let next = daemon.send("a", "b", "m4");
+    assert_eq!(shim.push()["meta"]["message_id"], json!(next));
+}
+
 /// M22 of the checklist: at least once, and each once to who looks at the id.
 #[test]
 fn m22_who_dies_between_a_push_and_its_acknowledgement_is_pushed_it_again() {

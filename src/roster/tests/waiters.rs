@@ -283,7 +283,7 @@ fn send_all(world: &mut World, messages: &[&str]) -> Vec<Push> {
     pushes
 }
 
-/// M24 of the checklist; what is urgent is in the end-to-end test of the same number.
+/// M24 of the checklist.
 #[test]
 fn m24_what_is_not_urgent_is_pushed_after_the_turn_in_order_and_a_stuck_turn_ends() {
     let mut world = with_channel();
@@ -291,6 +291,11 @@ fn m24_what_is_not_urgent_is_pushed_after_the_turn_in_order_and_a_stuck_turn_end
     tell(&mut world, "b", prompt(&[]), None);
     assert!(send_all(&mut world, &["m1", "m2"]).is_empty());
     assert!(rouse(&mut world).pushes.is_empty());
+    // What is urgent does not wait.
+    mail(&mut world, "urgent", "b", Priority::Now);
+    let urgent = world.roster.tables.messages["urgent"].stored.clone();
+    assert_eq!(pushed(world.roster.push_new(&"b".into(), &urgent).as_slice()), [("urgent", false)]);
+    world.ack("b", &[&"urgent".into()]);
     // What is sent in the batch in which the turn ends comes after what has waited.
     world.apply(Request::HookEvent(Box::new(event("b", EventKind::Stop, None))));
     assert!(world.apply(send("a", "b", "m3")).pushes.is_empty());
