@@ -112,7 +112,9 @@ pub(crate) fn add(bench: &Bench, report: &mut Report) {
                 send(&daemon, &session);
             }
             let request = request(step, &session);
-            // What the call before has left to do (a receipt to be synced) is not this one's: when this is answered, it is done.
+            // What the call before has left to do is not this one's. That its answer arrived is known when its connection is seen
+            // to be closed, before the first of these is answered; and the second finds it on disk.
+            call(&daemon.socket(), &quiet);
             call(&daemon.socket(), &quiet);
             times.push(call(&daemon.socket(), &request));
             echoes.push(call(&bare.socket, &request));
