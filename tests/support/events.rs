@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 
 /// An event as it came.
 #[derive(Debug)]
@@ -72,6 +73,7 @@ impl Events {
     /// The next event; none at the end of the stream.
     pub fn try_next(&mut self) -> Option<Event> {
         let (mut id, mut name, mut data) = (None, None, None);
+        let end = Instant::now() + DEADLINE;
         loop {
             let line = self.line()?;
             match line.split_once(": ") {
@@ -79,7 +81,8 @@ impl Events {
                 Some(("event", value)) => name = Some(value.to_owned()),
                 // Half a line is no event: the stream was cut.
                 Some(("data", value)) => data = Some(serde_json::from_str(value).ok()?),
-                Some(("", _)) => {}
+                // A sign of life, which is no event however long it goes on.
+                Some(("", _)) => assert!(Instant::now() < end, "no event"),
                 None if line.is_empty() => {
                     if let (Some(id), Some(name), Some(data)) = (id.take(), name.take(), data.take()) {
                         return Some(Event { id, name, data });
