@@ -187,6 +187,10 @@ pub const PAGE_MESSAGES_DEFAULT: usize = 50;
 pub const PAGE_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Stored messages looked at for one history or read request; the answer carries a cursor to go on from.
 pub const HISTORY_SCAN_MAX: usize = 20_000;
+/// Bytes of message text looked through for the words of one request, times the words.
+pub const HISTORY_SCAN_BYTES_MAX: usize = 1024 * 1024;
+/// Words of one search.
+pub const SEARCH_WORDS_MAX: usize = 16;
 /// Candidates listed with an ambiguous address.
 pub const CANDIDATES_MAX: usize = 10;
 /// Rows changed by one sweep, give or take what hangs on the last one, and rows looked at, so that a sweep cannot hold up

@@ -8,8 +8,8 @@ use crate::gate::{self, Credential, respond::without_secrets};
 use crate::ids::MessageId;
 use crate::model::{Message, Recipient};
 use crate::roster::{
-    BroadcastSent, Caller, HistoryEntry, HistoryQuery, Known, MessageFilter, MessageView, Reply, Request, RoomView,
-    Sent, SessionView,
+    BroadcastSent, Caller, Cursor, HistoryEntry, HistoryQuery, Known, MessageFilter, MessageState, MessageView, Reply,
+    Request, RoomView, Sent, SessionView,
 };
 use crate::row_json;
 use crate::store::{Compacted, Report};
@@ -146,13 +146,30 @@ type Asked = Result<(Request, Shape), RequestError>;
 fn history(request: &gate::Request) -> Asked {
     let query = Query::parse(request.query.as_deref())?;
     let text = |name| query.get(name).map(str::to_owned);
+    let cursor = |name| {
+        let parse = |text| {
+            let unknown =
+                || RequestError::invalid(format!("the query's {name} is no cursor: give one that a page gave"));
+            Cursor::parse(text).ok_or_else(unknown)
+        };
+        query.get(name).map(parse).transpose()
+    };
+    let state = |text: &str| {
+        let words = MessageState::ALL.map(MessageState::as_str).join(", ");
+        MessageState::parse(text).ok_or_else(|| RequestError::invalid(format!("the query's state is one of {words}")))
+    };
     let query = HistoryQuery {
         caller: Box::new(caller(request)?),
         message: text("message"),
         session: text("session"),
         room: text("room"),
-        before: query.number("before")?,
+        thread: text("thread"),
+        state: query.get("state").map(state).transpose()?,
+        text: text("q"),
+        before: cursor("before")?,
+        after: cursor("after")?,
         since: query.number("since")?,
+        until: query.number("until")?,
         limit: query.number("limit")?,
     };
     Ok((Request::History(query), Shape::History))
@@ -220,8 +237,10 @@ pub(super) fn response(shape: Shape, reply: &Reply) -> Response {
         }
         (Shape::History, Reply::History(page)) => {
             let mut value = json!({ "messages": page.messages.iter().map(entry_value).collect::<Vec<_>>() });
-            if let Some(before) = page.before {
-                value["before"] = before.into();
+            for (name, cursor) in [("before", &page.before), ("newest", &page.newest)] {
+                if let Some(cursor) = cursor {
+                    value[name] = cursor.to_string().into();
+                }
             }
             json_response(200, &value)
         }

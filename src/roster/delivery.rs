@@ -2,7 +2,7 @@
 //! will not be. It must not claim more than was seen: that an answer arrived whole means that it was handed over, and only
 //! what the session does after that can show that it was read.
 
-use super::{EventKind, Roster};
+use super::{EventKind, MessageState, Roster};
 use crate::ids::{IdSource, MessageId, ReadId, SessionId, new_id_at};
 use crate::limits::{HANDED_LEASE_MS, HANDINGS_MAX, KEPT_MESSAGES_MAX, SWEEP_ROWS_MAX};
 use crate::model::{
@@ -41,14 +41,22 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// In one word.
+    pub fn state(&self) -> MessageState {
+        match self {
+            Self::Queued(_) | Self::Settled(Step::Kept, _) => MessageState::Queued,
+            Self::Handed(..) | Self::Settled(Step::Handed(_), _) => MessageState::Handed,
+            Self::Read(..) => MessageState::Read,
+            Self::Settled(Step::Expired, _) => MessageState::Expired,
+            Self::Settled(Step::Superseded(_), _) => MessageState::Superseded,
+            Self::Settled(Step::Undeliverable(_), _) => MessageState::Undeliverable,
+            Self::Settled(Step::Claimed(_), _) => MessageState::Claimed,
+        }
+    }
+
     /// The spelling on the wire.
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Queued(_) => "queued",
-            Self::Handed(..) => "handed",
-            Self::Read(..) => "read",
-            Self::Settled(step, _) => step.as_str(),
-        }
+        self.state().as_str()
     }
 }
 

@@ -373,6 +373,7 @@ impl Tables {
             }
             Row::Message(stored) => {
                 self.index_message(&stored.row, place);
+                self.note_claims(&stored.row.id, place, true);
                 self.messages.insert(stored.row.id.clone(), Placed { stored, place });
             }
             Row::MessageRead(stored) => {
@@ -387,7 +388,8 @@ impl Tables {
             Row::Delivery(stored) => {
                 let (message, session) = (stored.row.message_id.clone(), stored.row.session_id.clone());
                 let is_final = stored.row.step.is_final();
-                self.deliveries.insert(stored.row.id.clone(), Placed { stored, place });
+                self.deliveries.insert(stored.row.id.clone(), Placed { stored: stored.clone(), place });
+                self.note_claim(&stored.row);
                 self.refresh(&message, &session);
                 if is_final {
                     self.resettle(&message);
@@ -500,6 +502,7 @@ impl Tables {
                     }
                     readers.extend(self.delivered_to(&placed.stored.row.id));
                 }
+                self.note_claims(&placed.stored.row.id, placed.place, false);
                 self.mail.remove(&placed.stored.row, placed.place, &readers);
                 Some((Row::Message(placed.stored), placed.place))
             }
@@ -507,6 +510,7 @@ impl Tables {
             ItemType::Registration => self.take_registration(id),
             ItemType::Delivery => {
                 let placed = self.deliveries.remove(id)?;
+                self.note_claim(&placed.stored.row);
                 let Delivery { message_id, session_id, step, .. } = &placed.stored.row;
                 self.refresh(message_id, session_id);
                 if step.is_final() {

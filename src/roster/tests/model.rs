@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ids::{MemberId, ReadId, SessionId};
-use crate::model::{Doing, Process, Recipient};
+use crate::model::{Doing, Process, Recipient, Step};
 use crate::row_json::row_text;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -117,6 +117,11 @@ fn check_mail(roster: &Roster) {
             Recipient::Session(session) => expected.concerning.entry(session.clone()).or_default().insert(place),
             Recipient::Room(room) => expected.in_room.entry(room.clone()).or_default().insert(place),
         };
+        for delivery in tables.deliveries.values().filter(|d| d.stored.row.message_id == row.id) {
+            if let Step::Claimed(by) = &delivery.stored.row.step {
+                expected.claimed.entry(by.clone()).or_default().insert(place);
+            }
+        }
         let waiting_for = expected.unread.values().filter(|places| places.contains(&place)).count();
         expected.order.insert(place, (row.id.clone(), row.sent_at, waiting_for));
         let settled = tables.deliveries.values().filter(|d| d.stored.row.message_id == row.id);
