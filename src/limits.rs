@@ -185,10 +185,15 @@ pub const PAGE_MESSAGES_MAX: usize = 200;
 pub const PAGE_MESSAGES_DEFAULT: usize = 50;
 /// Bytes of message bodies in one answer to a history or read request; one message is in it however long it is.
 pub const PAGE_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Stored messages looked at for one history or read request; the answer carries a cursor to go on from.
-pub const HISTORY_SCAN_MAX: usize = 20_000;
+/// Unread messages looked at for one read request.
+pub const READ_SCAN_MAX: usize = 20_000;
+/// Stored messages looked at for one history request, which is a few milliseconds' work; the answer carries a cursor to go
+/// on from.
+pub const HISTORY_SCAN_MAX: usize = 1000;
+/// The same for messages that are passed over for their time alone, which is less work.
+pub const HISTORY_SKIP_MAX: usize = 10_000;
 /// Bytes of message text looked through for the words of one request, times the words.
-pub const HISTORY_SCAN_BYTES_MAX: usize = 1024 * 1024;
+pub const HISTORY_SCAN_BYTES_MAX: usize = 512 * 1024;
 /// Words of one search.
 pub const SEARCH_WORDS_MAX: usize = 16;
 /// Candidates listed with an ambiguous address.

@@ -10,7 +10,8 @@ use super::{
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{MessageId, ReadId, RoomId, SessionId};
 use crate::limits::{
-    HISTORY_SCAN_BYTES_MAX, HISTORY_SCAN_MAX, PAGE_BODY_BYTES_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX,
+    HISTORY_SCAN_BYTES_MAX, HISTORY_SCAN_MAX, HISTORY_SKIP_MAX, PAGE_BODY_BYTES_MAX, PAGE_MESSAGES_DEFAULT,
+    PAGE_MESSAGES_MAX, READ_SCAN_MAX,
 };
 use crate::model::{Message, Recipient};
 use std::ops::Range;
@@ -43,19 +44,20 @@ impl Space {
 
 /// How much may still be looked at for one request.
 struct Budget {
+    skips: usize,
     messages: usize,
     text_bytes: usize,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { messages: HISTORY_SCAN_MAX, text_bytes: HISTORY_SCAN_BYTES_MAX }
+        Self { skips: HISTORY_SKIP_MAX, messages: HISTORY_SCAN_MAX, text_bytes: HISTORY_SCAN_BYTES_MAX }
     }
 }
 
 impl Budget {
     fn is_spent(&self) -> bool {
-        self.messages == 0 || self.text_bytes == 0
+        self.skips == 0 || self.messages == 0 || self.text_bytes == 0
     }
 }
 
@@ -126,7 +128,7 @@ impl Roster {
             Box::new(self.of_session(&me, u64::MAX))
         };
         let (mut messages, mut total, mut space) = (Vec::new(), 0, Space::new(limit));
-        for (_, id) in candidates.take(HISTORY_SCAN_MAX) {
+        for (_, id) in candidates.take(READ_SCAN_MAX) {
             let Some(placed) = self.tables.messages.get(id) else {
                 continue;
             };
@@ -221,17 +223,21 @@ impl Roster {
                 before = last;
                 break;
             }
+            let here = Cursor { place, id: id.clone() };
+            newest.get_or_insert_with(|| here.clone());
+            let behind = last.replace(here);
+            if !sieve.times.contains(&self.tables.mail.sent_at(place)) {
+                budget.skips = budget.skips.saturating_sub(1);
+                continue;
+            }
             let Some(placed) = self.tables.messages.get(id) else { continue };
             if self.fits_sieve(sieve, placed, &mut budget) {
                 if !space.takes(&placed.stored.row) {
-                    before = last;
+                    before = behind;
                     break;
                 }
                 messages.push(self.history_entry(placed, false));
             }
-            let here = Cursor { place, id: id.clone() };
-            newest.get_or_insert_with(|| here.clone());
-            last = Some(here);
         }
         messages.reverse();
         HistoryPage { messages, before, newest }
@@ -243,8 +249,7 @@ impl Roster {
         let in_thread = |first: &MessageId| {
             row.id == *first || row.terms.as_ref().is_some_and(|terms| terms.thread.as_ref() == Some(first))
         };
-        sieve.times.contains(&row.sent_at)
-            && sieve.room.as_ref().is_none_or(|room| row.to == Recipient::Room(room.clone()))
+        sieve.room.as_ref().is_none_or(|room| row.to == Recipient::Room(room.clone()))
             && sieve.thread.as_ref().is_none_or(in_thread)
             && sieve.state.is_none_or(|state| self.is_in_state(placed, state, sieve.session.as_ref(), budget))
             && (sieve.words.len() == 0 || {

@@ -304,6 +304,11 @@ impl Mailboxes {
         self.order.get(&place).map_or(0, |facts| facts.waiting_for)
     }
 
+    /// When a message was sent.
+    pub(crate) fn sent_at(&self, place: u64) -> i64 {
+        self.order.get(&place).map_or(0, |facts| facts.sent_at)
+    }
+
     /// How many messages wait for a session.
     pub(crate) fn unread_count(&self, session: &SessionId) -> usize {
         self.unread.get(session).map_or(0, Inbox::len)
