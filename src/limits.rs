@@ -345,6 +345,12 @@ pub const WAIT_AGAIN_PAUSES_S: [u64; 10] = [1, 1, 2, 4, 8, 15, 30, 60, 60, 60];
 pub const WAIT_PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of an answer that the command line takes from the daemon.
 pub const CLIENT_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Silence after which the stream of the daemon's events counts as broken: it shows a sign of life more often.
+pub const EVENTS_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Time between two tries to hear again of what happens, after the daemon has gone, and how often that is tried.
+pub const FOLLOW_AGAIN_EVERY: Duration = Duration::from_millis(250);
+/// See [`FOLLOW_AGAIN_EVERY`].
+pub const FOLLOW_AGAIN_TRIES: u32 = 60;
 /// Columns of one cell of a table on the terminal.
 pub const CELL_COLUMNS_MAX: usize = 40;
 /// Nicknames shown for one room.
@@ -375,5 +381,6 @@ const _: () = assert!(READ_MESSAGE_AGE_MAX_MS <= UNREAD_MESSAGE_AGE_MAX_MS);
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < WS_SMALL_MESSAGE_BYTES && WS_SMALL_MESSAGE_BYTES < WS_MESSAGE_BYTES_MAX);
 const _: () = assert!(WS_LARGE_MESSAGE_DEADLINE.as_secs() < WS_SILENCE_MAX.as_secs());
 const _: () = assert!(WS_ANSWERS_OWED_MAX * 2 <= WS_OUTBOX_FRAMES_MAX);
+const _: () = assert!(EVENTS_KEEP_ALIVE_EVERY.as_secs() * 2 < EVENTS_SILENCE_MAX.as_secs());
 const _: () = assert!(WS_PING_EVERY.as_secs() * 2 < WS_SILENCE_MAX.as_secs());
 const _: () = assert!(HANDOVER_LEASE_MS > ANSWER_DEADLINE.as_millis() as i64);

@@ -28,7 +28,7 @@ pub(crate) struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    fn get(&self, path: &str, query: &[(&str, String)]) -> Result<String, Problem> {
+    pub(super) fn get(&self, path: &str, query: &[(&str, String)]) -> Result<String, Problem> {
         self.checked(Client::new(self.socket).get(&target(path, query)), false)
     }
 
@@ -105,7 +105,7 @@ impl Caller<'_> {
     }
 
     /// The number of messages asked for.
-    fn limit(&self) -> Result<Option<usize>, Problem> {
+    pub(super) fn limit(&self) -> Result<Option<usize>, Problem> {
         let Some(text) = self.parsed.text("limit")? else {
             return Ok(None);
         };
@@ -288,56 +288,6 @@ pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
     Ok(())
 }
 
-pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
-    let parsed = caller.parsed;
-    let mut query = Vec::new();
-    for name in ["message", "session", "room"] {
-        query.extend(parsed.text(name)?.map(|value| (name, value.to_owned())));
-    }
-    if let Some(text) = parsed.text("before")? {
-        let cursor: u64 = text
-            .parse()
-            .map_err(|_| parsed.usage(format!("--before {text}: give the number that the page before ended with")))?;
-        query.push(("before", cursor.to_string()));
-    }
-    if let Some(text) = parsed.text("since")? {
-        let since = since_ms(text, world.now_ms).ok_or_else(|| {
-            parsed.usage(format!("--since {text}: give an age (30m, 2h, 3d), an RFC 3339 time or milliseconds"))
-        })?;
-        query.push(("since", since.to_string()));
-    }
-    query.extend(caller.limit()?.map(|limit| ("limit", limit.to_string())));
-    let body = caller.get("/v1/messages", &query)?;
-    let answer: Messages =
-        show(caller, world, &body, |answer: &Messages, world| render::messages(answer, world.now_ms, world.colour()))?;
-    match (answer.before, answer.messages.is_empty()) {
-        (Some(cursor), _) => world.note(&format!("there may be older messages: add --before {cursor}")),
-        (None, true) => world.note("no such messages."),
-        (None, false) => {}
-    }
-    Ok(())
-}
-
-/// A moment in the past: an age, a time or milliseconds since 1970.
-fn since_ms(text: &str, now_ms: i64) -> Option<i64> {
-    if let Ok(ms) = text.parse::<i64>() {
-        return (ms >= 0).then_some(ms);
-    }
-    if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
-        return Some(time.timestamp_millis());
-    }
-    let unit_ms: i64 = match text.chars().next_back()? {
-        's' => 1000,
-        'm' => 60_000,
-        'h' => 3_600_000,
-        'd' => 86_400_000,
-        'w' => 604_800_000,
-        _ => return None,
-    };
-    let count: u32 = text[..text.len() - 1].parse().ok()?;
-    Some(now_ms.saturating_sub(i64::from(count).saturating_mul(unit_ms)).max(0))
-}
-
 /// `marshal completions SHELL`
 pub(crate) fn completions(parsed: &Parsed, world: &mut World<'_>) -> Result<(), Problem> {
     let shell = parsed.operands.first().map(OsString::as_os_str).unwrap_or_default();
@@ -348,34 +298,4 @@ pub(crate) fn completions(parsed: &Parsed, world: &mut World<'_>) -> Result<(), 
         _ => return Err(parsed.usage(format!("no completions for '{}': bash, zsh or fish", shell.display())).into()),
     };
     world.print(&script)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn since_takes_ages_times_and_milliseconds() {
-        let now = 1_000_000_000;
-        let table = [
-            ("90s", Some(now - 90_000)),
-            ("30m", Some(now - 1_800_000)),
-            ("2h", Some(now - 7_200_000)),
-            ("3d", Some(now - 259_200_000)),
-            ("1w", Some(now - 604_800_000)),
-            ("9999w", Some(0)),
-            ("1970-01-02T00:00:00Z", Some(86_400_000)),
-            ("1970-01-02T01:00:00+01:00", Some(86_400_000)),
-            ("1234", Some(1234)),
-            ("-5", None),
-            ("-5h", None),
-            ("h", None),
-            ("2 h", None),
-            ("yesterday", None),
-            ("2é", None),
-        ];
-        for (text, expected) in table {
-            assert_eq!(since_ms(text, now), expected, "{text}");
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! The daemon's answers as text for people: pure functions of the answer and the time. They must not print, and no
 //! text of the daemon may pass through them without `text::line` or `text::block`.
 
+use super::delivery::standing;
 use super::text::{Ink, block, cut, cut_front, ink, line, table};
 use super::wire::{Compacted, Message, Messages, Recipient, Room, Rooms, Sent, Session, Sessions, Status};
 use crate::event_log::MALFORMED_NAME;
@@ -122,11 +123,21 @@ fn message_block(message: &Message, now_ms: i64, colour: bool) -> String {
     let from_human = message.from_session_id.starts_with(HUMAN_PREFIX);
     let proof = message.proof.as_deref().and_then(Proof::parse);
     let _ = write!(text, ", {}", proof_words(proof, from_human));
-    if let Some(readers) = message.read_by {
-        let _ = write!(text, ", read by {readers}");
-    }
-    if let Some(waiting) = message.waiting_for.filter(|waiting| *waiting > 0) {
-        let _ = write!(text, ", waiting for {waiting}");
+    match (message.deliveries.as_slice(), &message.to_room_id) {
+        ([one], None) => {
+            let _ = write!(text, ", {}", standing(one, now_ms));
+        }
+        _ => {
+            if let Some(readers) = message.read_by {
+                let _ = write!(text, ", read by {readers}");
+            }
+            if let Some(waiting) = message.waiting_for.filter(|waiting| *waiting > 0) {
+                let _ = write!(text, ", waiting for {waiting}");
+            }
+            for one in &message.deliveries {
+                let _ = write!(text, "\n  {}: {}", line(&one.nickname), standing(one, now_ms));
+            }
+        }
     }
     text.push('\n');
     text
@@ -356,8 +367,11 @@ ROOM                          KIND   MEMBERS
                 {{"id":"m1","fromSessionId":"s1","fromNick":"otter","toSessionId":"s2","toNick":"heron",
                   "body":"first\n  message m0, read by 9\u001b[A\n","sentAt":{first},"proof":"process","readBy":0,"waitingFor":1}},
                 {{"id":"m2","fromSessionId":"human:ana","fromNick":"ana","toRoomId":"everyone","toNick":"everyone",
-                  "body":"hi","sentAt":{second}}}
-            ],"before":7}}"#,
+                  "body":"hi","sentAt":{second},"readBy":1,"waitingFor":0,"deliveries":[
+                    {{"sessionId":"s1","nickname":"otter","state":"read","at":{second},"evidence":"ack"}}]}},
+                {{"id":"m3","fromSessionId":"s1","fromNick":"otter","toSessionId":"s2","toNick":"heron","body":"x","sentAt":{second},
+                  "readBy":0,"waitingFor":1,"deliveries":[{{"sessionId":"s2","nickname":"heron","state":"queued","reason":"working"}}]}}
+            ],"before":"7-m"}}"#,
             first = NOW - 240_000,
             second = NOW,
         ));
@@ -369,10 +383,15 @@ ROOM                          KIND   MEMBERS
 
 2026-11-21 00:04:13 UTC (0 s ago)  ana [human:ana] -> @everyone
     hi
-  message m2, sender not verified
+  message m2, sender not verified, read by 1
+  otter: read 0 s ago, as it said itself
+
+2026-11-21 00:04:13 UTC (0 s ago)  otter [s1] -> heron
+    x
+  message m3, sender not verified, queued: waits for the end of its turn
 ";
         assert_eq!(messages(&answer, NOW, false), expected);
-        assert_eq!(answer.before, Some(7));
+        assert_eq!(answer.before.as_deref(), Some("7-m"));
     }
 
     #[test]

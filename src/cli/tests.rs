@@ -72,6 +72,7 @@ fn run_with(line: &[&str], env: &[(&str, &str)], stdin: &[u8], answers: Vec<(u16
         stdout_is_terminal: false,
         stderr: &mut stderr,
         now_ms: 1_795_219_453_000,
+        since: std::time::Instant::now(),
     };
     let step = run(line.iter().map(OsString::from), &mut world);
     let text = |bytes| String::from_utf8(bytes).unwrap().replace(&dir.path().display().to_string(), "DIR");
@@ -226,6 +227,7 @@ fn a_reader_that_is_gone_ends_it_quietly_and_reads_nothing() {
         stdout_is_terminal: false,
         stderr: &mut stderr,
         now_ms: 0,
+        since: std::time::Instant::now(),
     };
     assert_eq!(run(["inbox".into()], &mut world), Step::Done(exit_code::OK));
     assert!(stderr.is_empty());
@@ -234,11 +236,26 @@ fn a_reader_that_is_gone_ends_it_quietly_and_reads_nothing() {
 
 #[test]
 fn history_asks_for_what_was_said() {
-    let line = ["history", "--session", "otter", "--room", "@a b", "--since", "2h", "--before", "9", "--limit", "5"];
-    let ran = run_with(&line, &[], b"", vec![(200, r#"{"messages":[],"before":4}"#)]);
-    let asked = "GET /v1/messages?session=otter&room=%40a%20b&before=9&since=1795212253000&limit=5 ";
-    assert_eq!(ran.asked, [asked]);
-    assert_eq!(ran.stderr, "marshal: there may be older messages: add --before 4\n");
+    let line = ["history", "--session", "otter", "--room", "@a b", "--since", "2h", "--before", "9-x", "--limit", "2"];
+    let one = |id: &str, cursor: &str| -> &'static str {
+        format!(r#"{{"messages":[{{"id":"{id}","body":"b"}}],"before":"{cursor}","newest":"8-n"}}"#).leak()
+    };
+    // The daemon looks as far as it may for one answer; the command goes on from there until it has enough.
+    let answers = vec![(200, one("m2", "4-x")), (200, r#"{"messages":[],"before":"3-x"}"#), (200, one("m1", "2-x"))];
+    let ran = run_with(&line, &[], b"", answers.clone());
+    let filter = "GET /v1/messages?session=otter&room=%40a%20b";
+    let asked = [
+        format!("{filter}&before=9-x&since=1795212253000&limit=2 "),
+        format!("{filter}&since=1795212253000&before=4-x&limit=1 "),
+        format!("{filter}&since=1795212253000&before=3-x&limit=1 "),
+    ];
+    assert_eq!(ran.asked, asked);
+    assert_eq!(ran.stderr, "marshal: there may be older messages: add --before 2-x\n");
+    assert!(ran.stdout.find("message m1").unwrap() < ran.stdout.find("message m2").unwrap(), "{}", ran.stdout);
+    let json = run_with(&[&line[..], &["--json"]].concat(), &[], b"", answers).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["messages"][0]["id"], &json["messages"][1]["id"]), (&"m1".into(), &"m2".into()));
+    assert_eq!((&json["before"], &json["newest"]), (&"2-x".into(), &"8-n".into()));
     for bad in [["history", "--limit", "0"], ["history", "--since", "soon"], ["inbox", "--limit", "201"]] {
         assert_eq!(run_with(&bad, &[], b"", Vec::new()).step, Step::Done(exit_code::USAGE), "{bad:?}");
     }

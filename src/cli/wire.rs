@@ -73,7 +73,8 @@ pub(crate) struct Messages {
     /// Whose inbox it is.
     pub(crate) reader: Option<String>,
     pub(crate) messages: Vec<Message>,
-    pub(crate) before: Option<u64>,
+    pub(crate) before: Option<String>,
+    pub(crate) newest: Option<String>,
     pub(crate) waiting: u64,
 }
 
@@ -92,6 +93,21 @@ pub(crate) struct Message {
     pub(crate) proof: Option<String>,
     pub(crate) read_by: Option<u64>,
     pub(crate) waiting_for: Option<u64>,
+    pub(crate) deliveries: Vec<Delivery>,
+}
+
+/// Where a message is for one recipient.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Delivery {
+    pub(crate) nickname: String,
+    pub(crate) state: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) path: Option<String>,
+    pub(crate) evidence: Option<String>,
+    pub(crate) by: Option<String>,
+    pub(crate) at: Option<i64>,
+    pub(crate) times_handed: u64,
 }
 
 /// `POST /v1/messages`
