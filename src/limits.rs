@@ -243,6 +243,14 @@ pub const PUSH_AGAIN_MAX: usize = 20;
 pub const PUSH_AGAIN_AGE_MAX_MS: i64 = 10 * 60 * 1000;
 /// Messages to its rooms that are kept for a session that ended, the newest.
 pub const KEPT_MESSAGES_MAX: usize = 1000;
+/// Time after a session's end after which what it left of its rooms' messages ends unread.
+pub const KEPT_AGE_MAX_MS: i64 = 24 * 60 * 60 * 1000;
+/// The same for messages to it that do not say themselves until when they count, if nobody claims them.
+pub const UNCLAIMED_MAIL_AGE_MAX_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// Messages taken over in one request.
+pub const CLAIM_MESSAGES_MAX: usize = 1000;
+/// Message ids named in a notice.
+pub const NOTICE_IDS_MAX: usize = 10;
 /// Message ids that are looked for in the text of a prompt.
 pub const QUOTED_IDS_MAX: usize = 64;
 /// How far the wall clock may get ahead of the monotonic one between two sweeps before it counts as having leapt.
@@ -377,6 +385,8 @@ const _: () = assert!(INBOX_MESSAGES_MAX <= ACK_IDS_MAX);
 const _: () = assert!(PAGE_MESSAGES_MAX <= ACK_IDS_MAX, "what one page showed is acknowledged in one request");
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < PAGE_BODY_BYTES_MAX && 8 * PAGE_BODY_BYTES_MAX <= GATE_HELD_BYTES_MAX);
 const _: () = assert!(2 * RENEWAL_PERSIST_EVERY_MS < REGISTRATION_AGE_MAX_MS, "a restart forgets little of a renewal");
+const _: () =
+    assert!(KEPT_AGE_MAX_MS < UNCLAIMED_MAIL_AGE_MAX_MS && UNCLAIMED_MAIL_AGE_MAX_MS < UNREAD_MESSAGE_AGE_MAX_MS);
 const _: () = assert!(READ_MESSAGE_AGE_MAX_MS <= UNREAD_MESSAGE_AGE_MAX_MS);
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < WS_SMALL_MESSAGE_BYTES && WS_SMALL_MESSAGE_BYTES < WS_MESSAGE_BYTES_MAX);
 const _: () = assert!(WS_LARGE_MESSAGE_DEADLINE.as_secs() < WS_SILENCE_MAX.as_secs());

@@ -8,8 +8,8 @@ use crate::gate::{self, Credential, respond::without_secrets};
 use crate::ids::MessageId;
 use crate::model::{Message, Recipient};
 use crate::roster::{
-    BroadcastSent, Caller, Cursor, HistoryEntry, HistoryQuery, Known, MessageFilter, MessageState, MessageView, Reply,
-    Request, RoomView, Sent, SessionView,
+    BroadcastSent, Caller, Claimed, Cursor, HistoryEntry, HistoryQuery, Known, MessageFilter, MessageState,
+    MessageView, Reply, Request, RoomView, Sent, SessionView,
 };
 use crate::row_json;
 use crate::store::{Compacted, Report};
@@ -27,6 +27,7 @@ pub(super) enum Shape {
     Rooms,
     History,
     Inbox,
+    Claimed,
     Sent,
     Acked,
 }
@@ -44,6 +45,14 @@ struct SendBody {
 #[serde(rename_all = "camelCase")]
 struct AckBody {
     message_ids: Vec<String>,
+    #[serde(flatten)]
+    who: Who,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClaimBody {
+    from: Option<String>,
     #[serde(flatten)]
     who: Who,
 }
@@ -72,9 +81,10 @@ pub(super) fn route(request: &gate::Request) -> Action {
         ("/v1/messages", Method::Post) => send(request),
         ("/v1/messages/ack", Method::Post) => ack(request),
         ("/v1/inbox", Method::Get) => inbox(request),
+        ("/v1/inbox/claim", Method::Post) => claim(request),
         ("/v1/sessions" | "/v1/rooms" | "/v1/inbox", _) => return wrong_method("GET"),
         ("/v1/messages", _) => return wrong_method("GET, POST"),
-        ("/v1/messages/ack", _) => return wrong_method("POST"),
+        ("/v1/messages/ack" | "/v1/inbox/claim", _) => return wrong_method("POST"),
         (other, _) => Err(RequestError::not_found(format!("there is nothing at {}", without_secrets(other)))),
     };
     match answer {
@@ -198,6 +208,12 @@ fn ack(request: &gate::Request) -> Asked {
     Ok((Request::AckMessages { caller, messages }, Shape::Acked))
 }
 
+fn claim(request: &gate::Request) -> Asked {
+    let body: ClaimBody = json_body(request)?;
+    let caller = speaker(request, body.who)?;
+    Ok((Request::ClaimMail { caller, from: body.from }, Shape::Claimed))
+}
+
 /// Who asks, and as whom. A caller that has shown who it is need not say it.
 fn speaker(request: &gate::Request, who: Who) -> Result<Caller, RequestError> {
     let caller = caller(request)?;
@@ -248,6 +264,7 @@ pub(super) fn response(shape: Shape, reply: &Reply) -> Response {
             let messages: Vec<Value> = messages.iter().map(view_value).collect();
             json_response(200, &json!({ "reader": reader.as_str(), "messages": messages, "waiting": total }))
         }
+        (Shape::Claimed, Reply::Claimed(claimed)) => json_response(200, &claimed_value(claimed)),
         (Shape::Sent, Reply::Sent(sent)) => json_response(201, &sent_value(sent)),
         (Shape::Sent, Reply::Broadcast(sent)) => json_response(201, &broadcast_value(sent)),
         (Shape::Acked, Reply::Acked { newly, already, unknown }) => {
@@ -312,6 +329,16 @@ fn entry_value(entry: &HistoryEntry) -> Value {
         value["deliveries"] = entry.deliveries.iter().map(delivery::value).collect();
     }
     value
+}
+
+fn claimed_value(claimed: &Claimed) -> Value {
+    let from = |(session, nickname, messages): &(crate::ids::SessionId, std::sync::Arc<str>, usize)| json!({ "sessionId": session.as_str(), "nickname": &**nickname, "messages": messages });
+    json!({
+        "by": claimed.by.as_str(),
+        "from": claimed.from.iter().map(from).collect::<Vec<_>>(),
+        "messages": claimed.from.iter().map(|(_, _, messages)| messages).sum::<usize>(),
+        "more": claimed.more,
+    })
 }
 
 fn sent_value(sent: &Sent) -> Value {

@@ -198,7 +198,7 @@ impl Roster {
         self.set_step(session, message, Step::Handed(path), times);
     }
 
-    fn set_step(&mut self, session: &SessionId, message: &MessageId, step: Step, times: u32) {
+    pub(super) fn set_step(&mut self, session: &SessionId, message: &MessageId, step: Step, times: u32) {
         let (id, at) = (ReadId::of(message, session), self.tables.now.wall_ms);
         let (message_id, session_id) = (message.clone(), session.clone());
         self.tables.set(Row::from(Delivery { id, message_id, session_id, step, at, times }));
@@ -228,6 +228,7 @@ impl Roster {
             self.tables.set(row);
         }
         self.tables.delete(ItemType::Delivery, id.as_str());
+        self.forget_departed(session);
         Some(true)
     }
 
@@ -237,6 +238,7 @@ impl Roster {
         if self.tables.mail.is_unread(placed.place, session) {
             let times = self.tables.delivery(message, session).map_or(0, |delivery| delivery.times);
             self.set_step(session, message, step, times);
+            self.forget_departed(session);
             self.dirty.insert(session.clone());
         }
     }

@@ -4,6 +4,7 @@
 
 mod address;
 mod delivery;
+mod departed;
 mod external;
 mod groups;
 mod history;
@@ -116,6 +117,8 @@ pub struct RosterCounts {
     pub deliveries: usize,
     /// Sessions that somebody waits for who can wake them.
     pub waiters: usize,
+    /// Sessions that ended and left mail.
+    pub departed: usize,
 }
 
 impl Default for Roster {
@@ -215,6 +218,7 @@ impl Roster {
             Request::LeaveRoom { caller, room } => self.leave_room(&caller, &room),
             Request::ReadMessages { caller, filter } => self.read_messages(&caller, &filter),
             Request::AckMessages { caller, messages } => self.ack_messages(&caller, &messages),
+            Request::ClaimMail { caller, from } => self.claim_mail(&caller, from.as_deref(), ids),
             Request::ListSessions => Ok(self.list_sessions()),
             Request::ListRooms => Ok(self.list_rooms()),
             Request::History(query) => self.history(&query),
@@ -265,6 +269,7 @@ impl Roster {
                 tables.registrations.values().map(|p| Row::Registration(p.stored.clone())).collect()
             }
             ItemType::Delivery => tables.deliveries.values().map(|p| Row::Delivery(p.stored.clone())).collect(),
+            ItemType::Departed => tables.departed.values().map(|p| Row::Departed(p.stored.clone())).collect(),
         }
     }
 
@@ -280,6 +285,7 @@ impl Roster {
         rows.extend(tables.reads.values().map(|p| (p.place, Row::MessageRead(p.stored.clone()))));
         rows.extend(tables.registrations.values().map(|p| (p.place, Row::Registration(p.stored.clone()))));
         rows.extend(tables.deliveries.values().map(|p| (p.place, Row::Delivery(p.stored.clone()))));
+        rows.extend(tables.departed.values().map(|p| (p.place, Row::Departed(p.stored.clone()))));
         rows.sort_by_key(|(place, _)| *place);
         rows.into_iter().map(|(_, row)| row).collect()
     }
@@ -322,6 +328,7 @@ impl Roster {
             registrations: self.tables.registrations.len(),
             deliveries: self.tables.deliveries.len(),
             waiters: self.tables.waiters.len(),
+            departed: self.tables.departed.len(),
         }
     }
 }

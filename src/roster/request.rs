@@ -116,6 +116,13 @@ pub enum Request {
         /// Which messages.
         messages: Vec<MessageId>,
     },
+    /// Take over what a session left unread that is gone. Answer: [`Reply::Claimed`].
+    ClaimMail {
+        /// Who takes it over.
+        caller: Caller,
+        /// Whose mail, by id or nickname; without it, that of all who were in the caller's place.
+        from: Option<String>,
+    },
     /// All sessions. Answer: [`Reply::Sessions`].
     ListSessions,
     /// All rooms. Answer: [`Reply::Rooms`].
@@ -196,6 +203,7 @@ impl Request {
             | Self::LeaveRoom { caller, .. }
             | Self::ReadMessages { caller, .. }
             | Self::AckMessages { caller, .. }
+            | Self::ClaimMail { caller, .. }
             | Self::Me(caller)
             | Self::Hear(caller) => Some(caller),
             Self::History(query) => Some(&query.caller),
@@ -393,6 +401,8 @@ pub enum Reply {
         /// Ids that fit no message for this reader.
         unknown: usize,
     },
+    /// Mail is taken over.
+    Claimed(Claimed),
     /// All sessions.
     Sessions(Vec<SessionView>),
     /// All rooms.
@@ -408,6 +418,17 @@ pub enum Reply {
     Me(Box<SessionView>),
     /// The session to whose mail the caller is limited, if it is.
     Hearing(Hearing),
+}
+
+/// What somebody has taken over.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// Who has.
+    pub by: SessionId,
+    /// From whom: each with its nickname, and how many messages.
+    pub from: Vec<(SessionId, Arc<str>, usize)>,
+    /// Whether there is more to take over.
+    pub more: bool,
 }
 
 /// Where a message is now.

@@ -2,12 +2,15 @@
 //! keep all indexes right and note in a journal what they replaced, so that a batch can be written to the log and, if
 //! that fails, undone. Every index follows from the rows alone; nothing here decides what should change.
 
+mod change;
 mod deliveries;
 mod gone;
 mod sorted;
 
+pub use change::Change;
 pub use gone::Gone;
 
+use super::departed::Departures;
 use super::mailbox::Mailboxes;
 use super::nickname::Nicknames;
 use super::presence::Presence;
@@ -17,8 +20,8 @@ use super::waiters::Waiters;
 use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::limits::ACTIVITY_PERSIST_EVERY_MS;
 use crate::model::{
-    Delivery, ItemType, Message, MessageRead, Process, Recipient, Registration, Room, RoomMember, Row, Session, State,
-    Stored, TokenHash,
+    Delivery, Departed, ItemType, Message, MessageRead, Process, Recipient, Registration, Room, RoomMember, Row,
+    Session, State, Stored, TokenHash,
 };
 use crate::time::Now;
 use sorted::{Sorted, by_id};
@@ -33,41 +36,6 @@ pub(crate) struct Placed<R> {
     pub(crate) place: u64,
 }
 
-/// One change, with the row before and after it.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// The row that was replaced or deleted, and its place.
-    pub before: Option<(Row, u64)>,
-    /// The row that is there now.
-    pub after: Option<(Row, u64)>,
-    /// Whether the change belongs into the log; not so for one that came from there.
-    pub persist: bool,
-    /// Whether it is what somebody else wrote, or follows from that.
-    pub outside: bool,
-    /// Why a session, or its registration, is gone.
-    pub gone: Option<Gone>,
-}
-
-impl Change {
-    /// The type of the row that changed.
-    pub fn item_type(&self) -> ItemType {
-        self.row().item_type()
-    }
-
-    /// The id of the row that changed.
-    pub fn id(&self) -> &str {
-        self.row().id()
-    }
-
-    fn row(&self) -> &Row {
-        match (&self.after, &self.before) {
-            (Some((row, _)), _) | (None, Some((row, _))) => row,
-            // Both primitives record a change only when there is a row on one of its sides.
-            (None, None) => unreachable!("a change has a row on one side"),
-        }
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct Tables {
     pub(crate) sessions: BTreeMap<SessionId, Placed<Session>>,
@@ -77,6 +45,8 @@ pub(crate) struct Tables {
     pub(crate) reads: BTreeMap<ReadId, Placed<MessageRead>>,
     pub(crate) registrations: BTreeMap<SessionId, Placed<Registration>>,
     pub(crate) deliveries: BTreeMap<ReadId, Placed<Delivery>>,
+    pub(crate) departed: BTreeMap<SessionId, Placed<Departed>>,
+    pub(crate) departures: Departures,
     pub(crate) by_token: BTreeMap<TokenHash, SessionId>,
     pub(crate) by_process: BTreeMap<Process, BTreeSet<SessionId>>,
     /// The processes in which sessions lived by the word of an earlier batch, each with the last one, until they end: what
@@ -118,6 +88,8 @@ impl Tables {
             reads: BTreeMap::new(),
             registrations: BTreeMap::new(),
             deliveries: BTreeMap::new(),
+            departed: BTreeMap::new(),
+            departures: Departures::default(),
             by_token: BTreeMap::new(),
             by_process: BTreeMap::new(),
             agents: BTreeMap::new(),
@@ -167,7 +139,7 @@ impl Tables {
     /// row and leaves no gaps in it.
     pub(crate) fn load(&mut self, rows: Vec<Row>) {
         let (sorted, next_place) = Sorted::new(&rows, self.next_place);
-        let Sorted { sessions, rooms, members, messages, reads, registrations, deliveries } = sorted;
+        let Sorted { sessions, rooms, members, messages, reads, registrations, deliveries, departed } = sorted;
         let members_by_id = by_id(&members, |row| row.id.clone());
         let messages_by_id = by_id(&messages, |row| row.id.clone());
         let reads_by_id = by_id(&reads, |row| row.id.clone());
@@ -177,7 +149,8 @@ impl Tables {
             + messages_by_id.len()
             + reads_by_id.len()
             + by_id(&registrations, |row| row.id.clone()).len()
-            + by_id(&deliveries, |row| row.id.clone()).len();
+            + by_id(&deliveries, |row| row.id.clone()).len()
+            + by_id(&departed, |row| row.id.clone()).len();
         if !self.is_empty() || distinct < rows.len() {
             self.persist = false;
             rows.into_iter().for_each(|row| self.set(row));
@@ -207,6 +180,9 @@ impl Tables {
         for (place, stored) in deliveries {
             drop(self.put(Row::Delivery(stored), place));
         }
+        for (place, stored) in departed {
+            drop(self.put(Row::Departed(stored), place));
+        }
     }
 
     /// The place that the next row gets that is added.
@@ -222,6 +198,7 @@ impl Tables {
             && self.reads.is_empty()
             && self.registrations.is_empty()
             && self.deliveries.is_empty()
+            && self.departed.is_empty()
     }
 
     /// Removes a row if it is there.
@@ -314,6 +291,7 @@ impl Tables {
             Row::MessageRead(stored) => self.reads.get(&stored.row.id).map(|placed| placed.place),
             Row::Registration(stored) => self.registrations.get(&stored.row.id).map(|placed| placed.place),
             Row::Delivery(stored) => self.deliveries.get(&stored.row.id).map(|placed| placed.place),
+            Row::Departed(stored) => self.departed.get(&stored.row.id).map(|placed| placed.place),
         }
     }
 
@@ -327,6 +305,7 @@ impl Tables {
             ItemType::MessageRead => self.reads.get(id).map(|placed| Row::MessageRead(placed.stored.clone())),
             ItemType::Registration => self.registrations.get(id).map(|placed| Row::Registration(placed.stored.clone())),
             ItemType::Delivery => self.deliveries.get(id).map(|placed| Row::Delivery(placed.stored.clone())),
+            ItemType::Departed => self.departed.get(id).map(|placed| Row::Departed(placed.stored.clone())),
         }
     }
 
@@ -394,6 +373,10 @@ impl Tables {
                 if is_final {
                     self.resettle(&message);
                 }
+            }
+            Row::Departed(stored) => {
+                self.departures.insert(&stored.row);
+                self.departed.insert(stored.row.id.clone(), Placed { stored, place });
             }
         }
     }
@@ -517,6 +500,11 @@ impl Tables {
                     self.resettle(message_id);
                 }
                 Some((Row::Delivery(placed.stored), placed.place))
+            }
+            ItemType::Departed => {
+                let placed = self.departed.remove(id)?;
+                self.departures.remove(&placed.stored.row);
+                Some((Row::Departed(placed.stored), placed.place))
             }
         }
     }
