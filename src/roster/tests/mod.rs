@@ -2,6 +2,7 @@
 //! it likes.
 
 mod addresses;
+mod departed;
 mod liveness;
 mod mail;
 mod model;
