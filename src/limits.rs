@@ -361,6 +361,10 @@ pub const FOLLOW_AGAIN_EVERY: Duration = Duration::from_millis(250);
 pub const FOLLOW_AGAIN_TRIES: u32 = 60;
 /// Columns of one cell of a table on the terminal.
 pub const CELL_COLUMNS_MAX: usize = 40;
+/// Columns of the list of sessions.
+pub const LIST_COLUMNS_MAX: usize = 100;
+/// Columns below which a cell of that list is not cut.
+pub const LIST_CELL_COLUMNS_MIN: usize = 8;
 /// Nicknames shown for one room.
 pub const ROOM_MEMBERS_SHOWN_MAX: usize = 8;
 /// Recipients shown after a message to a room was sent.

@@ -4,7 +4,7 @@
 use super::args::Parsed;
 use super::http_client::{Answer, Client, Failure, target};
 use super::identity::{Source, Speaker, answer_for, speaker};
-use super::wire::{Messages, Refusal, Rooms, Sent, Session, Sessions, Status};
+use super::wire::{Claimed, Messages, Refusal, Rooms, Sent, Session, Sessions, Status};
 use super::{Problem, World, render, text};
 use crate::error::exit_code;
 use crate::event_log::lock::LOCK_NAME;
@@ -164,24 +164,6 @@ pub(crate) fn show<T: DeserializeOwned>(
     Ok(answer)
 }
 
-pub(crate) fn ls(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
-    let body = caller.get("/v1/sessions", &[])?;
-    if caller.parsed.has("names") {
-        return world.print(&render::names(&parse(&body)?));
-    }
-    let answer: Sessions = show(caller, world, &body, |answer: &Sessions, world| match answer.sessions.len() {
-        0 => String::new(),
-        _ => render::sessions(answer, world.now_ms, world.colour()),
-    })?;
-    if answer.sessions.is_empty() {
-        world.note(
-            "the roster is empty. A session is listed once its hooks reach the daemon (POST /hook/session-start) or \
-             its shim connects; 'marshal status' shows where the daemon listens.",
-        );
-    }
-    Ok(())
-}
-
 pub(crate) fn rooms(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
     let body = caller.get("/v1/rooms", &[])?;
     let answer: Rooms = show(caller, world, &body, |answer: &Rooms, world| match answer.rooms.len() {
@@ -247,6 +229,11 @@ fn from_stdin(caller: &Caller<'_>, world: &mut World<'_>, unasked: bool) -> Resu
 pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
     let limit = caller.limit()?;
     let speaker = caller.speaker(world, "session", "human")?;
+    if caller.parsed.has("claim") {
+        claim(caller, world, &speaker)?;
+    } else if caller.parsed.has("from") {
+        return Err(caller.parsed.usage("--from SESSION goes with --claim").into());
+    }
     let mut query = vec![speaker.query()];
     query.extend(limit.map(|limit| ("limit", limit.to_string())));
     // Here nothing but the speaker can be what was not found.
@@ -284,6 +271,24 @@ pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
         speaker.sign(&mut request);
         answer_for(&speaker, caller.post("/v1/messages/ack", &request))
             .map_err(|problem| problem.because("the messages could not be marked as read"))?;
+    }
+    Ok(())
+}
+
+/// Takes over what sessions left unread that are gone.
+fn claim(caller: &Caller<'_>, world: &mut World<'_>, speaker: &Speaker) -> Result<(), Problem> {
+    let mut request = json!({ "from": caller.parsed.text("from")? });
+    speaker.sign(&mut request);
+    let claimed: Claimed = parse(&answer_for(speaker, caller.post("/v1/inbox/claim", &request))?)?;
+    for from in &claimed.from {
+        let messages = if from.messages == 1 { "message" } else { "messages" };
+        world.note(&format!("claimed {} {messages} of {}.", from.messages, text::line(&from.nickname)));
+    }
+    if claimed.from.is_empty() {
+        world.note("there is nothing to claim: nobody who was in this place is gone and has left mail.");
+    }
+    if claimed.more {
+        world.note("there is more to claim: run it again.");
     }
     Ok(())
 }

@@ -7,10 +7,11 @@ mod completions;
 mod delivery;
 mod events;
 mod help;
-mod hook;
 mod history;
+mod hook;
 mod http_client;
 mod identity;
+mod list;
 mod logs;
 mod render;
 mod table;
@@ -210,7 +211,7 @@ fn step(args: impl IntoIterator<Item = OsString>, world: &mut World<'_>) -> Resu
         }
         Id::Version => world.print(concat!("marshal ", env!("CARGO_PKG_VERSION"), "\n"))?,
         Id::Completions => commands::completions(&parsed, world)?,
-        Id::Ls => with_daemon(&parsed, world, commands::ls)?,
+        Id::Ls => with_daemon(&parsed, world, list::ls)?,
         Id::Rooms => with_daemon(&parsed, world, commands::rooms)?,
         Id::Send => with_daemon(&parsed, world, commands::send)?,
         Id::Inbox => with_daemon(&parsed, world, commands::inbox)?,

@@ -210,9 +210,19 @@ pub(crate) const COMMANDS: &[Command] = &[
         operand_count: (0, 0),
         complete: Complete::Nothing,
         summary: "List the sessions on the roster",
-        about: "The session that was active last comes first.",
-        own_flags: &[JSON, switch("names", "Print the nicknames only, one on each line")],
-        examples: &[("marshal ls", "who is there"), ("marshal ls --json", "the same for a script")],
+        about: "Those that wait for a human come first, then those that work, then the idle.\n\
+                REACH says how soon a session would hear of an urgent message.",
+        own_flags: &[
+            JSON,
+            switch("wide", "Show more of each, however wide that gets"),
+            switch("watch", "Show it again whenever something changes, until interrupted"),
+            switch("names", "Print the nicknames only, one on each line"),
+        ],
+        examples: &[
+            ("marshal ls", "who is there, and who needs me"),
+            ("marshal ls --watch", "a board for a spare terminal"),
+            ("marshal ls --json", "the same for a script"),
+        ],
         exits: CALL_EXITS,
     },
     Command {
@@ -266,12 +276,15 @@ pub(crate) const COMMANDS: &[Command] = &[
             option("session", "SESSION", Complete::Nicknames, "The inbox of this session [env: MARSHAL_SESSION]"),
             option("human", "NAME", Complete::Nothing, "The inbox of this person [env: MARSHAL_OPERATOR]"),
             switch("peek", "Leave the messages unread"),
+            switch("claim", "First take over what sessions in this place left unread that are gone"),
+            option("from", "SESSION", Complete::Nothing, "With --claim: what this one left (the operator: any)"),
             LIMIT,
             JSON,
         ],
         examples: &[
             ("marshal inbox", "what is new for me"),
             ("marshal inbox --session web-2 --peek", "look, do not touch"),
+            ("marshal inbox --claim", "and what my predecessor here did not get to"),
         ],
         exits: CALL_EXITS,
     },

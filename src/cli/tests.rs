@@ -84,8 +84,9 @@ fn run_with(line: &[&str], env: &[(&str, &str)], stdin: &[u8], answers: Vec<(u16
     }
 }
 
-const ROSTER: &str = r#"{"sessions":[{"id":"id-1","nickname":"otter","state":"connected","cwd":"/w","connectedAt":1795219441000},
-    {"id":"id-2","nickname":"heron\u001b","state":"hooks","cwd":"/w","connectedAt":1795219341000}]}"#;
+const ROSTER: &str = r#"{"sessions":[{"id":"id-1","nickname":"otter","connection":"connected","reach":"now","cwd":"/w","connectedAt":1795219441000},
+    {"id":"id-2","nickname":"heron\u001b","connection":"hooks","reach":"between_tools","state":"waiting","stateSince":1795219333000,
+     "waitingFor":"Bash","agent":"claude","gitBranch":"main","unread":2,"cwd":"/w","connectedAt":1795219341000}]}"#;
 const SENT: &str = r#"{"messageId":"m1","sentAt":1,"to":"id-1","toNick":"otter","recipients":[{"sessionId":"id-1","nickname":"otter","live":true}]}"#;
 const INBOX: &str = r#"{"messages":[{"id":"m1","fromSessionId":"id-2","fromNick":"heron","toSessionId":"id-1","toNick":"otter","body":"hi","sentAt":1795219393000}],"waiting":3}"#;
 const ACKED: &str = r#"{"newlyAcked":1,"alreadyAcked":0,"unknown":0}"#;
@@ -104,9 +105,9 @@ fn without_a_daemon_the_way_to_one_is_told() {
 fn ls_lists_and_an_empty_roster_is_explained() {
     let ran = run_with(&["ls"], &[], b"", vec![(200, ROSTER)]);
     let expected = "\
-NICKNAME  STATE      WHERE  OPERATOR@HOST  SEEN   UNREAD  TASK  ID
-otter     connected  /w     -              12 s   0       -     id-1
-heron\u{fffd}    hooks      /w     -              1 min  0       -     id-2
+NICKNAME  STATE                AGENT   BRANCH  UNREAD  REACH
+heron\u{fffd}    waiting 2 min: Bash  claude  main    2       between tools
+otter     -                    -       -       0       now
 ";
     assert_eq!((ran.step, ran.stdout.as_str(), ran.stderr.as_str()), (Step::Done(0), expected, ""));
     let ran = run_with(&["ls", "--names"], &[], b"", vec![(200, ROSTER)]);

@@ -16,7 +16,16 @@ pub(crate) struct Sessions {
 pub(crate) struct Session {
     pub(crate) id: String,
     pub(crate) nickname: String,
-    pub(crate) state: String,
+    pub(crate) state: Option<String>,
+    pub(crate) state_since: Option<i64>,
+    pub(crate) waiting_for: Option<String>,
+    pub(crate) tool: Option<String>,
+    pub(crate) agent: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) permission_mode: Option<String>,
+    pub(crate) session_name: Option<String>,
+    pub(crate) connection: String,
+    pub(crate) reach: String,
     pub(crate) cwd: String,
     pub(crate) project: Option<String>,
     pub(crate) operator: Option<String>,
@@ -108,6 +117,22 @@ pub(crate) struct Delivery {
     pub(crate) by: Option<String>,
     pub(crate) at: Option<i64>,
     pub(crate) times_handed: u64,
+}
+
+/// `POST /v1/inbox/claim`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Claimed {
+    pub(crate) from: Vec<ClaimedFrom>,
+    pub(crate) more: bool,
+}
+
+/// From whom messages were taken over.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct ClaimedFrom {
+    pub(crate) nickname: String,
+    pub(crate) messages: u64,
 }
 
 /// `POST /v1/messages`

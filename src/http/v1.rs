@@ -282,13 +282,14 @@ fn row_value(text: &str) -> Value {
 
 pub(super) fn session_value(view: &SessionView) -> Value {
     let mut value = row_value(view.session.text(row_json::session_text));
-    let state = match (view.connected, &view.session.row.client_id) {
+    let connection = match (view.connected, &view.session.row.client_id) {
         (true, _) => "connected",
         (false, Some(_)) => "reconnecting",
         (false, None) if !view.session.row.hooks && view.registration.is_some() => "registered",
         (false, None) => "hooks",
     };
-    value["state"] = state.into();
+    value["connection"] = connection.into();
+    value["reach"] = view.reach.as_str().into();
     if view.session.row.presence.is_some() {
         value["presenceProven"] = view.presence_proven.into();
     }

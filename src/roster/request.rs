@@ -1,7 +1,7 @@
 //! What can be asked of the roster and what it answers: values only. Doors translate their wire shapes into these and
 //! back; nothing here knows about HTTP, WebSocket or JSON.
 
-use super::{DeliveryView, EventKind, HistoryPage, HistoryQuery, HookEvent, HookReply, MessageFilter};
+use super::{DeliveryView, EventKind, HistoryPage, HistoryQuery, HookEvent, HookReply, MessageFilter, Reach};
 use crate::error::RequestError;
 use crate::ids::{ClientId, MessageId, RoomId, SessionId};
 use crate::model::{
@@ -473,6 +473,8 @@ pub struct SessionView {
     pub unread: usize,
     /// How urgent a message must be to wake it, if it can be woken now.
     pub woken_by: Option<Priority>,
+    /// How soon it would hear of an urgent message.
+    pub reach: Reach,
     /// The rooms that it is in.
     pub rooms: Vec<RoomId>,
     /// Whether its presence is proven now.

@@ -275,6 +275,7 @@ impl Roster {
             unread: tables.mail.unread_count(&row.id) - tables.mail.handed_count(&row.id),
             woken_by: tables.waiters.at_least(&row.id),
             rooms: tables.rooms_of.get(&row.id).into_iter().flatten().map(|(room, _)| room.clone()).collect(),
+            reach: self.reach(row),
             presence_proven: row.presence.as_ref().is_some_and(|presence| presence.expires_at > tables.now.wall_ms),
             registration: tables.registrations.get(&row.id).map(|placed| placed.stored.clone()),
         }

@@ -54,6 +54,8 @@ pub(crate) struct Tables {
     pub(crate) agents: BTreeMap<Process, SessionId>,
     /// Sessions that say that they are in the middle of a turn.
     pub(crate) working: BTreeSet<SessionId>,
+    /// Sessions for which somebody hears of events as they happen.
+    pub(crate) subscribed: BTreeSet<SessionId>,
     pub(crate) nicknames: Nicknames,
     pub(crate) rooms_by_name: BTreeSet<(Arc<str>, RoomId)>,
     pub(crate) members_of: BTreeMap<RoomId, BTreeMap<SessionId, MemberId>>,
@@ -94,6 +96,7 @@ impl Tables {
             by_process: BTreeMap::new(),
             agents: BTreeMap::new(),
             working: BTreeSet::new(),
+            subscribed: BTreeSet::new(),
             nicknames: Nicknames::default(),
             rooms_by_name: BTreeSet::new(),
             members_of: BTreeMap::new(),

@@ -39,7 +39,14 @@ impl World {
             self.pass(step);
             left -= step;
             let there: Vec<String> = self.roster.tables.sessions.keys().map(ToString::to_string).collect();
-            there.iter().for_each(|id| drop(self.prompt(id)));
+            for id in &there {
+                let kind = EventKind::Other;
+                self.ok(Request::HookEvent(Box::new(HookEvent {
+                    report: report(id, ""),
+                    kind,
+                    ..HookEvent::default()
+                })));
+            }
             self.sweep();
         }
     }
