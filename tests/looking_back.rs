@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
+use support::events::{Event, Events};
 use support::{DEADLINE, Daemon, Place};
 
 /// A command that goes on until it is stopped, and the lines that it prints.
@@ -128,6 +129,92 @@ fn the_command_finds_what_is_far_back_and_says_in_which_state_it_is() {
     assert!(text.contains("    a needle\n") && text.contains(", queued: waits for its next prompt\n"), "{text}");
     assert!(!text.contains("hay"), "{text}");
     assert_eq!(ran.status.code(), Some(0));
+}
+
+#[test]
+fn one_in_the_place_of_another_claims_its_mail_and_the_sender_learns_it() {
+    let place = Place::new();
+    let daemon = place.start();
+    daemon.start_session("a", "/w/one");
+    daemon.start_session("old-1", "/w/two");
+    let id = daemon.send("a", "old-1", "finish the migration");
+    daemon.send("a", "@everyone", "noon is release");
+    daemon.end_session("old-1");
+    daemon.kill();
+    let daemon = place.start();
+    let told = daemon.start_session("new-1", "/w/two").text().to_owned();
+    assert!(told.contains("has left 2 messages unread") && told.contains("--session new-1 --claim"), "{told}");
+    let ran = place.run(&["inbox", "--session", "new-1", "--claim"]);
+    let (text, notes) = (String::from_utf8(ran.stdout).unwrap(), String::from_utf8(ran.stderr).unwrap());
+    assert!(text.contains("    finish the migration\n") && text.contains("    noon is release\n"), "{text}");
+    assert!(notes.contains("claimed 2 messages of two@old-1."), "{notes}");
+    let page = history(&daemon, &format!("message={id}"));
+    let deliveries = page["messages"][0]["deliveries"].as_array().unwrap();
+    let of = |id: &str| deliveries.iter().find(|delivery| delivery["sessionId"] == id).unwrap();
+    assert_eq!((&of("old-1")["state"], &of("old-1")["by"]), (&json!("claimed"), &json!("new-1")));
+    assert_eq!(of("new-1")["state"], "read");
+    let notice = daemon.prompt("a").text().to_owned();
+    assert!(notice.contains("was taken over by two@new-1"), "{notice}");
+    assert!(!daemon.start_session("old-1", "/w/two").text().contains("migration"), "it is not its own any more");
+    let nothing = daemon.post_json("/v1/inbox/claim", &json!({"asSession": "new-1"}));
+    assert_eq!((nothing.status, &nothing.json()["messages"]), (200, &json!(0)));
+    let unknown = daemon.post_json("/v1/inbox/claim", &json!({"asSession": "new-1", "from": "nobody"}));
+    assert_eq!(unknown.status, 404);
+}
+
+/// An event of a Claude Code session.
+fn claude(daemon: &Daemon, id: &str, event: &str, more: &[(&str, &str)]) {
+    let mut body = json!({"session_id": id, "cwd": "/w/one", "hook_event_name": event});
+    more.iter().for_each(|(name, value)| body[*name] = json!(value));
+    let answer = daemon.hook("/hook/claude", &body.to_string());
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[test]
+fn what_a_session_is_at_is_listed_told_at_once_and_shown_with_those_first_who_wait() {
+    let place = Place::new();
+    let daemon = place.start();
+    let mut events = Events::subscribe(&daemon.socket, &[]);
+    for id in ["idle", "works", "asks"] {
+        claude(&daemon, id, "SessionStart", &[("source", "startup")]);
+        claude(&daemon, id, "UserPromptSubmit", &[("prompt", "go")]);
+    }
+    claude(&daemon, "works", "PostToolBatch", &[]);
+    claude(&daemon, "works", "PreToolUse", &[("tool_name", "Bash")]);
+    claude(&daemon, "asks", "PermissionRequest", &[("tool_name", "Edit")]);
+    claude(&daemon, "idle", "Stop", &[]);
+    let sessions = daemon.sessions();
+    let of = |id: &str, field: &str| sessions[id][field].as_str().unwrap_or_default().to_owned();
+    assert_eq!([of("works", "state"), of("works", "tool"), of("works", "reach")], ["working", "Bash", "between_tools"]);
+    assert_eq!([of("asks", "state"), of("idle", "state"), of("idle", "reach")], ["waiting", "idle", "next_prompt"]);
+    assert!(of("asks", "waitingFor").contains("Edit"), "{sessions:#?}");
+    assert_eq!([of("idle", "connection"), of("idle", "agent")], ["hooks", "claude"]);
+    // The last that came about is that one is idle; each that needs a human or works was told of before.
+    let mut states = std::collections::BTreeSet::new();
+    while !states.contains(&("idle".to_owned(), "idle".to_owned())) {
+        let Event { name, data, .. } = events.next_event();
+        if name == "change" {
+            let text = |field: &str| data["session"][field].as_str().unwrap_or_default().to_owned();
+            states.insert((text("id"), text("state")));
+        }
+    }
+    for told in [("asks", "working"), ("asks", "waiting"), ("works", "working")] {
+        assert!(states.contains(&(told.0.to_owned(), told.1.to_owned())), "{told:?} in {states:?}");
+    }
+    let ran = place.run(&["ls"]);
+    let text = String::from_utf8(ran.stdout).unwrap();
+    let names: Vec<&str> = text.lines().skip(1).map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(names, ["one@asks", "one@works", "one@idle"], "{text}");
+    assert!(text.contains("waiting 0 s: ") && !text.contains('\u{1b}'), "{text}");
+    let watch = {
+        let mut command = place.command();
+        command.args(["ls", "--watch"]);
+        Running::start(command)
+    };
+    watch.until("one@idle");
+    claude(&daemon, "idle", "UserPromptSubmit", &[("prompt", "on")]);
+    claude(&daemon, "idle", "PreToolUse", &[("tool_name", "Grep")]);
+    watch.until("Grep");
 }
 
 #[test]

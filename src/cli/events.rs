@@ -42,7 +42,7 @@ impl Events {
         if status != 200 {
             let (mut body, room) = (String::new(), HEAD_BYTES_MAX as u64);
             let _ = events.stream.take(room).read_to_string(&mut body);
-            return Err(Ok(Answer { status, body }));
+            return Err(Ok(Answer { status, body, comes_again: false }));
         }
         // The first that comes is that it has begun.
         events.next().map_err(Err)?;
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_refusal_is_told_and_half_an_event_is_none() {
         let refused = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\n{}";
-        assert_eq!(hear(refused), Err(Ok(Answer { status: 403, body: "{}".to_owned() })));
+        assert_eq!(hear(refused), Err(Ok(Answer { status: 403, body: "{}".to_owned(), comes_again: false })));
         assert_eq!(hear(b"SSH-2.0\r\n"), Err(Err(Failure::Garbage("it is not HTTP"))));
         assert_eq!(hear(b""), Err(Err(Failure::CutShort)));
         let half = b"HTTP/1.1 200 OK\r\n\r\n: connected\n\nevent: mess";

@@ -10,6 +10,7 @@ mod outside;
 mod paging;
 mod processes;
 mod properties;
+mod reach;
 mod recovery;
 mod registration;
 mod registry;
