@@ -34,6 +34,10 @@ pub enum ErrorKind {
     Forbidden,
     /// The caller asks too often; `retry_after_s` says when it may again.
     RateLimited,
+    /// Two sessions have answered each other too often; `retry_after_s` says when they may go on.
+    LoopGuard,
+    /// The sender's own name for a message is that of another one.
+    KeyReused,
     /// The request is understood and refused.
     Refused,
     /// Too large for a stated bound.
@@ -59,6 +63,8 @@ impl ErrorKind {
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::RateLimited => "rate_limited",
+            Self::LoopGuard => "loop_guard",
+            Self::KeyReused => "idempotency_key_reused",
             Self::Refused => "refused",
             Self::TooLarge => "too_large",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -75,11 +81,11 @@ impl ErrorKind {
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
-            Self::Ambiguous | Self::Refused => 409,
+            Self::Ambiguous | Self::Refused | Self::KeyReused => 409,
             Self::TooLarge => 413,
             Self::MethodNotAllowed => 405,
             Self::MediaType => 415,
-            Self::RateLimited => 429,
+            Self::RateLimited | Self::LoopGuard => 429,
             Self::StorageFull => 507,
             Self::Unavailable => 503,
         }

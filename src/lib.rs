@@ -27,6 +27,7 @@ pub mod store;
 
 pub mod compactor;
 pub mod gate;
+pub mod git_branch;
 pub mod http;
 pub mod process;
 pub mod sweeper;

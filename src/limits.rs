@@ -167,6 +167,28 @@ pub const SEND_BURST_MAX: u32 = 200;
 pub const SENDS_PER_SECOND: u32 = 20;
 /// Senders whose pace is known one by one; beyond that, those who come anew share one.
 pub const SENDERS_PACED_MAX: usize = 4096;
+/// Recipients of a room's message of whom its sender is told where it is for them, in the answer to sending it.
+pub const ROOM_DELIVERIES_SHOWN_MAX: usize = 200;
+/// Addresses of one message.
+pub const ADDRESSES_MAX: usize = 64;
+/// How often the turn to speak may go from one to another, between two sessions or in one thread, before they have to wait.
+pub const LOOP_TURNS_MAX: u32 = 40;
+/// Time after which all of that is forgotten.
+pub const LOOP_WINDOW_MS: i64 = 10 * 60 * 1000;
+/// Pairs and threads that are watched for it at once.
+pub const LOOPS_KNOWN_MAX: usize = 4096;
+/// How long an answer is expected for, if the sender does not say.
+pub const REPLY_EXPECTED_MS: i64 = 15 * 60 * 1000;
+/// The longest time for which an answer is expected.
+pub const REPLY_EXPECTED_MAX_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// The longest time after which a message may expire by its sender's word: at that age it is deleted anyhow.
+pub const EXPIRY_MAX_MS: i64 = UNREAD_MESSAGE_AGE_MAX_MS;
+/// Bytes of what a sender of claudemesh's kind puts beside a message.
+pub const META_BYTES_MAX: usize = 4096;
+/// Messages whose ids begin alike that are looked at to find the one that is meant.
+pub const ID_BEGINNINGS_MAX: usize = 1000;
+/// Messages of one WebSocket client of which it is told how far they get; of more, the oldest is not.
+pub const WS_TRACKED_MAX: usize = 256;
 /// Ad-hoc rooms of one session.
 pub const ROOMS_PER_SESSION_MAX: usize = 256;
 /// Groups that one session says it is in.
@@ -277,6 +299,19 @@ pub const PROCESS_WISHES_MAX: usize = 1024;
 /// Ends of processes that one look of the poll tells of.
 pub const PROCESS_EVENTS_PER_TURN_MAX: usize = 256;
 
+// ---- git branches ----
+
+/// Sessions whose git branch waits to be looked at; more are looked at with their next prompts.
+pub const GIT_LOOK_QUEUE_MAX: usize = 64;
+/// Time between two looks at the git branch of one session.
+pub const GIT_LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Sessions of which it is known when they were looked at; of more, those are looked at again with each prompt.
+pub const GIT_SESSIONS_MAX: usize = 4096;
+/// Directories, from a session's own up, in which a git repository is looked for.
+pub const GIT_PARENTS_MAX: usize = 64;
+/// Bytes that are read of a file of git's.
+pub const GIT_FILE_BYTES_MAX: u64 = 4096;
+
 // ---- answers to agents ----
 
 /// Messages in one hook answer.
@@ -359,6 +394,8 @@ pub const EVENTS_SILENCE_MAX: Duration = Duration::from_secs(60);
 pub const FOLLOW_AGAIN_EVERY: Duration = Duration::from_millis(250);
 /// See [`FOLLOW_AGAIN_EVERY`].
 pub const FOLLOW_AGAIN_TRIES: u32 = 60;
+/// How long the command line waits for a message to get where it should, if it is not told.
+pub const SEND_WAIT_MS: i64 = 60_000;
 /// Columns of one cell of a table on the terminal.
 pub const CELL_COLUMNS_MAX: usize = 40;
 /// Columns of the list of sessions.

@@ -313,3 +313,24 @@ fn an_http_hook_shows_the_token_and_says_its_process_in_a_header() {
         assert_eq!(session["process"]["pid"].as_u64(), expected.map(u64::from), "{id}: {session}");
     }
 }
+
+#[test]
+fn the_git_branch_of_a_session_that_has_no_shim_is_looked_up() {
+    let place = Place::new();
+    let daemon = place.start();
+    let mut rows = Watch::start(&daemon, "Session");
+    let root = place.dir.path().join("repository");
+    std::fs::create_dir_all(root.join(".git")).unwrap();
+    std::fs::create_dir_all(root.join("src")).unwrap();
+    std::fs::write(root.join(".git/HEAD"), "ref: refs/heads/parser\n").unwrap();
+    for (id, query) in [("here", ""), ("elsewhere", "?host=surely-another-machine")] {
+        let body = json!({"session_id": id, "cwd": root.join("src"), "hook_event_name": "UserPromptSubmit"});
+        assert_eq!(daemon.hook(&format!("/hook/claude{query}"), &body.to_string()).status, 200);
+    }
+    until(&mut rows, "here", "branch", &json!({"gitBranch": "parser"}));
+    // One that is looked at later, so that the first ones were looked at before.
+    let body = json!({"session_id": "last", "cwd": root, "hook_event_name": "SessionStart"});
+    daemon.hook("/hook/codex", &body.to_string());
+    until(&mut rows, "last", "branch", &json!({"gitBranch": "parser"}));
+    assert_eq!(rows.rows["elsewhere"]["gitBranch"], Value::Null, "that directory is another machine's");
+}

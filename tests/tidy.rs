@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 13] = [
     &["row_json"],
     &["event_log", "machine_token"],
     &["store"],
-    &["process"],
+    &["git_branch", "process"],
     &["gate"],
     &["compactor", "http", "sweeper", "watcher", "ws"],
     &["daemon", "cli"],

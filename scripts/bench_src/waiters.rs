@@ -94,8 +94,8 @@ fn wait(daemon: &Daemon, number: usize) -> TcpStream {
 
 fn message(daemon: &Daemon, number: usize) -> Vec<u8> {
     let body = format!(r#"{{"to":"{}","body":"urgent {number}.","human":"ana","priority":"now"}}"#, session(number));
-    format!("POST /v1/messages HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n{body}", daemon.hooks, body.len())
-        .into_bytes()
+    let head = format!("POST /v1/messages HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json", daemon.hooks);
+    format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// Waits until so many wait.

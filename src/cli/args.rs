@@ -28,6 +28,17 @@ impl Parsed {
         self.given.iter().rev().find(|(name, _)| *name == long)?.1.as_deref()
     }
 
+    /// All values of an option that can be given several times, each of which must be text.
+    pub(crate) fn texts(&self, long: &str) -> Result<Vec<&str>, UsageError> {
+        let values = self.given.iter().filter(|(name, _)| *name == long).filter_map(|(_, value)| value.as_deref());
+        let text = |value: &OsStr| value.to_str().filter(|text| !text.is_empty()).map(str::len).is_some();
+        let values: Vec<&OsStr> = values.collect();
+        if !values.iter().all(|value| text(value)) {
+            return Err(self.usage(format!("a value of --{long} is empty, or not UTF-8")));
+        }
+        Ok(values.into_iter().filter_map(OsStr::to_str).collect())
+    }
+
     /// The option's value, which must be text.
     pub(crate) fn text(&self, long: &str) -> Result<Option<&str>, UsageError> {
         let Some(value) = self.value(long) else {
@@ -243,7 +254,7 @@ mod tests {
             ("ls --jsno", "unknown option '--jsno' for 'marshal ls'; did you mean '--json'?", "marshal ls --help"),
             ("ls -x", "unknown option '-x' for 'marshal ls'", "marshal ls --help"),
             ("ls otter", "unexpected argument 'otter'", "marshal ls --help"),
-            ("send", "missing TO [TEXT...]", "marshal send --help"),
+            ("token", "missing show|rotate", "marshal token --help"),
             (
                 "send otter -x",
                 "unknown option '-x' for 'marshal send' (put '--' before a text that begins with a dash)",

@@ -4,17 +4,16 @@
 use super::args::Parsed;
 use super::http_client::{Answer, Client, Failure, target};
 use super::identity::{Source, Speaker, answer_for, speaker};
-use super::wire::{Claimed, Messages, Refusal, Rooms, Sent, Session, Sessions, Status};
+use super::wire::{Claimed, Messages, Refusal, Rooms, Session, Sessions, Status};
 use super::{Problem, World, render, text};
 use crate::error::exit_code;
 use crate::event_log::lock::LOCK_NAME;
 use crate::ids::HUMAN_PREFIX;
-use crate::limits::{ACK_IDS_MAX, CLIENT_DEADLINE, MESSAGE_BODY_BYTES_MAX, PAGE_MESSAGES_MAX};
+use crate::limits::{ACK_IDS_MAX, CLIENT_DEADLINE, PAGE_MESSAGES_MAX};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::ffi::OsString;
 use std::fmt::Write;
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,11 +27,11 @@ pub(crate) struct Caller<'a> {
 }
 
 impl Caller<'_> {
-    pub(super) fn get(&self, path: &str, query: &[(&str, String)]) -> Result<String, Problem> {
+    pub(crate) fn get(&self, path: &str, query: &[(&str, String)]) -> Result<String, Problem> {
         self.checked(Client::new(self.socket).get(&target(path, query)), false)
     }
 
-    fn post(&self, path: &str, body: &serde_json::Value) -> Result<String, Problem> {
+    pub(crate) fn post(&self, path: &str, body: &serde_json::Value) -> Result<String, Problem> {
         self.checked(Client::new(self.socket).post(path, &body.to_string()), true)
     }
 
@@ -53,7 +52,7 @@ impl Caller<'_> {
         Err(Problem { code: exit_code::REFUSED, message, more: candidates, daemon_code: error.code })
     }
 
-    fn no_answer(&self, failure: &Failure, changes: bool) -> Problem {
+    pub(crate) fn no_answer(&self, failure: &Failure, changes: bool) -> Problem {
         let socket = text::line(&self.socket.display().to_string());
         let unknown = if changes { UNKNOWN } else { "" };
         let (code, message) = match failure {
@@ -133,7 +132,7 @@ impl Caller<'_> {
     }
 
     /// Who speaks, or whose inbox it is, by the id that the daemon knows.
-    fn speaker(&self, world: &World<'_>, session_flag: &str, human_flag: &str) -> Result<Speaker, Problem> {
+    pub(crate) fn speaker(&self, world: &World<'_>, session_flag: &str, human_flag: &str) -> Result<Speaker, Problem> {
         match speaker(self.parsed, session_flag, human_flag, world.env)? {
             // Claude Code's variable holds a whole id; the others are written by people.
             Speaker::Session { id, source: Source::ClaudeCode } => {
@@ -180,50 +179,6 @@ pub(crate) fn status(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), P
     let body = caller.get("/v1/status", &[])?;
     let answer = show(caller, world, &body, |answer: &Status, world| render::status(answer, world.colour()))?;
     if answer.health == "ok" { Ok(()) } else { Err(Problem::new(exit_code::REFUSED, String::new())) }
-}
-
-pub(crate) fn send(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
-    let mut operands = Vec::with_capacity(caller.parsed.operands.len());
-    for operand in &caller.parsed.operands {
-        operands.push(operand.to_str().ok_or_else(|| caller.parsed.usage("TO and TEXT must be UTF-8"))?);
-    }
-    let (to, words) = operands.split_first().ok_or_else(|| caller.parsed.usage("missing TO"))?;
-    let body = match words {
-        [] | ["-"] => from_stdin(caller, world, words.is_empty())?,
-        words => words.join(" "),
-    };
-    if body.trim().is_empty() {
-        return Err(caller.parsed.usage("the message is empty").into());
-    }
-    let speaker = caller.speaker(world, "as", "from")?;
-    let mut request = json!({ "to": to, "body": body });
-    speaker.sign(&mut request);
-    let answer = answer_for(&speaker, caller.post("/v1/messages", &request))?;
-    show(caller, world, &answer, |answer: &Sent, _| render::sent(answer))?;
-    Ok(())
-}
-
-/// The message from stdin, without the newline that ends its last line.
-fn from_stdin(caller: &Caller<'_>, world: &mut World<'_>, unasked: bool) -> Result<String, Problem> {
-    if unasked && world.stdin_is_terminal {
-        let message = "no message: give it after TO, pipe it in, or say '-' to type it";
-        return Err(caller.parsed.usage(message).into());
-    }
-    let mut bytes = Vec::new();
-    // One byte more than is taken, so that too much is noticed without reading all of it.
-    let most = u64::try_from(MESSAGE_BODY_BYTES_MAX).unwrap_or(u64::MAX) + 2;
-    let read = (&mut *world.stdin).take(most).read_to_end(&mut bytes);
-    read.map_err(|error| Problem::new(exit_code::IO, format!("cannot read stdin: {error}")))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Problem::new(exit_code::REFUSED, "the message on stdin is not UTF-8 text"))?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    if text.len() > MESSAGE_BODY_BYTES_MAX {
-        let message = format!(
-            "the message on stdin is longer than {MESSAGE_BODY_BYTES_MAX} bytes: put it into a file and send its path"
-        );
-        return Err(Problem::new(exit_code::REFUSED, message));
-    }
-    Ok(text.to_owned())
 }
 
 pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
@@ -291,6 +246,20 @@ fn claim(caller: &Caller<'_>, world: &mut World<'_>, speaker: &Speaker) -> Resul
         world.note("there is more to claim: run it again.");
     }
     Ok(())
+}
+
+/// A length of time: `90s`, `30m`, `2h`, `3d`, `1w`.
+pub(crate) fn age_ms(text: &str) -> Option<i64> {
+    let unit_ms: i64 = match text.chars().next_back()? {
+        's' => 1000,
+        'm' => 60_000,
+        'h' => 3_600_000,
+        'd' => 86_400_000,
+        'w' => 604_800_000,
+        _ => return None,
+    };
+    let count: u32 = text[..text.len() - 1].parse().ok()?;
+    Some(i64::from(count).saturating_mul(unit_ms))
 }
 
 /// `marshal completions SHELL`

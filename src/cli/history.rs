@@ -1,7 +1,7 @@
 //! `marshal history`: past messages, page by page, and those that come from now on. It must not judge what fits: the
 //! daemon does.
 
-use super::commands::{Caller, parse};
+use super::commands::{Caller, age_ms, parse};
 use super::events::{Events, Heard};
 use super::wire::Messages;
 use super::{Problem, World, render, text};
@@ -190,16 +190,7 @@ fn moment(text: &str, now_ms: i64) -> Option<i64> {
     if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
         return Some(time.timestamp_millis());
     }
-    let unit_ms: i64 = match text.chars().next_back()? {
-        's' => 1000,
-        'm' => 60_000,
-        'h' => 3_600_000,
-        'd' => 86_400_000,
-        'w' => 604_800_000,
-        _ => return None,
-    };
-    let count: u32 = text[..text.len() - 1].parse().ok()?;
-    Some(now_ms.saturating_sub(i64::from(count).saturating_mul(unit_ms)).max(0))
+    Some(now_ms.saturating_sub(age_ms(text)?).max(0))
 }
 
 #[cfg(test)]

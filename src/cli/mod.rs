@@ -4,7 +4,6 @@
 mod args;
 mod commands;
 mod completions;
-mod delivery;
 mod events;
 mod help;
 mod history;
@@ -14,10 +13,13 @@ mod identity;
 mod list;
 mod logs;
 mod render;
+mod send;
 mod table;
 mod text;
 mod token;
+mod wait;
 mod wire;
+mod words;
 
 use crate::config::{self, Env, ServeConfig, ServeFlags};
 use crate::error::{Fatal, exit_code};
@@ -213,7 +215,7 @@ fn step(args: impl IntoIterator<Item = OsString>, world: &mut World<'_>) -> Resu
         Id::Completions => commands::completions(&parsed, world)?,
         Id::Ls => with_daemon(&parsed, world, list::ls)?,
         Id::Rooms => with_daemon(&parsed, world, commands::rooms)?,
-        Id::Send => with_daemon(&parsed, world, commands::send)?,
+        Id::Send => with_daemon(&parsed, world, send::send)?,
         Id::Inbox => with_daemon(&parsed, world, commands::inbox)?,
         Id::History => with_daemon(&parsed, world, history::history)?,
         Id::Status => with_daemon(&parsed, world, commands::status)?,

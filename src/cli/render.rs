@@ -1,9 +1,9 @@
 //! The daemon's answers as text for people: pure functions of the answer and the time. They must not print, and no
 //! text of the daemon may pass through them without `text::line` or `text::block`.
 
-use super::delivery::standing;
 use super::text::{Ink, block, cut, ink, line, table};
-use super::wire::{Compacted, Message, Messages, Recipient, Room, Rooms, Sent, Status};
+use super::wire::{Compacted, Delivery, Message, Messages, Recipient, Room, Rooms, Sent, Status};
+use super::words;
 use crate::event_log::MALFORMED_NAME;
 use crate::event_log::survey::{Ending, Survey};
 use crate::ids::HUMAN_PREFIX;
@@ -64,24 +64,33 @@ fn message_block(message: &Message, now_ms: i64, colour: bool) -> String {
     let from_human = message.from_session_id.starts_with(HUMAN_PREFIX);
     let proof = message.proof.as_deref().and_then(Proof::parse);
     let _ = write!(text, ", {}", proof_words(proof, from_human));
-    match (message.deliveries.as_slice(), &message.to_room_id) {
-        ([one], None) => {
-            let _ = write!(text, ", {}", standing(one, now_ms));
-        }
-        _ => {
-            if let Some(readers) = message.read_by {
-                let _ = write!(text, ", read by {readers}");
-            }
-            if let Some(waiting) = message.waiting_for.filter(|waiting| *waiting > 0) {
-                let _ = write!(text, ", waiting for {waiting}");
-            }
-            for one in &message.deliveries {
-                let _ = write!(text, "\n  {}: {}", line(&one.nickname), standing(one, now_ms));
-            }
-        }
+    if let Some(readers) = message.read_by {
+        let _ = write!(text, ", read by {readers}");
+    }
+    if let Some(waiting) = message.waiting_for.filter(|waiting| *waiting > 0) {
+        let _ = write!(text, ", waiting for {waiting}");
     }
     text.push('\n');
+    text.push_str(&terms(message));
+    for delivery in &message.deliveries {
+        let _ = writeln!(text, "    {}: {}", line(&delivery.nickname), words::delivery(delivery));
+    }
     text
+}
+
+/// On what terms it was sent, if not on the usual ones.
+fn terms(message: &Message) -> String {
+    let id = |id: &Option<String>| id.as_deref().map(line);
+    let at = |at: Option<i64>| at.map(human_utc);
+    let parts = [
+        message.priority.as_deref().map(|priority| format!("priority {}", line(priority))),
+        id(&message.reply_to).map(|id| format!("in reply to {id}")),
+        id(&message.supersedes).map(|id| format!("in place of {id}")),
+        at(message.reply_by).map(|at| format!("reply expected by {at} UTC")),
+        at(message.expires_at).map(|at| format!("expires at {at} UTC")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { String::new() } else { format!("    {}\n", parts.join(", ")) }
 }
 
 fn recipient(message: &Message) -> String {
@@ -95,20 +104,29 @@ fn recipient(message: &Message) -> String {
 
 /// `marshal send`: where the message is now, and nothing that is not known.
 pub(crate) fn sent(answer: &Sent) -> String {
+    if !answer.messages.is_empty() {
+        return answer.messages.iter().map(|one| sent_one(one, answer.duplicate)).collect();
+    }
+    sent_one(answer, answer.duplicate)
+}
+
+fn sent_one(answer: &Sent, duplicate: bool) -> String {
     let id = line(&answer.message_id);
+    let stored = if duplicate { "sent before as" } else { "stored as" };
     let to_room = answer.to.starts_with('@');
     if let ([one], false) = (answer.recipients.as_slice(), to_room) {
-        return format!("stored as {id} for {} ({})\n", line(&answer.to_nick), whereabouts(one));
+        return format!("{stored} {id} for {} ({})\n", line(&answer.to_nick), whereabouts(one, &answer.deliveries));
     }
     let name = if to_room || answer.to_nick.is_empty() { &answer.to } else { &answer.to_nick };
-    let mut text = format!("stored as {id} for {}", line(name));
+    let mut text = format!("{stored} {id} for {}", line(name));
     if answer.recipients.is_empty() {
         text.push_str(if to_room { " (nobody else is in it)\n" } else { "\n" });
         return text;
     }
     text.push('\n');
     for recipient in answer.recipients.iter().take(RECIPIENTS_SHOWN_MAX) {
-        let _ = writeln!(text, "  {} ({})", line(&recipient.nickname), whereabouts(recipient));
+        let where_it_is = whereabouts(recipient, &answer.deliveries);
+        let _ = writeln!(text, "  {} ({where_it_is})", line(&recipient.nickname));
     }
     if answer.recipients.len() > RECIPIENTS_SHOWN_MAX {
         let _ = writeln!(text, "  +{} more", answer.recipients.len() - RECIPIENTS_SHOWN_MAX);
@@ -116,13 +134,16 @@ pub(crate) fn sent(answer: &Sent) -> String {
     text
 }
 
-fn whereabouts(recipient: &Recipient) -> &'static str {
-    match recipient {
-        Recipient { live: true, .. } => "connected: pushed to its client",
-        Recipient { session_id, .. } if session_id.starts_with(HUMAN_PREFIX) => {
-            "waits in that person's inbox: marshal inbox"
+fn whereabouts(recipient: &Recipient, deliveries: &[Delivery]) -> String {
+    let known = deliveries.iter().find(|delivery| delivery.session_id == recipient.session_id);
+    match (recipient, known) {
+        (Recipient { live: true, .. }, _) => "connected: pushed to its client".to_owned(),
+        (_, Some(delivery)) => words::delivery(delivery),
+        // What an earlier daemon says nothing of.
+        (Recipient { session_id, .. }, None) if session_id.starts_with(HUMAN_PREFIX) => {
+            "waits in that person's inbox: marshal inbox".to_owned()
         }
-        Recipient { .. } => "waits for its next prompt",
+        _ => "waits for its next prompt".to_owned(),
     }
 }
 
@@ -283,10 +304,7 @@ ROOM                          KIND   MEMBERS
                 {{"id":"m1","fromSessionId":"s1","fromNick":"otter","toSessionId":"s2","toNick":"heron",
                   "body":"first\n  message m0, read by 9\u001b[A\n","sentAt":{first},"proof":"process","readBy":0,"waitingFor":1}},
                 {{"id":"m2","fromSessionId":"human:ana","fromNick":"ana","toRoomId":"everyone","toNick":"everyone",
-                  "body":"hi","sentAt":{second},"readBy":1,"waitingFor":0,"deliveries":[
-                    {{"sessionId":"s1","nickname":"otter","state":"read","at":{second},"evidence":"ack"}}]}},
-                {{"id":"m3","fromSessionId":"s1","fromNick":"otter","toSessionId":"s2","toNick":"heron","body":"x","sentAt":{second},
-                  "readBy":0,"waitingFor":1,"deliveries":[{{"sessionId":"s2","nickname":"heron","state":"queued","reason":"working"}}]}}
+                  "body":"hi","sentAt":{second}}}
             ],"before":"7-m"}}"#,
             first = NOW - 240_000,
             second = NOW,
@@ -299,12 +317,7 @@ ROOM                          KIND   MEMBERS
 
 2026-11-21 00:04:13 UTC (0 s ago)  ana [human:ana] -> @everyone
     hi
-  message m2, sender not verified, read by 1
-  otter: read 0 s ago, as it said itself
-
-2026-11-21 00:04:13 UTC (0 s ago)  otter [s1] -> heron
-    x
-  message m3, sender not verified, queued: waits for the end of its turn
+  message m2, sender not verified
 ";
         assert_eq!(messages(&answer, NOW, false), expected);
         assert_eq!(answer.before.as_deref(), Some("7-m"));

@@ -240,24 +240,59 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::Send,
         name: "send",
-        operands: "TO [TEXT...]",
-        operand_count: (1, usize::MAX),
+        operands: "TO[,TO...] [TEXT...]",
+        operand_count: (0, usize::MAX),
         complete: Complete::Nicknames,
-        summary: "Send a message to a session, a room or a person",
-        about: "TO is a session (nickname, id or the unique beginning of either), @ROOM or human:NAME.\n\
+        summary: "Send a message to sessions, rooms or people",
+        about: "TO is a session (nickname, id or the unique beginning of either; of one that has ended the\n\
+                whole id), @ROOM, @GROUP, op:NAME, project:NAME or human:NAME; of several, all get it or none.\n\
+                With --to or --reply-to there is no TO: all operands are TEXT, and a reply goes to whoever\n\
+                sent what it answers.\n\
                 TEXT is the message; without it, or with '-', the message is read from stdin.\n\
                 Put '--' before a TEXT that begins with a dash.\n\
                 \n\
                 The sender is --as or --from; else the session in MARSHAL_SESSION or\n\
                 CLAUDE_CODE_SESSION_ID (an agent's own shell); else the person in\n\
-                MARSHAL_OPERATOR, USER or USERNAME.",
+                MARSHAL_OPERATOR, USER or USERNAME.\n\
+                \n\
+                What is printed is where the message is by then. With --wait, exit code 0 says that all\n\
+                have it or have read it, and 1 that they have not by the time that --timeout gives, or cannot\n\
+                any more.",
         own_flags: &[
+            option("to", "TO", Complete::Nicknames, "To this one; may be given several times"),
             option("as", "SESSION", Complete::Nicknames, "Speak as this session [env: MARSHAL_SESSION]"),
             option("from", "NAME", Complete::Nothing, "Speak as this person [env: MARSHAL_OPERATOR]"),
+            option(
+                "priority",
+                "PRIORITY",
+                Complete::Words(&["now", "next", "low"]),
+                "now (also in mid-turn), next (between turns; the default) or low (with a prompt)",
+            ),
+            switch("now", "The same as --priority now"),
+            option("reply-to", "ID", Complete::Nothing, "Answer the message with this id (or beginning of one)"),
+            switch("expects-reply", "Be told if no reply came within 15 minutes"),
+            option("reply-within", "AGE", Complete::Nothing, "Be told if no reply came within this time (30m, 2h)"),
+            option(
+                "supersedes",
+                "ID",
+                Complete::Nothing,
+                "Replace this message of yours for those who have not read it",
+            ),
+            option("expires-in", "AGE", Complete::Nothing, "Nobody need read it after this time (90s, 30m, 2h, 3d)"),
+            option("key", "NAME", Complete::Nothing, "A name of your own: the same again sends nothing twice"),
+            option(
+                "wait",
+                "STATE",
+                Complete::Words(&["handed", "read"]),
+                "Wait until all recipients have taken it, or have read it",
+            ),
+            option("timeout", "AGE", Complete::Nothing, "How long to wait at most [default: 60s]"),
             JSON,
         ],
         examples: &[
             ("marshal send web-2 the schema is merged", "to one session"),
+            ("marshal send web-2,@reviewers --now stop, main is broken", "to several, at once"),
+            ("marshal send --reply-to 0199a2b4 --wait read done", "an answer; waits until it is read"),
             ("git diff --stat | marshal send @everyone", "to a room, from stdin"),
             ("marshal send human:ana -- --force was needed", "to a person"),
         ],

@@ -100,23 +100,14 @@ pub(crate) struct Message {
     pub(crate) body: String,
     pub(crate) sent_at: i64,
     pub(crate) proof: Option<String>,
+    pub(crate) priority: Option<String>,
+    pub(crate) reply_to: Option<String>,
+    pub(crate) reply_by: Option<i64>,
+    pub(crate) expires_at: Option<i64>,
+    pub(crate) supersedes: Option<String>,
     pub(crate) read_by: Option<u64>,
     pub(crate) waiting_for: Option<u64>,
     pub(crate) deliveries: Vec<Delivery>,
-}
-
-/// Where a message is for one recipient.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct Delivery {
-    pub(crate) nickname: String,
-    pub(crate) state: String,
-    pub(crate) reason: Option<String>,
-    pub(crate) path: Option<String>,
-    pub(crate) evidence: Option<String>,
-    pub(crate) by: Option<String>,
-    pub(crate) at: Option<i64>,
-    pub(crate) times_handed: u64,
 }
 
 /// `POST /v1/inbox/claim`
@@ -143,6 +134,34 @@ pub(crate) struct Sent {
     pub(crate) to: String,
     pub(crate) to_nick: String,
     pub(crate) recipients: Vec<Recipient>,
+    pub(crate) deliveries: Vec<Delivery>,
+    /// To several: each as it would be alone.
+    pub(crate) messages: Vec<Sent>,
+    /// Whether it had been sent before.
+    pub(crate) duplicate: bool,
+}
+
+/// Where a message is, for one of its recipients.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Delivery {
+    pub(crate) session_id: String,
+    pub(crate) nickname: String,
+    pub(crate) state: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) path: Option<String>,
+    pub(crate) evidence: Option<String>,
+    pub(crate) by: Option<String>,
+    pub(crate) at: i64,
+    pub(crate) times_handed: u32,
+}
+
+/// The data of an event `delivery` of `GET /v1/events`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct DeliveryNews {
+    pub(crate) message_id: String,
+    pub(crate) delivery: Delivery,
 }
 
 /// Somebody that a message is for.

@@ -25,7 +25,7 @@ use crate::roster::Roster;
 use crate::store::{Command, CompactJob, ProcessWatch, ReadJob, Start, Store};
 use crate::thread::{self, Exit};
 use crate::time::SystemClock;
-use crate::{compactor, process, sweeper, watcher, ws};
+use crate::{compactor, git_branch, process, sweeper, watcher, ws};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use descriptors::Shares;
 use doors::Doors;
@@ -119,7 +119,8 @@ fn start(
     let store = open_store(config, ask, compact, processes, clock)?;
     let store_thread = start_store(store, queue, clock, exits).map_err(no_thread)?;
     let (ws_door, subscribe) = ws::start(to_upgrade, commands.clone(), shares.ws_clients, exits).map_err(no_thread)?;
-    let ways = http::Ways { store: commands.clone(), rotate, subscribe };
+    let look = git_branch::start(commands.clone(), exits).map_err(no_thread)?;
+    let ways = http::Ways { store: commands.clone(), rotate, subscribe, look };
     let mut others = http::start(HTTP_WORKERS, &to_serve, &ways, about, &workers_stop, exits).map_err(no_thread)?;
     drop(ways);
     others.push(process_watcher);

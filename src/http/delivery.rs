@@ -1,43 +1,246 @@
-//! Where a message is, as JSON: one object for each of its recipients. It must not claim more than the roster says.
+//! What a sender is told of what it has sent: where each message is, for each of its recipients. It must not claim more
+//! than the roster says.
 
-use crate::model::Step;
-use crate::roster::{DeliveryStanding, DeliveryView};
+use super::{Response, json_error, json_response};
+use crate::error::{ErrorKind, RequestError};
+use crate::model::{Message, Recipient, Step};
+use crate::roster::{
+    BroadcastSent, DeliveryStanding, DeliveryView, HistoryEntry, HistoryPage, Repeated, Reply, Sent, SentTo,
+};
+use crate::row_json;
 use serde_json::{Value, json};
 
-/// Where a message is for one recipient.
-pub(super) fn value(view: &DeliveryView) -> Value {
-    let mut value = json!({
-        "sessionId": view.session.as_str(),
-        "nickname": &*view.name,
-        "state": view.standing.as_str(),
-    });
-    if view.times > 0 {
-        value["timesHanded"] = view.times.into();
+pub(super) use crate::row_json::delivery_value as value;
+
+/// Hexadecimal digits of a fingerprint that are shown: eight bytes, as claudemesh's daemon shows.
+const FINGERPRINT_DIGITS: usize = 16;
+
+/// The answer to `POST /v1/messages`.
+pub(super) fn sent(reply: &Reply) -> Response {
+    match reply {
+        Reply::Sent(one) => json_response(201, &sent_value(one)),
+        Reply::Broadcast(room) => json_response(201, &broadcast_value(room)),
+        Reply::SentToAll(all) => json_response(201, &all_value(all)),
+        Reply::Repeated(repeated) => {
+            let mut value = match repeated.sent.as_slice() {
+                [SentTo::One(one)] => sent_value(one),
+                [SentTo::Room(room)] => broadcast_value(room),
+                all => all_value(all),
+            };
+            value["duplicate"] = true.into();
+            json_response(200, &value)
+        }
+        _ => unexpected(),
     }
-    match &view.standing {
-        DeliveryStanding::Queued(reason) => value["reason"] = reason.as_str().into(),
-        DeliveryStanding::Handed(path, at) => {
-            value["path"] = path.as_str().into();
-            value["at"] = (*at).into();
+}
+
+// A reply of another shape than was asked for would be a bug of the roster.
+fn unexpected() -> Response {
+    json_error(&RequestError::new(ErrorKind::Unavailable, "the daemon gave an unexpected answer"))
+}
+
+fn sent_value(sent: &Sent) -> Value {
+    let message = &sent.message.row;
+    let id = match &message.to {
+        Recipient::Session(session) => session.as_str(),
+        Recipient::Room(room) => room.as_str(),
+    };
+    let mut value = json!({
+        "messageId": message.id.as_str(),
+        "sentAt": message.sent_at,
+        "to": id,
+        "toNick": &*message.to_nick,
+        "recipients": [{ "sessionId": id, "nickname": &*message.to_nick, "live": sent.live.is_some() }],
+        "deliveries": [delivery_of(message, &sent.delivery)],
+    });
+    name_it(&mut value, message);
+    value
+}
+
+fn broadcast_value(sent: &BroadcastSent) -> Value {
+    let message = &sent.message.row;
+    let room = match &message.to {
+        Recipient::Room(room) => room.as_str(),
+        Recipient::Session(session) => session.as_str(),
+    };
+    let recipient = |(session, nickname, live): &(crate::ids::SessionId, std::sync::Arc<str>, Option<_>)| json!({ "sessionId": session.as_str(), "nickname": &**nickname, "live": live.is_some() });
+    let mut value = json!({
+        "messageId": message.id.as_str(),
+        "sentAt": message.sent_at,
+        "to": format!("@{room}"),
+        "toNick": &*message.to_nick,
+        "recipients": sent.recipients.iter().map(recipient).collect::<Vec<_>>(),
+        "deliveries": sent.deliveries.iter().map(|view| delivery_of(message, view)).collect::<Vec<_>>(),
+    });
+    name_it(&mut value, message);
+    value
+}
+
+/// Several messages: each as it would be alone, and all their recipients together.
+fn all_value(all: &[SentTo]) -> Value {
+    let each = all.iter().map(|sent| match sent {
+        SentTo::One(one) => sent_value(one),
+        SentTo::Room(room) => broadcast_value(room),
+    });
+    let messages: Vec<Value> = each.collect();
+    let gather = |name: &str| -> Vec<Value> {
+        messages.iter().filter_map(|message| message[name].as_array()).flatten().cloned().collect()
+    };
+    let (recipients, deliveries) = (gather("recipients"), gather("deliveries"));
+    let first = all.first().map(|sent| sent.message().row.clone());
+    let mut value = json!({ "recipients": recipients, "deliveries": deliveries });
+    if let Some(first) = first {
+        (value["messageId"], value["sentAt"]) = (first.id.as_str().into(), first.sent_at.into());
+        name_it(&mut value, &first);
+    }
+    value["messages"] = messages.into();
+    value
+}
+
+/// With the name that its sender gave it.
+fn name_it(value: &mut Value, message: &Message) {
+    if let Some(name) = message.terms.as_ref().and_then(|terms| terms.client_message_id.as_deref()) {
+        value["clientMessageId"] = name.into();
+    }
+}
+
+fn delivery_of(message: &Message, view: &DeliveryView) -> Value {
+    let mut value = value(view);
+    value["messageId"] = message.id.as_str().into();
+    value
+}
+
+/// How far something has got, in claudemesh's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Pending,
+    Inflight,
+    Done,
+    Dead,
+    Aborted,
+}
+
+impl Status {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Inflight => "inflight",
+            Self::Done => "done",
+            Self::Dead => "dead",
+            Self::Aborted => "aborted",
         }
-        DeliveryStanding::Read(at, evidence, path) => {
-            value["at"] = (*at).into();
-            if let Some(evidence) = evidence {
-                value["evidence"] = evidence.as_str().into();
-            }
-            if let Some(path) = path {
-                value["path"] = path.as_str().into();
-            }
+    }
+
+    fn of(standing: &DeliveryStanding) -> Self {
+        match standing {
+            DeliveryStanding::Queued(_) => Self::Pending,
+            // Whoever took it over has it on its way.
+            DeliveryStanding::Handed(..) | DeliveryStanding::Settled(Step::Claimed(_), _) => Self::Inflight,
+            DeliveryStanding::Read(..) => Self::Done,
+            DeliveryStanding::Settled(Step::Superseded(_), _) => Self::Aborted,
+            DeliveryStanding::Settled(..) => Self::Dead,
         }
-        DeliveryStanding::Settled(step, at) => {
-            value["at"] = (*at).into();
-            match step {
-                Step::Superseded(by) => value["by"] = by.as_str().into(),
-                Step::Claimed(by) => value["by"] = by.as_str().into(),
-                Step::Undeliverable(reason) => value["reason"] = reason.as_str().into(),
-                Step::Kept | Step::Handed(_) | Step::Expired => {}
-            }
+    }
+
+    /// That of what goes to several: as long as it may still get to one, that counts; then that it has got to one.
+    fn of_all<'a>(views: impl Iterator<Item = &'a DeliveryView>) -> Self {
+        let all: Vec<Self> = views.map(|view| Self::of(&view.standing)).collect();
+        let order = [Self::Pending, Self::Inflight, Self::Done, Self::Dead, Self::Aborted];
+        // That to nobody any more, since all are gone: it is over.
+        order.into_iter().find(|status| all.contains(status)).unwrap_or(Self::Done)
+    }
+}
+
+/// The answer to `POST /v1/send`, as claudemesh's daemon gives it.
+pub(super) fn mesh_sent(reply: &Reply) -> Response {
+    let new = |message: &Message| {
+        let name = message.terms.as_ref().and_then(|terms| terms.client_message_id.as_deref());
+        json_response(202, &json!({ "client_message_id": name, "status": "queued" }))
+    };
+    match reply {
+        Reply::Sent(one) => new(&one.message.row),
+        Reply::Broadcast(room) => new(&room.message.row),
+        Reply::SentToAll(all) => all.first().map_or_else(unexpected, |sent| new(&sent.message().row)),
+        Reply::Repeated(repeated) => mesh_repeated(repeated),
+        _ => unexpected(),
+    }
+}
+
+fn mesh_repeated(repeated: &Repeated) -> Response {
+    let status = Status::of_all(repeated.sent.iter().flat_map(SentTo::deliveries));
+    let name = &*repeated.client_message_id;
+    let message = repeated.sent.first().map(|sent| sent.message().row.id.to_string());
+    match (repeated.is_same, status) {
+        (true, Status::Pending) => json_response(202, &json!({ "client_message_id": name, "status": "queued" })),
+        (true, Status::Inflight) => json_response(202, &json!({ "client_message_id": name, "status": "inflight" })),
+        (true, Status::Done) => {
+            let value = json!({ "client_message_id": name, "broker_message_id": message, "duplicate": true });
+            json_response(200, &value)
         }
+        (is_same, status) => {
+            let conflict = if is_same { "match" } else { "mismatch" };
+            let value = json!({
+                "error": "idempotency_key_reused",
+                "conflict": format!("outbox_{}_fingerprint_{conflict}", status.as_str()),
+                "daemon_fingerprint_prefix": &repeated.fingerprint[..FINGERPRINT_DIGITS],
+                "broker_message_id": message,
+            });
+            json_response(409, &value)
+        }
+    }
+}
+
+/// The answer to `GET /v1/outbox`.
+pub(super) fn outbox(page: &HistoryPage) -> Response {
+    let mut value = json!({ "messages": page.messages.iter().map(outbox_value).collect::<Vec<_>>() });
+    if let Some(before) = &page.before {
+        value["before"] = before.to_string().into();
+    }
+    json_response(200, &value)
+}
+
+/// A message as its sender sees it: its row, with what claudemesh's daemon tells of it besides.
+fn outbox_value(entry: &HistoryEntry) -> Value {
+    let message = &entry.message.row;
+    let mut value = entry_value(entry);
+    let status = match (&message.to, entry.waiting_for) {
+        (Recipient::Session(_), _) => Status::of_all(entry.deliveries.iter()),
+        (Recipient::Room(_), 0) => Status::Done,
+        (Recipient::Room(_), _) => Status::Pending,
+    };
+    let first = entry.deliveries.first().map(|view| &view.standing);
+    let last_error = match first {
+        Some(DeliveryStanding::Settled(Step::Undeliverable(reason), _)) => Some(reason.as_str()),
+        Some(DeliveryStanding::Settled(Step::Expired, _)) => Some("expired"),
+        _ => None,
+    };
+    let superseded_by = match first {
+        Some(DeliveryStanding::Settled(Step::Superseded(by), _)) => Some(by.as_str()),
+        _ => None,
+    };
+    let delivered_at = match first {
+        Some(DeliveryStanding::Read(at, ..)) => Some(*at),
+        _ => None,
+    };
+    let name = message.terms.as_ref().and_then(|terms| terms.client_message_id.as_deref());
+    value["client_message_id"] = name.into();
+    value["status"] = status.as_str().into();
+    value["attempts"] = entry.deliveries.iter().map(|view| view.times).max().unwrap_or(0).into();
+    value["enqueued_at"] = message.sent_at.into();
+    value["delivered_at"] = delivered_at.into();
+    value["last_error"] = last_error.into();
+    value["superseded_by"] = superseded_by.into();
+    value
+}
+
+/// A message of the history.
+pub(super) fn entry_value(entry: &HistoryEntry) -> Value {
+    // Our own serialization; it parses.
+    let mut value: Value = serde_json::from_str(&row_json::message_text(&entry.message.row)).unwrap_or(Value::Null);
+    value["readBy"] = entry.read_by.into();
+    value["waitingFor"] = entry.waiting_for.into();
+    if !entry.deliveries.is_empty() {
+        value["deliveries"] = entry.deliveries.iter().map(self::value).collect();
     }
     value
 }

@@ -9,13 +9,17 @@ mod inbox_text;
 mod metrics;
 mod query;
 mod registry;
+mod send;
 mod v1;
 
 use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
 use crate::gate::respond::{head_and_body, head_only};
 use crate::gate::{Caller, Counts, Exchange, Farewells, Parked, Settle, Subscribe};
+use crate::git_branch::Look;
 use crate::limits::ANSWER_QUEUE_MAX;
 use crate::machine_token::RotateJob;
+use crate::model::Path;
+use crate::process;
 use crate::roster::{self, HookReply, Reply, Request};
 use crate::store::{Command, Compacted, Report};
 use crate::thread::{self, Exit};
@@ -126,6 +130,8 @@ pub struct Ways {
     pub rotate: Sender<RotateJob>,
     /// Who tells of events.
     pub subscribe: Subscribe,
+    /// Who looks at git branches.
+    pub look: Sender<Look>,
 }
 
 /// Starts the workers. They end when the other end of `stop` is dropped and no answer is left.
@@ -143,10 +149,10 @@ pub fn start(
     let (answers, answered) = bounded(ANSWER_QUEUE_MAX);
     let (about, farewells) = (Arc::new(about), Arc::new(hook::wait::farewells()));
     let spawn = |number| {
-        let Ways { store, rotate, subscribe } = ways.clone();
+        let Ways { store, rotate, subscribe, look } = ways.clone();
         let (answers, answered, about) = (answers.clone(), answered.clone(), about.clone());
         let farewells = farewells.clone();
-        let worker = Worker { store, rotate, subscribe, answers, answered, about, farewells };
+        let worker = Worker { store, rotate, subscribe, look, answers, answered, about, farewells };
         let (requests, stop) = (requests.clone(), stop.clone());
         thread::spawn(&format!("http-{number}"), exits, move || worker.run(requests, &stop))
     };
@@ -162,6 +168,7 @@ struct Worker {
     subscribe: Subscribe,
     /// What callers are told who have waited for nothing.
     farewells: Arc<Farewells>,
+    look: Sender<Look>,
 }
 
 impl Worker {
@@ -287,6 +294,9 @@ impl Worker {
             Ok(_) => return caller.answer(form.silent().into_bytes(), None),
             Err(error) => return caller.answer(hook::error(&error).into_bytes(), None),
         };
+        if form.takes_text() && matches!(reply.path, Path::Start | Path::Prompt) {
+            self.look_at_branch(&reply);
+        }
         match self.hand_over(&reply, form) {
             Some((response, settle)) => caller.answer(response, settle),
             None => caller.answer(form.silent().into_bytes(), None),
@@ -321,6 +331,18 @@ impl Worker {
             let _ = store.try_send(Command::Request { request, reply_to: None });
         });
         Some((response, Some(settle)))
+    }
+
+    /// Has it looked on which git branch a session is that lives here and has no shim, which would tell.
+    fn look_at_branch(&self, reply: &HookReply) {
+        let Some(session) = &reply.session else { return };
+        let row = &session.row;
+        let is_here = row.host.as_ref().is_none_or(|host| process::is_this_machine(&host.name));
+        if is_here && row.client_id.is_none() && !row.cwd.is_empty() {
+            let look = Look { session: row.id.clone(), directory: row.cwd.clone(), known: row.git_branch.clone() };
+            // Full: others wait to be looked at, or for a file system that does not answer.
+            let _ = self.look.try_send(look);
+        }
     }
 
     fn report(&self, page: Page, report: &Report, counts: &Counts) -> Response {

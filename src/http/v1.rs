@@ -1,15 +1,15 @@
 //! The `/v1` paths: JSON for scripts and the command line. Every error is a JSON object with a stable code.
 
 use super::caller::caller;
-use super::delivery;
 use super::{About, Action, Response, Shape as AnyShape, json_error, json_object, json_response, query::Query};
+use super::{delivery, send};
 use crate::error::{ErrorKind, Fatal, RequestError};
 use crate::gate::{self, Credential, respond::without_secrets};
 use crate::ids::MessageId;
-use crate::model::{Message, Recipient};
+use crate::model::Message;
 use crate::roster::{
-    BroadcastSent, Caller, Claimed, Cursor, HistoryEntry, HistoryQuery, Known, MessageFilter, MessageState,
-    MessageView, Reply, Request, RoomView, Sent, SessionView,
+    Caller, Claimed, Cursor, HistoryQuery, Known, MessageFilter, MessageState, MessageView, Reply, Request, RoomView,
+    SessionView,
 };
 use crate::row_json;
 use crate::store::{Compacted, Report};
@@ -29,16 +29,12 @@ pub(super) enum Shape {
     Inbox,
     Claimed,
     Sent,
+    /// As claudemesh's daemon answers.
+    MeshSent,
+    Outbox,
+    /// One message.
+    Message,
     Acked,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SendBody {
-    to: String,
-    body: String,
-    #[serde(flatten)]
-    who: Who,
 }
 
 #[derive(Deserialize)]
@@ -60,11 +56,19 @@ struct ClaimBody {
 /// Who a caller says it is.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Who {
+pub(super) struct Who {
     as_session: Option<String>,
     human: Option<String>,
     /// The human it is, should it not turn out to be a session: what the command line says where nobody has said more.
     else_human: Option<String>,
+}
+
+impl Who {
+    /// As a query says it.
+    pub(super) fn of(query: &Query) -> Self {
+        let text = |name| query.get(name).map(str::to_owned);
+        Self { as_session: text("session"), human: text("human"), else_human: text("elseHuman") }
+    }
 }
 
 pub(super) fn route(request: &gate::Request) -> Action {
@@ -78,13 +82,18 @@ pub(super) fn route(request: &gate::Request) -> Action {
         ("/v1/sessions", Method::Get) => Ok((Request::ListSessions, Shape::Sessions)),
         ("/v1/rooms", Method::Get) => Ok((Request::ListRooms, Shape::Rooms)),
         ("/v1/messages", Method::Get) => history(request),
-        ("/v1/messages", Method::Post) => send(request),
+        ("/v1/messages", Method::Post) => send::send(request),
+        ("/v1/send", Method::Post) => send::mesh_send(request),
+        ("/v1/outbox", Method::Get) => send::outbox(request),
+        ("/v1/outbox/requeue", Method::Post) => send::requeue(request),
         ("/v1/messages/ack", Method::Post) => ack(request),
         ("/v1/inbox", Method::Get) => inbox(request),
         ("/v1/inbox/claim", Method::Post) => claim(request),
-        ("/v1/sessions" | "/v1/rooms" | "/v1/inbox", _) => return wrong_method("GET"),
+        ("/v1/sessions" | "/v1/rooms" | "/v1/inbox" | "/v1/outbox", _) => return wrong_method("GET"),
         ("/v1/messages", _) => return wrong_method("GET, POST"),
-        ("/v1/messages/ack" | "/v1/inbox/claim", _) => return wrong_method("POST"),
+        ("/v1/messages/ack" | "/v1/inbox/claim" | "/v1/send" | "/v1/outbox/requeue", _) => return wrong_method("POST"),
+        (path, Method::Get) if path.starts_with("/v1/messages/") => message(request),
+        (path, _) if path.starts_with("/v1/messages/") => return wrong_method("GET"),
         (other, _) => Err(RequestError::not_found(format!("there is nothing at {}", without_secrets(other)))),
     };
     match answer {
@@ -153,17 +162,15 @@ pub(super) fn wrong_method(allowed: &str) -> Action {
 
 type Asked = Result<(Request, Shape), RequestError>;
 
+/// A cursor of a query.
+pub(super) fn cursor(query: &Query, name: &str) -> Result<Option<Cursor>, RequestError> {
+    let unknown = || RequestError::invalid(format!("the query's {name} is no cursor: give one that a page gave"));
+    query.get(name).map(|text| Cursor::parse(text).ok_or_else(unknown)).transpose()
+}
+
 fn history(request: &gate::Request) -> Asked {
     let query = Query::parse(request.query.as_deref())?;
     let text = |name| query.get(name).map(str::to_owned);
-    let cursor = |name| {
-        let parse = |text| {
-            let unknown =
-                || RequestError::invalid(format!("the query's {name} is no cursor: give one that a page gave"));
-            Cursor::parse(text).ok_or_else(unknown)
-        };
-        query.get(name).map(parse).transpose()
-    };
     let state = |text: &str| {
         let words = MessageState::ALL.map(MessageState::as_str).join(", ");
         MessageState::parse(text).ok_or_else(|| RequestError::invalid(format!("the query's state is one of {words}")))
@@ -176,8 +183,8 @@ fn history(request: &gate::Request) -> Asked {
         thread: text("thread"),
         state: query.get("state").map(state).transpose()?,
         text: text("q"),
-        before: cursor("before")?,
-        after: cursor("after")?,
+        before: cursor(&query, "before")?,
+        after: cursor(&query, "after")?,
         since: query.number("since")?,
         until: query.number("until")?,
         limit: query.number("limit")?,
@@ -185,20 +192,19 @@ fn history(request: &gate::Request) -> Asked {
     Ok((Request::History(query), Shape::History))
 }
 
+/// One message, and where it is for each of its recipients.
+fn message(request: &gate::Request) -> Asked {
+    let id = request.path.strip_prefix("/v1/messages/").unwrap_or_default().to_owned();
+    let query = HistoryQuery { caller: Box::new(caller(request)?), message: Some(id), ..HistoryQuery::default() };
+    Ok((Request::History(query), Shape::Message))
+}
+
 fn inbox(request: &gate::Request) -> Asked {
     let query = Query::parse(request.query.as_deref())?;
-    let text = |name| query.get(name).map(str::to_owned);
-    let who = Who { as_session: text("session"), human: text("human"), else_human: text("elseHuman") };
-    let caller = speaker(request, who)?;
+    let caller = speaker(request, Who::of(&query))?;
     let limit = query.number("limit")?;
     let filter = MessageFilter { inbox: true, unread: true, oldest_first: true, limit, ..MessageFilter::default() };
     Ok((Request::ReadMessages { caller, filter }, Shape::Inbox))
-}
-
-fn send(request: &gate::Request) -> Asked {
-    let body: SendBody = json_body(request)?;
-    let caller = speaker(request, body.who)?;
-    Ok((Request::Send { caller, to: body.to, body: body.body }, Shape::Sent))
 }
 
 fn ack(request: &gate::Request) -> Asked {
@@ -215,7 +221,7 @@ fn claim(request: &gate::Request) -> Asked {
 }
 
 /// Who asks, and as whom. A caller that has shown who it is need not say it.
-fn speaker(request: &gate::Request, who: Who) -> Result<Caller, RequestError> {
+pub(super) fn speaker(request: &gate::Request, who: Who) -> Result<Caller, RequestError> {
     let caller = caller(request)?;
     let Who { as_session, human, else_human } = who;
     match (&as_session, &human, &else_human) {
@@ -252,7 +258,7 @@ pub(super) fn response(shape: Shape, reply: &Reply) -> Response {
             json_response(200, &json!({ "rooms": rooms.iter().map(room_value).collect::<Vec<_>>() }))
         }
         (Shape::History, Reply::History(page)) => {
-            let mut value = json!({ "messages": page.messages.iter().map(entry_value).collect::<Vec<_>>() });
+            let mut value = json!({ "messages": page.messages.iter().map(delivery::entry_value).collect::<Vec<_>>() });
             for (name, cursor) in [("before", &page.before), ("newest", &page.newest)] {
                 if let Some(cursor) = cursor {
                     value[name] = cursor.to_string().into();
@@ -265,8 +271,12 @@ pub(super) fn response(shape: Shape, reply: &Reply) -> Response {
             json_response(200, &json!({ "reader": reader.as_str(), "messages": messages, "waiting": total }))
         }
         (Shape::Claimed, Reply::Claimed(claimed)) => json_response(200, &claimed_value(claimed)),
-        (Shape::Sent, Reply::Sent(sent)) => json_response(201, &sent_value(sent)),
-        (Shape::Sent, Reply::Broadcast(sent)) => json_response(201, &broadcast_value(sent)),
+        (Shape::Message, Reply::History(page)) if !page.messages.is_empty() => {
+            json_response(200, &delivery::entry_value(&page.messages[0]))
+        }
+        (Shape::Sent, reply) => delivery::sent(reply),
+        (Shape::MeshSent, reply) => delivery::mesh_sent(reply),
+        (Shape::Outbox, Reply::History(page)) => delivery::outbox(page),
         (Shape::Acked, Reply::Acked { newly, already, unknown }) => {
             json_response(200, &json!({ "newlyAcked": newly, "alreadyAcked": already, "unknown": unknown }))
         }
@@ -322,16 +332,6 @@ fn view_value(view: &MessageView) -> Value {
     message_value(&view.message.row)
 }
 
-fn entry_value(entry: &HistoryEntry) -> Value {
-    let mut value = message_value(&entry.message.row);
-    value["readBy"] = entry.read_by.into();
-    value["waitingFor"] = entry.waiting_for.into();
-    if !entry.deliveries.is_empty() {
-        value["deliveries"] = entry.deliveries.iter().map(delivery::value).collect();
-    }
-    value
-}
-
 fn claimed_value(claimed: &Claimed) -> Value {
     let from = |(session, nickname, messages): &(crate::ids::SessionId, std::sync::Arc<str>, usize)| json!({ "sessionId": session.as_str(), "nickname": &**nickname, "messages": messages });
     json!({
@@ -339,38 +339,6 @@ fn claimed_value(claimed: &Claimed) -> Value {
         "from": claimed.from.iter().map(from).collect::<Vec<_>>(),
         "messages": claimed.from.iter().map(|(_, _, messages)| messages).sum::<usize>(),
         "more": claimed.more,
-    })
-}
-
-fn sent_value(sent: &Sent) -> Value {
-    let message = &sent.message.row;
-    let id = match &message.to {
-        Recipient::Session(session) => session.as_str(),
-        Recipient::Room(room) => room.as_str(),
-    };
-    json!({
-        "messageId": message.id.as_str(),
-        "sentAt": message.sent_at,
-        "to": id,
-        "toNick": &*message.to_nick,
-        "recipients": [{ "sessionId": id, "nickname": &*message.to_nick, "live": sent.live.is_some() }],
-        "deliveries": [delivery::value(&sent.delivery)],
-    })
-}
-
-fn broadcast_value(sent: &BroadcastSent) -> Value {
-    let message = &sent.message.row;
-    let room = match &message.to {
-        Recipient::Room(room) => room.as_str(),
-        Recipient::Session(session) => session.as_str(),
-    };
-    let recipient = |(session, nickname, live): &(crate::ids::SessionId, std::sync::Arc<str>, Option<_>)| json!({ "sessionId": session.as_str(), "nickname": &**nickname, "live": live.is_some() });
-    json!({
-        "messageId": message.id.as_str(),
-        "sentAt": message.sent_at,
-        "to": format!("@{room}"),
-        "toNick": &*message.to_nick,
-        "recipients": sent.recipients.iter().map(recipient).collect::<Vec<_>>(),
     })
 }
 

@@ -54,6 +54,8 @@ pub struct Terms {
     pub client_message_id: Option<Arc<str>>,
     /// With that name: a hash of what was asked for, in hexadecimal digits.
     pub fingerprint: Option<Arc<str>>,
+    /// What a client of claudemesh's kind put beside it: the text of a JSON object.
+    pub meta: Option<Arc<str>>,
     /// Whether marshal itself wrote it, to tell its recipient what became of a message.
     pub notice: bool,
 }

@@ -1,15 +1,171 @@
 //! Who is meant: an address becomes a session, a human's mailbox or a room, a caller becomes a sender. It must not
 //! guess: what fits nothing or more than one thing is an error that lists candidates.
 
+use super::delivery::NOTICE_SENDER;
+use super::speaker::Speaker;
+use super::terms::Answered;
 use super::{Caller, Known, Roster, validate};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{HUMAN_PREFIX, RoomId, SessionId};
-use crate::limits::{CANDIDATES_MAX, ID_BYTES_MAX};
-use crate::model::{Room, Stored};
+use crate::limits::{ADDRESSES_MAX, CANDIDATES_MAX, ID_BYTES_MAX};
+use crate::model::{GROUP_PREFIX, Recipient, Room, Stored};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+/// Whom one address of a message means.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    /// A session, which may have ended, or a human.
+    One(SessionId),
+    /// Those who are in a room.
+    Room(Arc<Stored<Room>>),
+}
+
+impl Target {
+    pub(super) fn recipient(&self) -> Recipient {
+        match self {
+            Self::One(session) => Recipient::Session(session.clone()),
+            Self::Room(room) => Recipient::Room(room.row.id.clone()),
+        }
+    }
+}
+
+/// One message to be stored, and who gets it by that.
+#[derive(Debug)]
+pub(super) struct Addressed {
+    pub(super) to: Target,
+    /// Those who get it, with their names.
+    pub(super) others: Vec<(SessionId, Arc<str>)>,
+    /// Those in the room who get the same by another one, and by the how manieth.
+    pub(super) covered: Vec<(SessionId, usize)>,
+}
+
+impl Addressed {
+    /// Those who get it.
+    pub(super) fn sessions(&self) -> impl Iterator<Item = &SessionId> {
+        self.others.iter().map(|(session, _)| session)
+    }
+}
+
+/// What the ids of automatic rooms begin with: such an address needs no `@`.
+const ROOM_PREFIXES: [&str; 4] = ["op:", "project:", "host:", GROUP_PREFIX];
+
 impl Roster {
+    /// Whom a message is for, each once however often it is addressed: all of its addresses mean somebody, or none gets it.
+    pub(super) fn addressed(
+        &self,
+        sender: &Speaker,
+        to: &[String],
+        answered: Option<&Answered>,
+    ) -> Result<Vec<Addressed>, RequestError> {
+        if to.len() > ADDRESSES_MAX {
+            let message = format!("{} addresses; at most {ADDRESSES_MAX} are taken at once: make a room", to.len());
+            return Err(RequestError::new(ErrorKind::TooLarge, message));
+        }
+        let mut targets: Vec<Target> =
+            to.iter().map(|address| self.resolve_target(address)).collect::<Result<_, _>>()?;
+        match (answered, targets.is_empty()) {
+            (Some(answered), true) => targets.push(Target::One(answered.author()?)),
+            (None, true) => return Err(RequestError::invalid("say whom the message is for (to)")),
+            _ => {}
+        }
+        let (mut addressed, mut covers): (Vec<Addressed>, BTreeMap<SessionId, usize>) = (Vec::new(), BTreeMap::new());
+        let is_alone = targets.len() == 1;
+        let mut seen: BTreeSet<RoomId> = BTreeSet::new();
+        for target in &targets {
+            let Target::Room(room) = target else { continue };
+            if !seen.insert(room.row.id.clone()) {
+                continue;
+            }
+            let members = self.others_in(room, &sender.id)?;
+            let (covered, others): (Vec<_>, Vec<_>) =
+                members.into_iter().partition(|(session, _)| covers.contains_key(session));
+            if others.is_empty() {
+                continue;
+            }
+            if !is_alone {
+                covers.extend(others.iter().map(|(session, _)| (session.clone(), addressed.len())));
+            }
+            let by = |(session, _): (SessionId, _)| covers.get(&session).copied().map(|by| (session, by));
+            let covered = covered.into_iter().filter_map(by).collect();
+            addressed.push(Addressed { to: target.clone(), others, covered });
+        }
+        for target in targets {
+            let Target::One(session) = &target else { continue };
+            if covers.contains_key(session) {
+                continue;
+            }
+            covers.insert(session.clone(), addressed.len());
+            let others = vec![(session.clone(), self.name_of(session))];
+            addressed.push(Addressed { to: target, others, covered: Vec::new() });
+        }
+        Ok(addressed)
+    }
+
+    /// The others in a room, of whom there must be some. A membership whose session is gone is no recipient.
+    fn others_in(
+        &self,
+        room: &Arc<Stored<Room>>,
+        sender: &SessionId,
+    ) -> Result<Vec<(SessionId, Arc<str>)>, RequestError> {
+        let members = self.tables.members_of.get(&room.row.id).into_iter().flatten();
+        let others: Vec<(SessionId, Arc<str>)> = members
+            .filter(|(session, _)| *session != sender)
+            .filter_map(|(session, _)| {
+                Some((session.clone(), self.tables.sessions.get(session)?.stored.row.nickname.clone()))
+            })
+            .collect();
+        if others.is_empty() {
+            let message = format!("room '{}' has no other members — nothing to broadcast to", room.row.id);
+            return Err(RequestError::new(ErrorKind::Refused, message));
+        }
+        Ok(others)
+    }
+
+    /// Whom an address of a message means: as [`Roster::resolve_session`], or a room, or a session that is not there any
+    /// more, whose mail is kept.
+    fn resolve_target(&self, address: &str) -> Result<Target, RequestError> {
+        if let Some(room) = address.strip_prefix('@') {
+            return self.resolve_room(room);
+        }
+        if address == "*" {
+            return self.resolve_room("everyone");
+        }
+        match self.resolve_session(address) {
+            Ok(session) => Ok(Target::One(session)),
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                if let Some(former) = self.former_session(address) {
+                    return Ok(Target::One(former));
+                }
+                let is_room = ROOM_PREFIXES.iter().any(|prefix| address.starts_with(prefix));
+                if is_room { self.resolve_room(address) } else { Err(error) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn resolve_room(&self, name: &str) -> Result<Target, RequestError> {
+        // What claudemesh calls everybody, unless somebody has made a room of this name.
+        let everybody = || if name == "all" { self.addressed_room("everyone") } else { None };
+        if let Some(room) = self.addressed_room(name).or_else(everybody) {
+            return Ok(Target::Room(room.clone()));
+        }
+        let mut error = RequestError::not_found(format!("no room with id '{name}' on the roster"));
+        let alike = self.tables.rooms.range::<str, _>((Bound::Included(name), Bound::Unbounded));
+        let alike = alike.take_while(|(id, _)| !name.is_empty() && id.as_str().starts_with(name));
+        error.candidates = alike.take(CANDIDATES_MAX).map(|(id, _)| format!("@{id}")).collect();
+        Err(error)
+    }
+
+    /// A session that is not there any more, by its whole id: one that has sent or got something that is stored.
+    fn former_session(&self, address: &str) -> Option<SessionId> {
+        let former = SessionId::from(address);
+        let mail = &self.tables.mail;
+        let is_known = mail.unread_count(&former) > 0 || mail.concerning(&former, u64::MAX).next().is_some();
+        (is_known && address != NOTICE_SENDER).then_some(former)
+    }
+
     /// The session or human that `address` means: an id, `human:<name>`, a nickname, or the beginning of exactly one id
     /// or, failing that, of exactly one nickname.
     pub(super) fn resolve_session(&self, address: &str) -> Result<SessionId, RequestError> {

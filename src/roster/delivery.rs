@@ -2,17 +2,17 @@
 //! will not be. It must not claim more than was seen: that an answer arrived whole means that it was handed over, and only
 //! what the session does after that can show that it was read.
 
-use super::{EventKind, MessageState, Roster};
+use super::{Change, EventKind, MessageState, Roster};
 use crate::ids::{IdSource, MessageId, ReadId, SessionId, new_id_at};
 use crate::limits::{HANDED_LEASE_MS, HANDINGS_MAX, KEPT_MESSAGES_MAX, SWEEP_ROWS_MAX};
 use crate::model::{
     Delivery, Evidence, ItemType, Message, MessageRead, Path, Priority, Proof, Reason, Recipient, Row, State, Step,
-    Terms,
+    Stored, Terms,
 };
 use std::sync::Arc;
 
 /// The name under which marshal itself writes to those whose messages it has something to tell about.
-const NOTICE_SENDER: &str = "marshal";
+pub(super) const NOTICE_SENDER: &str = "marshal";
 
 /// Where a message is, for one of its recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +117,16 @@ pub(super) fn proves(kind: &EventKind, path: Path, same_prompt: bool, by_step: b
 
 fn is_hook(path: Path) -> bool {
     matches!(path, Path::Start | Path::Prompt | Path::Tools | Path::Stop)
+}
+
+/// Whether a message was there, and nothing was noted on it of its being read.
+fn was_unread(change: &Change) -> bool {
+    matches!(&change.before, Some((Row::Message(before), _)) if before.row.read_at.is_none())
+}
+
+/// Whether a receipt goes, what it said being noted on the message.
+fn is_lost_receipt(change: &Change) -> bool {
+    change.after.is_none() && change.item_type() == ItemType::MessageRead
 }
 
 /// How urgent a message must be to be handed over by this way.
@@ -243,6 +253,14 @@ impl Roster {
         }
     }
 
+    /// Settles that another message comes in the place of one that its recipient has not read, also of one of which it was
+    /// settled that it will not be.
+    pub(super) fn replace(&mut self, message: &MessageId, recipient: &SessionId, by: &MessageId) {
+        let times = self.tables.delivery(message, recipient).map_or(0, |delivery| delivery.times);
+        self.set_step(recipient, message, Step::Superseded(by.clone()), times);
+        self.dirty.insert(recipient.clone());
+    }
+
     /// Those who have not read a message.
     pub(super) fn awaiting(&self, message: &MessageId) -> Vec<SessionId> {
         let Some(placed) = self.tables.messages.get(message) else { return Vec::new() };
@@ -352,6 +370,12 @@ impl Roster {
         if about.is_notice() || !(self.tables.sessions.contains_key(to) || to.is_human()) {
             return;
         }
+        self.write_notice(about, text, ids);
+    }
+
+    /// Writes to whoever sent `about`, there or not.
+    pub(super) fn write_notice(&mut self, about: &Message, text: &str, ids: &mut dyn IdSource) {
+        let to = &about.from_session_id;
         let terms = Terms { reply_to: Some(about.id.clone()), notice: true, ..Terms::default() };
         self.tables.set(Message {
             id: MessageId::from(new_id_at(ids, self.tables.now.wall_ms)),
@@ -419,6 +443,44 @@ impl Roster {
             _ => Standing::Queued(self.queued(message.priority(), place, &session)),
         };
         DeliveryView { session, name, standing, times }
+    }
+
+    /// What a change, before this `next` one, tells of a message's way to one recipient: the message, and where it was after
+    /// the change. That a message waits is no news, nor is what becomes of a receipt once its reader has gone.
+    pub fn delivery_news(
+        &self,
+        change: &Change,
+        next: Option<&Change>,
+    ) -> Option<(Arc<Stored<Message>>, DeliveryView)> {
+        let (message, session, standing, times) = match &change.after.as_ref()?.0 {
+            Row::Delivery(stored) => {
+                let Delivery { message_id, session_id, step, at, times, .. } = &stored.row;
+                let standing = match step {
+                    Step::Kept => return None,
+                    Step::Handed(path) => Standing::Handed(*path, *at),
+                    settled => Standing::Settled(settled.clone(), *at),
+                };
+                (message_id, session_id, standing, *times)
+            }
+            Row::MessageRead(stored) => {
+                let MessageRead { message_id, session_id, read_at, evidence, path, .. } = &stored.row;
+                (message_id, session_id, Standing::Read(*read_at, *evidence, *path), 0)
+            }
+            Row::Message(stored) => {
+                let read_at =
+                    stored.row.read_at.filter(|_| was_unread(change) && !next.is_some_and(is_lost_receipt))?;
+                let Recipient::Session(session) = &stored.row.to else { return None };
+                (&stored.row.id, session, Standing::Read(read_at, None, None), 0)
+            }
+            _ => return None,
+        };
+        let stored = self.tables.messages.get(message)?.stored.clone();
+        let name = match self.tables.sessions.get(session) {
+            Some(placed) => placed.stored.row.nickname.clone(),
+            None if stored.row.to == Recipient::Session(session.clone()) => stored.row.to_nick.clone(),
+            None => session.shared(),
+        };
+        Some((stored, DeliveryView { session: session.clone(), name, standing, times }))
     }
 
     /// For what a message waits that waits for this recipient.

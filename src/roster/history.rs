@@ -303,7 +303,7 @@ impl Roster {
         row.from_session_id == *me || is_for() || is_own()
     }
 
-    fn history_entry(&self, placed: &Placed<Message>, whole: bool) -> HistoryEntry {
+    pub(super) fn history_entry(&self, placed: &Placed<Message>, whole: bool) -> HistoryEntry {
         let row = &placed.stored.row;
         let is_direct = matches!(row.to, Recipient::Session(_));
         let deliveries = if whole || is_direct { self.deliveries(row, placed.place) } else { Vec::new() };

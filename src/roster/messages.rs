@@ -1,88 +1,176 @@
 //! Messages: stored first, pushed where somebody listens, read when the reader says so. It must not claim more than it
 //! knows: that a message is pushed means that it is on its way to a connected client, not that a model has seen it.
 
+use super::address::{Addressed, Target};
+use super::loops::Circle;
 use super::speaker::Speaker;
-use super::{Answer, BroadcastSent, Caller, Handled, Push, Reply, Roster, Sent, Wait, validate};
+use super::tables::Placed;
+use super::{
+    Answer, BroadcastSent, Caller, DeliveryView, Handled, Push, Repeated, Reply, Roster, Sending, Sent, SentTo, Wait,
+    validate,
+};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
-use crate::limits::{ACK_IDS_MAX, ID_BYTES_MAX};
-use crate::model::{Evidence, Message, Recipient, Row, Stored};
+use crate::limits::{ACK_IDS_MAX, ID_BYTES_MAX, ROOM_DELIVERIES_SHOWN_MAX};
+use crate::model::{Evidence, Message, Recipient, Row, Step, Stored, Terms};
 use std::sync::Arc;
 
 impl Roster {
-    pub(super) fn send(&mut self, caller: &Caller, to: &str, body: &str, ids: &mut dyn IdSource) -> Handled {
-        if let Some(room) = to.strip_prefix('@') {
-            return self.broadcast(caller, room, body, ids);
+    /// Sends a message to all that it is for, or to none of them.
+    pub(super) fn send(&mut self, sending: &Sending, ids: &mut dyn IdSource) -> Handled {
+        let sender = self.speaker_in_turn(&sending.caller)?;
+        if let Some(repeated) = self.repeated(&sender, sending)? {
+            return Ok(repeated);
         }
-        let sender = self.speaker_in_turn(caller)?;
-        let recipient = self.resolve_session(to)?;
-        validate::body(body)?;
-        let row = self.tables.sessions.get(&recipient).map(|placed| placed.stored.row.clone());
-        let to_nick = match &row {
-            Some(row) => row.nickname.clone(),
-            None => Arc::from(recipient.as_str().trim_start_matches(crate::ids::HUMAN_PREFIX)),
+        let answered = self.answered(&sender, sending)?;
+        let addressed = self.addressed(&sender, &sending.to, answered.as_ref())?;
+        validate::body(&sending.body)?;
+        let terms = self.terms(&sender, sending, answered.as_ref(), ids)?;
+        let now = self.tables.now.mono_ms;
+        let circles = circles(&sender, &addressed, terms.as_ref().and_then(|terms| terms.thread.as_ref()));
+        self.loops.check(&circles, &sender.id, now)?;
+        for _ in 1..addressed.len() {
+            self.paces.take(&sender.paced_by, now)?;
+        }
+        if sender.id.is_human() {
+            let written_to: Vec<SessionId> = addressed.iter().flat_map(Addressed::sessions).cloned().collect();
+            self.loops.reset(&written_to, terms.as_ref().and_then(|terms| terms.thread.as_ref()));
+        }
+        self.loops.note(circles, &sender.id, now);
+        let supersedes = terms.as_ref().and_then(|terms| terms.supersedes.clone());
+        let (mut sent, pushes) = self.dispatch(&sender, addressed, &Arc::from(sending.body.as_str()), terms, ids);
+        if let (Some(old), Some(first)) = (supersedes, sent.first()) {
+            let by = first.message().row.id.clone();
+            self.supersede(&old, &by);
+        }
+        self.note_caller(&sender.id);
+        let reply = match (sent.pop(), sent.is_empty()) {
+            (Some(SentTo::One(one)), true) => Reply::Sent(one),
+            (Some(SentTo::Room(one)), true) => Reply::Broadcast(one),
+            (last, _) => {
+                sent.extend(last);
+                Reply::SentToAll(sent)
+            }
         };
-        let message = self.store_message(sender, Recipient::Session(recipient.clone()), to_nick, body, ids);
-        self.note_caller(&message.row.from_session_id);
-        let pushes: Vec<Push> = self.push_new(&recipient, &message).into_iter().collect();
-        let live = pushes.first().map(|push| push.client.clone());
-        self.dirty.insert(recipient.clone());
-        let place = self.tables.messages.get(&message.row.id).map_or(0, |placed| placed.place);
-        let delivery = self.delivery_to(&message.row, place, recipient);
-        Ok(Answer { reply: Reply::Sent(Sent { message, live, delivery }), wait: Wait::Batch, pushes })
+        Ok(Answer { reply, wait: Wait::Batch, pushes })
     }
 
-    pub(super) fn broadcast(&mut self, caller: &Caller, room: &str, body: &str, ids: &mut dyn IdSource) -> Handled {
-        let sender = self.speaker_in_turn(caller)?;
-        let Some(room) = self.addressed_room(room).cloned() else {
-            return Err(RequestError::not_found(format!("no room with id '{room}' on the roster")));
-        };
-        validate::body(body)?;
-        let members = self.tables.members_of.get(&room.row.id).into_iter().flatten();
-        // A membership whose session is gone is no recipient.
-        let others: Vec<(SessionId, Arc<str>)> = members
-            .filter(|(session, _)| **session != sender.id)
-            .filter_map(|(session, _)| {
-                Some((session.clone(), self.tables.sessions.get(session)?.stored.row.nickname.clone()))
-            })
-            .collect();
-        if others.is_empty() {
-            let message = format!("room '{}' has no other members — nothing to broadcast to", room.row.id);
-            return Err(RequestError::new(ErrorKind::Refused, message));
+    /// What was sent before under the name that its sender gave it, if something was.
+    fn repeated(&self, sender: &Speaker, sending: &Sending) -> Result<Option<Answer>, RequestError> {
+        let Some(name) = &sending.wishes.client_message_id else { return Ok(None) };
+        validate::name("the message's own id (clientMessageId)", name)?;
+        if name.is_empty() {
+            return Err(RequestError::invalid("the message's own id (clientMessageId) is empty"));
         }
-        let to = Recipient::Room(room.row.id.clone());
-        let message = self.store_message(sender, to, room.row.name.clone(), body, ids);
-        self.note_caller(&message.row.from_session_id);
-        let (mut pushes, mut recipients) = (Vec::new(), Vec::with_capacity(others.len()));
-        for (session, nickname) in others {
-            let push = self.push_new(&session, &message);
-            self.dirty.insert(session.clone());
-            recipients.push((session, nickname, push.as_ref().map(|push| push.client.clone())));
-            pushes.extend(push);
+        let before = self.tables.threads.named(&sender.id, name);
+        let mut placed: Vec<_> = before.iter().filter_map(|id| self.tables.messages.get(id)).collect();
+        placed.sort_by_key(|placed| placed.place);
+        let Some(first) = placed.first() else { return Ok(None) };
+        let fingerprint = sending.fingerprint();
+        let known = first.stored.row.terms.as_ref().and_then(|terms| terms.fingerprint.as_deref());
+        let is_same = known == Some(fingerprint.as_str());
+        if !is_same && !sending.wishes.must_have_id {
+            let ids = super::sending::ids_text(before.iter());
+            let message =
+                format!("'{name}' is the name of something else that you have sent ({ids}); give this another");
+            return Err(RequestError::new(ErrorKind::KeyReused, message));
         }
-        let reply = Reply::Broadcast(BroadcastSent { message, room_name: room.row.name.clone(), recipients });
-        Ok(Answer { reply, wait: Wait::Batch, pushes })
+        let sent = placed.into_iter().map(|placed| self.sent_before(placed)).collect();
+        let repeated = Repeated { sent, client_message_id: Arc::from(name.as_str()), fingerprint, is_same };
+        Ok(Some(Answer::new(Reply::Repeated(Box::new(repeated)), Wait::Batch)))
+    }
+
+    /// A message that was sent, as it stands now.
+    fn sent_before(&self, placed: &Placed<Message>) -> SentTo {
+        let (message, row) = (placed.stored.clone(), &placed.stored.row);
+        match &row.to {
+            Recipient::Session(session) => {
+                let delivery = self.delivery_to(row, placed.place, session.clone());
+                SentTo::One(Sent { message, live: None, delivery })
+            }
+            Recipient::Room(_) => {
+                let deliveries = self.deliveries(row, placed.place);
+                let recipients =
+                    deliveries.iter().map(|view| (view.session.clone(), view.name.clone(), None)).collect();
+                SentTo::Room(BroadcastSent { room_name: row.to_nick.clone(), message, recipients, deliveries })
+            }
+        }
+    }
+
+    /// Stores a message for each that it is for, and pushes it where somebody listens.
+    pub(super) fn dispatch(
+        &mut self,
+        sender: &Speaker,
+        addressed: Vec<Addressed>,
+        body: &Arc<str>,
+        terms: Option<Terms>,
+        ids: &mut dyn IdSource,
+    ) -> (Vec<SentTo>, Vec<Push>) {
+        let (mut sent, mut pushes): (Vec<SentTo>, _) = (Vec::with_capacity(addressed.len()), Vec::new());
+        let terms = terms.filter(|terms| *terms != Terms::default()).map(Box::new);
+        for Addressed { to, others, covered } in addressed {
+            let to_nick = match &to {
+                Target::One(session) => self.name_of(session),
+                Target::Room(room) => room.row.name.clone(),
+            };
+            let message = self.store_message(sender, to.recipient(), to_nick, body, terms.clone(), ids);
+            let place = self.tables.messages.get(&message.row.id).map_or(0, |placed| placed.place);
+            for (session, by) in covered {
+                if let Some(by) = sent.get(by).map(|sent| sent.message().row.id.clone()) {
+                    self.settle(&session, &message.row.id, Step::Superseded(by));
+                }
+            }
+            let mut recipients = Vec::with_capacity(others.len());
+            for (session, nickname) in others {
+                let push = self.push_new(&session, &message);
+                self.dirty.insert(session.clone());
+                recipients.push((session, nickname, push.as_ref().map(|push| push.client.clone())));
+                pushes.extend(push);
+            }
+            let shown = recipients.iter().take(ROOM_DELIVERIES_SHOWN_MAX);
+            let mut deliveries: Vec<DeliveryView> =
+                shown.map(|(session, ..)| self.delivery_to(&message.row, place, session.clone())).collect();
+            sent.push(match (&to, deliveries.pop(), recipients.pop()) {
+                (Target::One(_), Some(delivery), Some((.., live))) => SentTo::One(Sent { message, live, delivery }),
+                (_, last, last_one) => {
+                    deliveries.extend(last);
+                    recipients.extend(last_one);
+                    let room_name = message.row.to_nick.clone();
+                    SentTo::Room(BroadcastSent { message, room_name, recipients, deliveries })
+                }
+            });
+        }
+        (sent, pushes)
+    }
+
+    /// The name of a session or human, for those who read that something went there.
+    pub(super) fn name_of(&self, session: &SessionId) -> Arc<str> {
+        match self.tables.sessions.get(session) {
+            Some(placed) => placed.stored.row.nickname.clone(),
+            None => Arc::from(session.as_str().trim_start_matches(crate::ids::HUMAN_PREFIX)),
+        }
     }
 
     fn store_message(
         &mut self,
-        sender: Speaker,
+        sender: &Speaker,
         to: Recipient,
         to_nick: Arc<str>,
-        body: &str,
+        body: &Arc<str>,
+        terms: Option<Box<Terms>>,
         ids: &mut dyn IdSource,
     ) -> Arc<Stored<Message>> {
         let stored = Stored::new(Message {
             id: MessageId::from(new_id_at(ids, self.tables.now.wall_ms)),
-            from_session_id: sender.id,
-            from_nick: sender.name,
+            from_session_id: sender.id.clone(),
+            from_nick: sender.name.clone(),
             to,
             to_nick,
-            body: Arc::from(body),
+            body: body.clone(),
             sent_at: self.tables.now.wall_ms,
             read_at: None,
             proof: Some(sender.proof),
-            terms: None,
+            terms,
         });
         self.tables.set(Row::Message(stored.clone()));
         stored
@@ -107,4 +195,16 @@ impl Roster {
         self.dirty.insert(session);
         Ok(Answer::new(Reply::Acked { newly, already, unknown }, Wait::Batch))
     }
+}
+
+/// Among whom, and in which thread, a message goes to and fro. A human makes no loops.
+fn circles(sender: &Speaker, addressed: &[Addressed], thread: Option<&MessageId>) -> Vec<Circle> {
+    if sender.id.is_human() {
+        return Vec::new();
+    }
+    let ones = addressed.iter().filter_map(|addressed| match &addressed.to {
+        Target::One(session) if !session.is_human() => Some(Circle::pair(&sender.id, session)),
+        _ => None,
+    });
+    ones.chain(thread.cloned().map(Circle::Thread)).collect()
 }

@@ -10,9 +10,11 @@ mod groups;
 mod history;
 mod hook_event;
 mod hooks;
+mod loops;
 mod mailbox;
 mod messages;
 mod nickname;
+mod outbox;
 mod past;
 mod presence;
 mod processes;
@@ -24,10 +26,13 @@ mod renewals;
 mod request;
 mod rooms;
 mod search;
+mod sending;
 mod sessions;
 mod speaker;
 mod sweep;
 mod tables;
+mod terms;
+mod threads;
 mod validate;
 mod waiters;
 
@@ -36,6 +41,7 @@ pub use hook_event::*;
 pub use past::*;
 pub use reach::Reach;
 pub use request::*;
+pub use sending::{BroadcastSent, Expiry, Repeated, Sending, Sent, SentTo, Wishes};
 pub use tables::{Change, Gone};
 pub use waiters::Roused;
 
@@ -44,6 +50,7 @@ use crate::ids::{IdSource, RoomId, SessionId};
 use crate::model::{ItemType, Message, Process, Recipient, Row};
 use crate::time::Now;
 use hooks::Pulse;
+use loops::Loops;
 use rate::Paces;
 use speaker::Speaker;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +63,8 @@ pub struct Roster {
     tables: Tables,
     /// How often each sender may send. What is taken here stays taken: it is about who asks, not about what becomes of it.
     paces: Paces,
+    /// Who answers whom, lately. As the paces: what is noted stays noted.
+    loops: Loops,
     /// Sessions whose row or mail the current batch has changed: what is said about them must wait for the disk.
     dirty: BTreeSet<SessionId>,
     /// Rows that came from outside and may lack what they hang on (their session, their message, their last member) or
@@ -135,6 +144,7 @@ impl Roster {
         Self {
             tables: Tables::new(),
             paces: Paces::default(),
+            loops: Loops::default(),
             dirty: BTreeSet::new(),
             suspects: BTreeSet::new(),
             checked: Vec::new(),
@@ -158,9 +168,11 @@ impl Roster {
         self.tables.pushes.begin_run(self.tables.next_place());
     }
 
-    /// Bounds how many messages each sender may send in a second in the long run; none is no bound, as in a new roster.
+    /// Bounds how many messages each sender may send in a second in the long run, and has loops of answers stopped; none is
+    /// no bound, as in a new roster.
     pub fn limit_sends(&mut self, per_second: Option<u32>) {
         self.paces.limit(per_second);
+        self.loops.guard(per_second.is_some());
     }
 
     /// Who a caller is, and one turn less for it to send or to join. Who it is, is found out first, so that nobody gets
@@ -214,8 +226,12 @@ impl Roster {
             Request::ClientConnected(client) => self.client_connected(client),
             Request::ClientGone(client) => self.client_gone(&client),
             Request::ProcessGone(process) => Ok(self.process_gone(&process)),
-            Request::Send { caller, to, body } => self.send(&caller, &to, &body, ids),
-            Request::Broadcast { caller, room, body } => self.broadcast(&caller, &room, &body, ids),
+            Request::Send(sending) => self.send(&sending, ids),
+            Request::Outbox { caller, before, limit } => self.outbox(&caller, before.as_ref(), limit),
+            Request::Requeue { caller, message } => self.requeue(&caller, &message, ids),
+            Request::Broadcast { caller, room, body } => {
+                self.send(&Sending::new(caller, format!("@{room}"), body), ids)
+            }
             Request::JoinRoom { caller, name, description } => self.join_room(&caller, &name, description.as_deref()),
             Request::LeaveRoom { caller, room } => self.leave_room(&caller, &room),
             Request::ReadMessages { caller, filter } => self.read_messages(&caller, &filter),
@@ -230,6 +246,7 @@ impl Roster {
             Request::Hear(caller) => self.hear(&caller),
             Request::Sweep { settled } => {
                 self.paces.sweep(self.tables.now.mono_ms);
+                self.loops.sweep(self.tables.now.mono_ms);
                 Ok(self.sweep(settled, ids))
             }
             Request::External(events) => Ok(self.external(events)),

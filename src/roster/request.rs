@@ -1,7 +1,10 @@
 //! What can be asked of the roster and what it answers: values only. Doors translate their wire shapes into these and
 //! back; nothing here knows about HTTP, WebSocket or JSON.
 
-use super::{DeliveryView, EventKind, HistoryPage, HistoryQuery, HookEvent, HookReply, MessageFilter, Reach};
+use super::{
+    BroadcastSent, Cursor, EventKind, HistoryPage, HistoryQuery, HookEvent, HookReply, MessageFilter, Reach, Repeated,
+    Sending, Sent, SentTo,
+};
 use crate::error::RequestError;
 use crate::ids::{ClientId, MessageId, RoomId, SessionId};
 use crate::model::{
@@ -68,14 +71,24 @@ pub enum Request {
     ClientGone(ClientId),
     /// A process has ended: the sessions that live in it, and in no other by now, are gone.
     ProcessGone(Process),
-    /// Send a message to one session or human. Answer: [`Reply::Sent`].
-    Send {
-        /// Who speaks.
+    /// Send a message. Answer: [`Reply::Sent`], to a room [`Reply::Broadcast`], to several [`Reply::SentToAll`]; if it was
+    /// sent before, [`Reply::Repeated`].
+    Send(Box<Sending>),
+    /// What the caller has sent, and where it is. Answer: [`Reply::History`].
+    Outbox {
+        /// Who looks.
         caller: Caller,
-        /// Session id, nickname, unique id prefix, or `human:<name>`; with a leading `@`, a room.
-        to: String,
-        /// The text.
-        body: String,
+        /// Only those before this cursor, which an earlier page gave.
+        before: Option<Cursor>,
+        /// At most so many.
+        limit: Option<usize>,
+    },
+    /// Send once more what did not get there. Answer: [`Reply::Sent`].
+    Requeue {
+        /// Who sent it.
+        caller: Caller,
+        /// The message.
+        message: MessageId,
     },
     /// Send a message to a room. Answer: [`Reply::Broadcast`].
     Broadcast {
@@ -172,6 +185,11 @@ impl Request {
         Self::HookEvent(Box::new(HookEvent { report, kind: EventKind::End, ..HookEvent::default() }))
     }
 
+    /// To send a message to one, on the usual terms.
+    pub fn send(caller: Caller, to: impl Into<String>, body: impl Into<String>) -> Self {
+        Self::Send(Box::new(Sending::new(caller, to, body)))
+    }
+
     /// The request, guarded where there is something to guard it by.
     pub fn by(self, caller: Caller) -> Self {
         if caller.known == Known::Unproven && caller.token.is_none() {
@@ -189,16 +207,26 @@ impl Request {
         }
     }
 
+    /// The client that wants to be told how far what it sends by this gets.
+    pub fn tracker(&self) -> Option<&ClientId> {
+        match self {
+            Self::Send(sending) => sending.wishes.track.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Whether it only looks: it may as well be asked again.
     pub fn only_looks(&self) -> bool {
-        matches!(self, Self::ListSessions | Self::ListRooms | Self::History(_))
+        matches!(self, Self::ListSessions | Self::ListRooms | Self::History(_) | Self::Outbox { .. })
     }
 
     /// Who asks, where that matters.
     pub fn caller(&self) -> Option<&Caller> {
         match self {
-            Self::Send { caller, .. }
-            | Self::Broadcast { caller, .. }
+            Self::Send(sending) => Some(&sending.caller),
+            Self::Broadcast { caller, .. }
+            | Self::Outbox { caller, .. }
+            | Self::Requeue { caller, .. }
             | Self::JoinRoom { caller, .. }
             | Self::LeaveRoom { caller, .. }
             | Self::ReadMessages { caller, .. }
@@ -369,6 +397,10 @@ pub enum Reply {
     Sent(Sent),
     /// A message to a room is stored.
     Broadcast(BroadcastSent),
+    /// A message to several is stored, for each of them.
+    SentToAll(Vec<SentTo>),
+    /// A message was sent before.
+    Repeated(Box<Repeated>),
     /// The caller is in the room.
     Joined {
         /// The room.
@@ -429,28 +461,6 @@ pub struct Claimed {
     pub from: Vec<(SessionId, Arc<str>, usize)>,
     /// Whether there is more to take over.
     pub more: bool,
-}
-
-/// Where a message is now.
-#[derive(Clone, Debug)]
-pub struct Sent {
-    /// The message.
-    pub message: Arc<Stored<Message>>,
-    /// The connection that it is pushed to, if there is one.
-    pub live: Option<ClientId>,
-    /// Where it is.
-    pub delivery: DeliveryView,
-}
-
-/// Where a message to a room is now.
-#[derive(Clone, Debug)]
-pub struct BroadcastSent {
-    /// The message.
-    pub message: Arc<Stored<Message>>,
-    /// The room's name.
-    pub room_name: Arc<str>,
-    /// Those for whom it is stored: session, nickname, and the connection that it is pushed to.
-    pub recipients: Vec<(SessionId, Arc<str>, Option<ClientId>)>,
 }
 
 /// A message as one reader sees it.

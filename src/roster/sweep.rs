@@ -48,6 +48,7 @@ impl Roster {
         if now.mono_ms >= self.believe_clock_from {
             self.expire(ids, is_full);
             self.end_unclaimed(ids, is_full);
+            self.miss_replies(ids, is_full);
         }
         let (read_before, unread_before) =
             (now.wall_ms - READ_MESSAGE_AGE_MAX_MS, now.wall_ms - UNREAD_MESSAGE_AGE_MAX_MS);

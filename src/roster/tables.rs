@@ -16,6 +16,7 @@ use super::nickname::Nicknames;
 use super::presence::Presence;
 use super::pushes::Pushes;
 use super::renewals::Renewals;
+use super::threads::Threads;
 use super::waiters::Waiters;
 use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::limits::ACTIVITY_PERSIST_EVERY_MS;
@@ -62,6 +63,7 @@ pub(crate) struct Tables {
     pub(crate) rooms_of: BTreeMap<SessionId, BTreeMap<RoomId, MemberId>>,
     pub(crate) reads_of: BTreeMap<SessionId, BTreeSet<ReadId>>,
     pub(crate) mail: Mailboxes,
+    pub(crate) threads: Threads,
     pub(crate) presence: Presence,
     pub(crate) renewals: Renewals,
     pub(crate) waiters: Waiters,
@@ -103,6 +105,7 @@ impl Tables {
             rooms_of: BTreeMap::new(),
             reads_of: BTreeMap::new(),
             mail: Mailboxes::default(),
+            threads: Threads::default(),
             presence: Presence::default(),
             renewals: Renewals::default(),
             waiters: Waiters::default(),
@@ -426,6 +429,7 @@ impl Tables {
         let readers = self.readers_of(message, place);
         readers.iter().for_each(|reader| self.waiters.rouse(reader));
         self.mail.insert(message, place, readers);
+        self.threads.insert(message);
     }
 
     fn index_read(&mut self, read: &MessageRead) {
@@ -490,6 +494,7 @@ impl Tables {
                 }
                 self.note_claims(&placed.stored.row.id, placed.place, false);
                 self.mail.remove(&placed.stored.row, placed.place, &readers);
+                self.threads.remove(&placed.stored.row);
                 Some((Row::Message(placed.stored), placed.place))
             }
             ItemType::MessageRead => self.take_read(id),

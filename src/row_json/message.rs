@@ -4,7 +4,9 @@ use super::{Text, Texts, read, shared, text, to_text};
 use crate::ids::{MessageId, RoomId, SessionId};
 use crate::model::{ItemType, Message, Priority, Proof, Recipient, Terms};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -23,6 +25,8 @@ pub(super) struct MessageJson<'a> {
     from_session_id: Text<'a>,
     #[serde(borrow)]
     pub(super) id: Text<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    meta: Option<&'a RawValue>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     notice: Option<bool>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +67,8 @@ pub(super) fn message_json(row: &Message) -> MessageJson<'_> {
         from_nick: Some((&row.from_nick).into()),
         from_session_id: row.from_session_id.as_str().into(),
         id: row.id.as_str().into(),
+        // It was made from an object, or read as a part of one.
+        meta: terms.and_then(|terms| terms.meta.as_deref()).and_then(|meta| serde_json::from_str(meta).ok()),
         notice: terms.filter(|terms| terms.notice).map(|_| true),
         priority: terms
             .filter(|terms| terms.priority != Priority::default())
@@ -125,6 +131,8 @@ fn build_terms(item: &MessageJson<'_>) -> Option<Terms> {
         expires_at: item.expires_at,
         client_message_id: shared(&item.client_message_id),
         fingerprint: shared(&item.fingerprint),
+        // It stands in lines of ours as it is: what somebody else wrote must not end one.
+        meta: item.meta.map(RawValue::get).filter(|meta| !meta.contains(['\r', '\n'])).map(Arc::from),
         notice: item.notice.unwrap_or(false),
     };
     (terms != Terms::default()).then_some(terms)

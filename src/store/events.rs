@@ -6,7 +6,7 @@ use super::outbox::{Frame, Outbox};
 use crate::ids::{ClientId, SessionId};
 use crate::limits::{EVENTS_KEPT_BYTES_MAX, EVENTS_KEPT_MAX, EVENTS_RETRY_MS};
 use crate::model::{ItemType, Message, Recipient, Row, Session, Stored};
-use crate::roster::{Change, Gone, Hearing, Known, Limit, Roster};
+use crate::roster::{Change, DeliveryView, Gone, Hearing, Known, Limit, Roster};
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
@@ -34,6 +34,8 @@ pub enum News {
     Change(Arc<Stored<Session>>),
     /// A message was sent; with its place in the log's order.
     Message(Arc<Stored<Message>>, u64),
+    /// A message has got further, for one recipient.
+    Delivery(Arc<Stored<Message>>, Box<DeliveryView>),
     /// What came meanwhile is not known any more: these are the sessions now.
     Reset(Vec<Arc<Stored<Session>>>),
 }
@@ -177,8 +179,8 @@ impl Events {
         self.subscribers.clear();
     }
 
-    /// Tells of the changes of a batch that is on disk, each subscriber in one piece.
-    pub(super) fn publish(&mut self, changes: &[Change], roster: &Roster, now: Now) {
+    /// Tells of the changes of a batch that is on disk, each subscriber in one piece. Says what there was to tell.
+    pub(super) fn publish(&mut self, changes: &[Change], roster: &Roster, now: Now) -> Vec<Arc<Event>> {
         let mut events: Vec<Arc<Event>> = Vec::new();
         for news in all_news(changes, roster) {
             self.last += 1;
@@ -190,6 +192,7 @@ impl Events {
             self.tell(&events, roster);
         }
         self.dismiss(changes);
+        events
     }
 
     fn keep(&mut self, event: Arc<Event>) {
@@ -249,13 +252,20 @@ impl Events {
         }
     }
 
-    /// The subscribing sessions that may hear one of these events: if they are all direct messages, a few.
+    /// The subscribing sessions that may hear one of these events: if they are all about direct messages, a few.
     fn concerned(&self, events: &[Arc<Event>]) -> Vec<&SessionId> {
         let mut concerned = BTreeSet::new();
         for event in events {
-            let News::Message(message, _) = &event.news else { return self.by_session.keys().collect() };
-            let Recipient::Session(recipient) = &message.row.to else { return self.by_session.keys().collect() };
-            concerned.extend(self.by_session.get_key_value(recipient).map(|(session, _)| session));
+            let sessions = match &event.news {
+                News::Message(message, _) => match &message.row.to {
+                    Recipient::Session(recipient) => [Some(recipient), None],
+                    Recipient::Room(_) => return self.by_session.keys().collect(),
+                },
+                News::Delivery(message, view) => [Some(&message.row.from_session_id), Some(&view.session)],
+                _ => return self.by_session.keys().collect(),
+            };
+            let known = sessions.into_iter().flatten().filter_map(|session| self.by_session.get_key_value(session));
+            concerned.extend(known.map(|(session, _)| session));
         }
         concerned.into_iter().collect()
     }
@@ -292,6 +302,7 @@ fn is_heard(event: &Event, own: &SessionId, roster: &Roster) -> bool {
         News::Join(session) | News::Change(session) => session.row.id != *own,
         News::Leave(..) | News::Reset(_) => true,
         News::Message(message, place) => roster.is_for(&message.row, *place, own),
+        News::Delivery(message, view) => message.row.from_session_id == *own || view.session == *own,
     }
 }
 
@@ -308,6 +319,9 @@ fn all_news(changes: &[Change], roster: &Roster) -> Vec<News> {
     // Sessions whose token was replaced, until they are registered under the new one: nothing is told in between.
     let mut away: BTreeSet<SessionId> = BTreeSet::new();
     for (at, change) in changes.iter().enumerate() {
+        if let Some((message, view)) = roster.delivery_news(change, changes.get(at + 1)) {
+            news.push(News::Delivery(message, Box::new(view)));
+        }
         match (&change.before, &change.after) {
             (None, Some((Row::Message(message), place))) => news.push(News::Message(message.clone(), *place)),
             (None, Some((Row::Session(session), _))) => news.push(News::Join(session.clone())),

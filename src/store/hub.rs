@@ -2,13 +2,14 @@
 //! view, shared by all that watch it. It never waits: a client that does not take its frames is disconnected.
 
 use super::command::View;
+use super::events::{Event, News};
 use super::outbox::{Frame, Outbox};
-use crate::ids::ClientId;
-use crate::limits::WS_QUERIES_MAX;
+use crate::ids::{ClientId, MessageId};
+use crate::limits::{WS_QUERIES_MAX, WS_TRACKED_MAX};
 use crate::model::{ItemType, Row, Session};
 use crate::roster::{Change, Known, Roster};
-use crate::row_json::row_text;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::row_json::{delivery_news, row_text};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub(super) struct Hub {
     /// Snapshots since the last change: a thousand shims that connect at once would otherwise each hold a list of all
     /// rows until it is written.
     snapshots: BTreeMap<View, Arc<[Arc<str>]>>,
+    /// Messages of which a client is told how far they get.
+    tracked: BTreeMap<MessageId, ClientId>,
     /// Clients that were disconnected for not taking their frames, and of whom the roster has not heard yet.
     dead: Vec<ClientId>,
 }
@@ -32,6 +35,8 @@ struct Client {
     /// What it has shown at the door.
     known: Known,
     queries: Vec<Query>,
+    /// The messages of its own of which it is told how far they get, the oldest first.
+    tracks: VecDeque<MessageId>,
 }
 
 #[derive(Debug)]
@@ -43,11 +48,14 @@ struct Query {
 
 impl Hub {
     pub(super) fn connect(&mut self, client: ClientId, known: Known, outbox: Outbox) {
-        self.clients.insert(client, Client { outbox, known, queries: Vec::new() });
+        self.clients.insert(client, Client { outbox, known, queries: Vec::new(), tracks: VecDeque::new() });
     }
 
     pub(super) fn disconnect(&mut self, client: &ClientId) {
         if let Some(gone) = self.clients.remove(client) {
+            for message in gone.tracks {
+                self.tracked.remove(&message);
+            }
             for query in gone.queries {
                 self.stop_watching(query.view, client);
             }
@@ -95,6 +103,32 @@ impl Hub {
         log::warn!("disconnecting client {client}, which does not take its frames");
         self.kick(client);
         false
+    }
+
+    /// Tells a client from now on how far these messages get.
+    pub(super) fn track(&mut self, client: &ClientId, messages: Vec<MessageId>) {
+        let Some(slot) = self.clients.get_mut(client) else { return };
+        for message in messages {
+            self.tracked.insert(message.clone(), client.clone());
+            slot.tracks.push_back(message);
+            if slot.tracks.len() > WS_TRACKED_MAX {
+                slot.tracks.pop_front().into_iter().for_each(|oldest| drop(self.tracked.remove(&oldest)));
+            }
+        }
+    }
+
+    /// Tells those who want to know how far their messages have got.
+    pub(super) fn tell_senders(&mut self, events: &[Arc<Event>]) {
+        if self.tracked.is_empty() {
+            return;
+        }
+        for event in events {
+            let News::Delivery(message, view) = &event.news else { continue };
+            let Some(client) = self.tracked.get(&message.row.id).cloned() else { continue };
+            let data = delivery_news(&message.row, view, event.at);
+            let frame = serde_json::json!({ "event": "marshal:delivery", "data": data });
+            self.send(&client, Frame::Text(frame.to_string()));
+        }
     }
 
     /// Begins a live query with a snapshot. The same name again begins it anew.

@@ -26,9 +26,9 @@ use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
 use crate::event_log::disk::Disk;
 use crate::event_log::file::{AppendError, Log};
 use crate::event_log::line::{Stamp, encode_change};
-use crate::ids::{ClientId, IdSource};
+use crate::ids::{ClientId, IdSource, MessageId};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMIT_TRIES_MAX, PUBLISH_EVERY_MS, SLOW_TURN};
-use crate::roster::{ExternalEvent, Hearing, HookReply, Push, Reply, Request, Roster, Roused};
+use crate::roster::{ExternalEvent, Hearing, HookReply, Push, Reply, Request, Roster, Roused, SentTo};
 use crate::time::{Now, SystemClock};
 use compaction::Compaction;
 use crossbeam_channel::{Receiver, Sender};
@@ -127,6 +127,11 @@ enum Held {
         outbox: Outbox,
         hearing: Hearing,
         since: Option<String>,
+    },
+    /// A client that wants to be told how far messages get that it has sent.
+    Track {
+        client: ClientId,
+        messages: Vec<MessageId>,
     },
     /// A client that must state its session again if this batch fails, since it gets no answer to its events.
     Publisher(ClientId),
@@ -297,7 +302,9 @@ impl<D: Disk> Store<D> {
         // What others wrote is shown only once it is on the disk, as much as what we wrote.
         let waits = !self.roster.journal().is_empty() || self.tail.is_applying();
         let again = (waits && request.only_looks()).then(|| request.clone());
+        let tracker = request.tracker().cloned();
         let outcome = self.roster.apply(request, now, &mut *self.ids);
+        held.extend(tracker.map(|client| Held::Track { client, messages: sent_ids(&outcome.reply) }));
         held.extend(outcome.pushes.into_iter().map(Held::Push));
         match (reply_to, outcome.reply) {
             (Some(reply_to), reply) if again.is_some() => {
@@ -384,7 +391,8 @@ impl<D: Disk> Store<D> {
                 self.compaction.note_changes(&changes);
                 self.processes.note_changes(&changes, &self.roster);
                 self.hub.note(&changes);
-                self.events.publish(&changes, &self.roster, now);
+                let events = self.events.publish(&changes, &self.roster, now);
+                self.hub.tell_senders(&events);
                 self.dismiss_waiters(&changes, now);
                 Ok(true)
             }
@@ -508,6 +516,8 @@ impl<D: Disk> Store<D> {
                 Held::Subscribe { client, outbox, hearing, since } => {
                     self.events.subscribe(client, outbox, hearing, since.as_deref(), &self.roster, now);
                 }
+                Held::Track { client, messages } if committed => self.hub.track(&client, messages),
+                Held::Track { .. } => {}
                 Held::Publisher(client) if !committed => self.hub.kick(&client),
                 Held::Publisher(_) => {}
             }
@@ -554,16 +564,22 @@ impl<D: Disk> Store<D> {
 /// A push that found its client's outbox full or gone did not happen, whatever the roster expected.
 fn mark_unreachable(reply: &mut Reply, unreachable: &[ClientId]) {
     let gone = |live: &Option<ClientId>| live.as_ref().is_some_and(|client| unreachable.contains(client));
+    let lives: Vec<&mut Option<ClientId>> = match reply {
+        Reply::Sent(sent) => vec![&mut sent.live],
+        Reply::Broadcast(broadcast) => broadcast.recipients.iter_mut().map(|(_, _, live)| live).collect(),
+        Reply::SentToAll(all) => all.iter_mut().flat_map(SentTo::live_mut).collect(),
+        _ => return,
+    };
+    lives.into_iter().filter(|live| gone(live)).for_each(|live| *live = None);
+}
+
+/// The messages that an answer tells its caller to have been sent.
+fn sent_ids(reply: &Result<Reply, RequestError>) -> Vec<MessageId> {
     match reply {
-        Reply::Sent(sent) if gone(&sent.live) => sent.live = None,
-        Reply::Broadcast(broadcast) => {
-            for (_, _, live) in &mut broadcast.recipients {
-                if gone(live) {
-                    *live = None;
-                }
-            }
-        }
-        _ => {}
+        Ok(Reply::Sent(sent)) => vec![sent.message.row.id.clone()],
+        Ok(Reply::Broadcast(sent)) => vec![sent.message.row.id.clone()],
+        Ok(Reply::SentToAll(all)) => all.iter().map(|sent| sent.message().row.id.clone()).collect(),
+        _ => Vec::new(),
     }
 }
 

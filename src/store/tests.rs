@@ -109,7 +109,7 @@ impl Bench {
     }
 
     fn send(&mut self, from: &str, to: &str) {
-        let request = Request::Send { caller: Caller::session(from), to: to.to_owned(), body: "x".to_owned() };
+        let request = Request::send(Caller::session(from), to, "x");
         self.ask("send", request);
     }
 

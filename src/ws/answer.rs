@@ -3,7 +3,7 @@
 
 use crate::error::RequestError;
 use crate::model::{Message, Proof, Recipient, proof_words};
-use crate::roster::{BroadcastSent, MessageView, Push, Reply};
+use crate::roster::{BroadcastSent, MessageView, Push, Reply, Sent, SentTo};
 use crate::store::Frame;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -190,6 +190,9 @@ struct Response<'a> {
 enum ReplyJson<'a> {
     Sent {
         delivered_live: bool,
+        /// Not in marshal 0.9, where nothing was known to be sent twice.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        duplicate: Option<bool>,
         message_id: &'a str,
         sent_at: i64,
         to_nick: &'a str,
@@ -200,6 +203,8 @@ enum ReplyJson<'a> {
     },
     Broadcast {
         delivered: Vec<Delivered<'a>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        duplicate: Option<bool>,
         failed: [(); 0],
         message_id: &'a str,
         sent_at: i64,
@@ -260,19 +265,12 @@ struct MessageJson<'a> {
 
 fn reply_json(reply: &Reply) -> ReplyJson<'_> {
     match reply {
-        Reply::Sent(sent) => {
-            let message = &sent.message.row;
-            let (to_room_id, to_session_id) = recipient(message);
-            ReplyJson::Sent {
-                delivered_live: sent.live.is_some(),
-                message_id: message.id.as_str(),
-                sent_at: message.sent_at,
-                to_nick: &message.to_nick,
-                to_room_id,
-                to_session_id,
-            }
+        Reply::Sent(sent) => sent_json(sent, None),
+        Reply::Broadcast(sent) => broadcast_json(sent, None),
+        Reply::SentToAll(all) => all.first().map_or(ReplyJson::Nothing, |sent| sent_to_json(sent, None)),
+        Reply::Repeated(repeated) => {
+            repeated.sent.first().map_or(ReplyJson::Nothing, |sent| sent_to_json(sent, Some(true)))
         }
-        Reply::Broadcast(sent) => broadcast_json(sent),
         Reply::Joined { room, created } => {
             ReplyJson::Joined { created: *created, joined: true, name: &room.row.name, room_id: room.row.id.as_str() }
         }
@@ -287,7 +285,28 @@ fn reply_json(reply: &Reply) -> ReplyJson<'_> {
     }
 }
 
-fn broadcast_json(sent: &BroadcastSent) -> ReplyJson<'_> {
+fn sent_to_json(sent: &SentTo, duplicate: Option<bool>) -> ReplyJson<'_> {
+    match sent {
+        SentTo::One(sent) => sent_json(sent, duplicate),
+        SentTo::Room(sent) => broadcast_json(sent, duplicate),
+    }
+}
+
+fn sent_json(sent: &Sent, duplicate: Option<bool>) -> ReplyJson<'_> {
+    let message = &sent.message.row;
+    let (to_room_id, to_session_id) = recipient(message);
+    ReplyJson::Sent {
+        delivered_live: sent.live.is_some(),
+        duplicate,
+        message_id: message.id.as_str(),
+        sent_at: message.sent_at,
+        to_nick: &message.to_nick,
+        to_room_id,
+        to_session_id,
+    }
+}
+
+fn broadcast_json(sent: &BroadcastSent, duplicate: Option<bool>) -> ReplyJson<'_> {
     let message = &sent.message.row;
     let (to_room_id, to_session_id) = recipient(message);
     let delivered = sent.recipients.iter().map(|(session, nickname, live)| Delivered {
@@ -298,6 +317,7 @@ fn broadcast_json(sent: &BroadcastSent) -> ReplyJson<'_> {
     });
     ReplyJson::Broadcast {
         delivered: delivered.collect(),
+        duplicate,
         failed: [],
         message_id: message.id.as_str(),
         sent_at: message.sent_at,
@@ -387,7 +407,8 @@ mod tests {
         check(sent(session.clone(), Some("c".into())), &with(json!({"deliveredLive": true, "toSessionId": "b"})));
         check(sent(room.clone(), None), &with(json!({"deliveredLive": false, "toRoomId": "r"})));
         let recipients = vec![("b".into(), Arc::from("bob"), None)];
-        let broadcast = BroadcastSent { message: message(room), room_name: "the room".into(), recipients };
+        let (message_to_room, room_name) = (message(room), "the room".into());
+        let broadcast = BroadcastSent { message: message_to_room, room_name, recipients, deliveries: vec![delivery] };
         let delivered = json!([{"deliveredLive": false, "sessionId": "b", "toNick": "bob", "toSessionId": "b"}]);
         let more = json!({"delivered": delivered, "failed": [], "toRoomId": "r", "toRoomName": "the room", "total": 1});
         check(Reply::Broadcast(broadcast), &with(more));

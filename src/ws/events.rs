@@ -1,7 +1,7 @@
 //! Events as text: the frames of `text/event-stream`, each with its data as one line of JSON. It must not decide who hears
 //! of what.
 
-use crate::row_json::{message_text, session_text};
+use crate::row_json::{delivery_news, message_text, session_text};
 use crate::store::{Event, News};
 use serde_json::Value;
 use std::fmt::Write;
@@ -21,6 +21,7 @@ pub(super) fn text(event: &Event) -> String {
             ("leave", format!(r#"{{"nickname":{nickname},"reason":"{reason}","sessionId":{id},"ts":{at}}}"#))
         }
         News::Message(message, _) => ("message", format!(r#"{{"message":{},"ts":{at}}}"#, message_text(&message.row))),
+        News::Delivery(message, view) => ("delivery", delivery_news(&message.row, view, at).to_string()),
         News::Reset(sessions) => {
             let rows: Vec<&str> = sessions.iter().map(|session| &**session.text(session_text)).collect();
             ("reset", format!(r#"{{"sessions":[{}],"ts":{at}}}"#, rows.join(",")))

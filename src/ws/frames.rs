@@ -7,8 +7,8 @@ use crate::error::RequestError;
 use crate::ids::{MessageId, SessionId};
 use crate::limits::{EVENTS_AT_ONCE_MAX, ID_BYTES_MAX, WS_ECHO_BYTES_MAX, WS_ERROR_CHARACTERS_MAX};
 use crate::model::ItemType;
-use crate::roster::{Caller, MessageFilter, Request, SessionChange};
-use crate::row_json::{Text, parse_session};
+use crate::roster::{Caller, MessageFilter, Request, Sending, SessionChange, Wishes};
+use crate::row_json::{Text, WishesJson, parse_session};
 use crate::store::{Command, Frame, View};
 use crossbeam_channel::Sender;
 use serde::Deserialize;
@@ -238,7 +238,7 @@ impl Frames {
             self.client.send(Frame::Text(answer::command_error("", "", &error)));
             return Ok(());
         }
-        match self.request(&frame.command_id, body).map_err(shorten) {
+        match self.request(&frame.command_id, body, frame.command.get()).map_err(shorten) {
             Ok(request) => self.submit(request, tx, frame.command_id),
             Err(error) => {
                 self.client.send(Frame::Text(answer::command_error(&tx, &frame.command_id, &error)));
@@ -259,10 +259,20 @@ impl Frames {
         self.tell(Command::Request { request, reply_to: Some(reply_to) })
     }
 
+    /// What a sender wants beyond what marshal 0.9 knew. A shim of that time wants nothing of it.
+    fn wishes(&self, command_id: &str, json: &str) -> Result<Wishes, RequestError> {
+        let invalid = |error| RequestError::invalid(format!("{command_id}: {error}"));
+        let wishes: WishesJson = serde_json::from_str(json).map_err(invalid)?;
+        let TrackBody { track } = serde_json::from_str(json).map_err(invalid)?;
+        let track = track.unwrap_or(false).then(|| self.client.id.clone());
+        Ok(Wishes { track, ..wishes.wishes()? })
+    }
+
     fn request(
         &self,
         command_id: &str,
         body: Result<CommandBody<'_>, serde_json::Error>,
+        json: &str,
     ) -> Result<Request, RequestError> {
         let known = is_known(command_id);
         if !known {
@@ -274,11 +284,14 @@ impl Frames {
             value.ok_or_else(|| RequestError::invalid(format!("{command_id}: missing field `{name}`")))
         };
         Ok(match command_id {
-            "SendMessage" => {
-                Request::Send { caller, to: need(body.to_session_id, "toSessionId")?, body: need(body.body, "body")? }
-            }
-            "BroadcastMessage" => {
-                Request::Broadcast { caller, room: need(body.to_room_id, "toRoomId")?, body: need(body.body, "body")? }
+            "SendMessage" | "BroadcastMessage" => {
+                let to = match command_id {
+                    "SendMessage" => need(body.to_session_id, "toSessionId")?,
+                    _ => format!("@{}", need(body.to_room_id, "toRoomId")?),
+                };
+                let mut sending = Sending::new(caller, to, need(body.body, "body")?);
+                sending.wishes = self.wishes(command_id, json)?;
+                Request::Send(Box::new(sending))
             }
             "JoinRoom" => Request::JoinRoom { caller, name: need(body.name, "name")?, description: body.description },
             "LeaveRoom" => Request::LeaveRoom { caller, room: need(body.room, "room")? },
@@ -293,6 +306,11 @@ impl Frames {
             }
         })
     }
+}
+
+#[derive(Deserialize)]
+struct TrackBody {
+    track: Option<bool>,
 }
 
 /// An error may quote what the client said, and waits until the client takes it.

@@ -78,7 +78,7 @@ fn send(shared: &Shared, number: usize, mut random: Random, progress: &Sender<us
 fn what_is_said_to_be_read_was_read_and_nothing_is_lost() {
     let mut random = Random::from_env();
     let wanted = number("MARSHAL_DELIVERY_MESSAGES", 3000);
-    let kills = number("MARSHAL_DELIVERY_KILLS", 0);
+    let kills = number("MARSHAL_DELIVERY_KILLS", 3);
     let place = Place::new();
     let mut daemon = place.start();
     let shared = Shared {

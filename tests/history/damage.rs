@@ -80,7 +80,7 @@ fn start(id: &str) -> Request {
 }
 
 fn send(number: usize) -> Request {
-    Request::Send { caller: Caller::session("one"), to: "two".to_owned(), body: format!("é {number} \u{1f600}") }
+    Request::send(Caller::session("one"), "two", format!("é {number} \u{1f600}"))
 }
 
 fn read(directory: &Path) -> Vec<u8> {

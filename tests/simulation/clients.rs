@@ -195,7 +195,7 @@ impl Clients {
         let request = match self.random.below(5) {
             0 => Request::Broadcast { caller, room: "everyone".to_owned(), body },
             1 => Request::Broadcast { caller, room: format!("room {}", self.random.below(2)), body },
-            _ => Request::Send { caller, to: self.anybody().to_owned(), body },
+            _ => Request::send(caller, self.anybody(), body),
         };
         self.ask(observer, Asked::Send(number), request, batch);
     }

@@ -89,7 +89,7 @@ fn a_human_has_a_mailbox_and_can_write() {
 #[test]
 fn a_caller_is_its_stated_session_or_the_session_of_its_connection_or_nobody() {
     let mut world = four();
-    let from = |caller: Caller| Request::Send { caller, to: "xyz".to_owned(), body: "m".to_owned() };
+    let from = |caller: Caller| Request::send(caller, "xyz", "m");
     let client = |client: &str| Caller { client: Some(client.into()), ..Caller::default() };
     let Reply::Sent(sent) = world.ok(from(client("k"))) else { panic!() };
     assert_eq!(sent.message.row.from_session_id.as_str(), "shim");

@@ -2,6 +2,7 @@
 //! it likes.
 
 mod addresses;
+mod delivery;
 mod departed;
 mod liveness;
 mod mail;
@@ -15,6 +16,7 @@ mod recovery;
 mod registration;
 mod registry;
 mod rooms;
+mod sending;
 mod speaking;
 mod validation;
 mod waiters;
@@ -247,7 +249,7 @@ fn update(id: &str, change: SessionChange) -> Request {
 }
 
 fn send(from: &str, to: &str, body: &str) -> Request {
-    Request::Send { caller: caller(from), to: to.to_owned(), body: body.to_owned() }
+    Request::send(caller(from), to, body)
 }
 
 fn broadcast(from: &str, room: &str, body: &str) -> Request {

@@ -138,6 +138,28 @@ fn check_mail(roster: &Roster) {
     }
     assert_eq!(found, expected);
     assert_eq!(roster.counts().messages, tables.messages.len());
+    let mut threads = crate::roster::threads::Threads::default();
+    tables.messages.values().for_each(|message| threads.insert(&message.stored.row));
+    assert_eq!(tables.threads, threads);
+    check_replies(roster);
+}
+
+fn check_replies(roster: &Roster) {
+    let all: Vec<&Message> = roster.tables.messages.values().map(|placed| &placed.stored.row).collect();
+    let terms = |row: &Message| row.terms.as_deref().cloned().unwrap_or_default();
+    let is_answer = |to: &Message, row: &Message| {
+        terms(row).reply_to == Some(to.id.clone()) && row.from_session_id != to.from_session_id
+    };
+    let waits = |row: &&&Message| terms(row).reply_by.is_some() && !all.iter().any(|other| is_answer(row, other));
+    let expected: BTreeSet<MessageId> = all.iter().filter(waits).map(|row| row.id.clone()).collect();
+    let found: BTreeSet<MessageId> = roster.tables.threads.overdue(i64::MAX, usize::MAX).into_iter().collect();
+    assert_eq!(found, expected);
+    for row in &all {
+        let Some(name) = terms(row).client_message_id else { continue };
+        let named = roster.tables.threads.named(&row.from_session_id, &name);
+        assert!(named.contains(&row.id));
+        assert!(named.iter().all(|id| roster.tables.messages.contains_key(id)));
+    }
 }
 
 fn check_names(roster: &Roster) {

@@ -77,6 +77,7 @@ impl Run {
             }
             Ok(Reply::Sent(sent)) => self.sent(&sent.message.row, unread),
             Ok(Reply::Broadcast(sent)) => self.sent(&sent.message.row, unread),
+            Ok(Reply::SentToAll(all)) => self.messages.extend(all.iter().map(|sent| sent.message().row.id.clone())),
             Ok(_) => {}
         }
     }
@@ -98,6 +99,9 @@ impl Run {
     /// A new message is unread for those for whom it was sent, and changes nothing else.
     fn sent(&mut self, message: &Message, mut unread: BTreeMap<SessionId, std::collections::BTreeSet<u64>>) {
         self.messages.push(message.id.clone());
+        if message.terms.as_ref().is_some_and(|terms| terms.supersedes.is_some()) {
+            return;
+        }
         let tables = &self.world.roster.tables;
         let place = tables.messages[&message.id].place;
         match &message.to {
@@ -115,7 +119,7 @@ impl Run {
         let who = if c.is_multiple_of(7) { "human:al" } else { pick(&SESSIONS, a) };
         let some: Vec<MessageId> = self.messages.iter().rev().skip(b % 4).take(1 + c % 4).cloned().collect();
         match kind {
-            30..=36 => send(who, pick(&ADDRESSES, b), "m"),
+            30..=36 => on_terms(who, &[pick(&ADDRESSES, b), pick(&ADDRESSES, b + c)][..1 + a % 2], &some, c),
             37..=41 => broadcast(who, pick(&ROOMS, b), "m"),
             42..=47 => join(who, pick(&ROOMS, b)),
             48..=50 => leave(who, pick(&ROOMS, b)),
@@ -131,6 +135,9 @@ impl Run {
                 caller: caller(who),
                 from: c.is_multiple_of(3).then(|| pick(&SESSIONS, b / 2).to_owned()),
             },
+            58 if a.is_multiple_of(2) => {
+                Request::Requeue { caller: caller(who), message: some.first().cloned().unwrap_or("none".into()) }
+            }
             58 => Request::ReadMessages { caller: caller(who), filter: MessageFilter::default() },
             _ => Request::History(HistoryQuery { session: Some(who.to_owned()), ..HistoryQuery::default() }),
         }
@@ -200,6 +207,21 @@ impl Run {
     }
 }
 
+/// A message on terms that `number` chooses, about some of those that were sent.
+fn on_terms(from: &str, to: &[&str], some: &[MessageId], number: usize) -> Request {
+    let about = some.first().map(MessageId::to_string);
+    let wishes = Wishes {
+        client_message_id: number.is_multiple_of(3).then(|| format!("k{}", number % 4)),
+        reply_to: about.clone().filter(|_| number % 4 == 1),
+        expects_reply_ms: number.is_multiple_of(5).then_some(MINUTE),
+        supersedes: about.filter(|_| number % 6 == 1),
+        expires: (number % 6 == 2).then_some(Expiry::In(MINUTE)),
+        ..Wishes::default()
+    };
+    let to = to.iter().map(|to| (*to).to_owned()).collect();
+    Request::Send(Box::new(Sending { caller: caller(from), to, body: "m".to_owned(), wishes }))
+}
+
 /// Each session that has a process, with that.
 fn processes(roster: &Roster) -> BTreeMap<SessionId, Process> {
     let sessions = roster.tables.sessions.values().map(|placed| &placed.stored.row);
@@ -260,11 +282,7 @@ fn registry(a: usize, b: usize, c: usize) -> Request {
     match c % 8 {
         0 => Request::Deregister(token),
         1 => Request::Me(caller),
-        2 => Request::Send {
-            caller: Caller { as_session: Some(pick(&SESSIONS, a).into()), ..caller },
-            to: "@g".to_owned(),
-            body: "m".to_owned(),
-        },
+        2 => Request::send(Caller { as_session: Some(pick(&SESSIONS, a).into()), ..caller }, "@g", "m"),
         _ => Request::Register(Box::new(Registering {
             process: c.is_multiple_of(3).then(|| process(c as u32)),
             groups: [vec![], vec!["g".to_owned()], vec!["@g/h:lead".to_owned()], vec!["x".to_owned()]][c / 8 % 4]

@@ -59,7 +59,7 @@ fn world() -> World {
 }
 
 fn send(world: &mut World, caller: Caller) -> Result<(String, Proof), ErrorKind> {
-    let request = Request::Send { caller, to: "c".into(), body: "hi".into() };
+    let request = Request::send(caller, "c", "hi");
     match world.apply(request).reply {
         Ok(Reply::Sent(sent)) => Ok((sent.message.row.from_session_id.to_string(), sent.message.row.proof.unwrap())),
         Ok(_) => panic!(),
@@ -189,7 +189,7 @@ fn a_session_may_not_state_end_or_change_another_one() {
 fn a_session_sees_no_mail_of_others_in_the_history() {
     let mut world = world();
     for (from, to) in [("a", "c"), ("c", "d"), ("d", "a"), ("c", "b")] {
-        world.ok(Request::Send { caller: caller(from), to: to.into(), body: format!("{from} to {to}") });
+        world.ok(Request::send(caller(from), to, format!("{from} to {to}")));
     }
     world.ok(Request::Broadcast { caller: caller("d"), room: "everyone".into(), body: "to all".into() });
     let bodies = |world: &mut World, query: HistoryQuery| match world.apply(Request::History(query)).reply {

@@ -70,7 +70,7 @@ fn a_client_that_does_not_take_its_frames_is_disconnected_and_the_sender_is_told
     let (sender, answers) = bounded(8);
     for _ in 0..2 {
         let sender = sender.clone();
-        let request = Request::Send { caller: Caller::session("hook"), to: "slow".to_owned(), body: "x".to_owned() };
+        let request = Request::send(Caller::session("hook"), "slow", "x");
         let reply_to: ReplyTo = Box::new(move |result| {
             let Ok(Reply::Sent(sent)) = result else { panic!("{result:?}") };
             sender.send(sent.live.is_some()).unwrap();

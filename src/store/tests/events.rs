@@ -46,6 +46,9 @@ fn told(frames: &Receiver<Box<Frame>>) -> Vec<String> {
                 News::Change(session) => format!("change {}", session.row.id),
                 News::Leave(session, gone) => format!("leave {} {}", session.row.id, gone.as_str()),
                 News::Message(message, _) => format!("message {} {}", message.row.from_session_id, message.row.body),
+                News::Delivery(message, view) => {
+                    format!("{} {} {}", message.row.body, view.standing.as_str(), view.session)
+                }
                 News::Reset(sessions) => format!("reset {}", sessions.len()),
             })),
             other => panic!("{other:?}"),
@@ -177,7 +180,7 @@ fn large_messages_leave_no_room_for_old_events() {
     bench.turn();
     for _ in 0..100 {
         let body = "x".repeat(crate::limits::MESSAGE_BODY_BYTES_MAX);
-        bench.ask("send", Request::Send { caller: Caller::session("a"), to: "a".to_owned(), body });
+        bench.ask("send", Request::send(Caller::session("a"), "a", body));
         bench.turn();
     }
     let id = id_of(&bench, 85);

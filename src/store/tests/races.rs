@@ -253,8 +253,7 @@ fn a_compaction_ends_however_much_is_written_meanwhile() {
         let done = compactor::run(&bench.disk, &job);
         // One batch of 300 KiB while the compactor works, as 400 sends of 300 bytes and their lines are.
         for n in 0..5 {
-            let request =
-                Request::Send { caller: Caller::session("hook"), to: "shim".to_owned(), body: "x".repeat(60_000) };
+            let request = Request::send(Caller::session("hook"), "shim", "x".repeat(60_000));
             let _ = n;
             bench.ask("send", request);
         }

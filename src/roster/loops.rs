@@ -1,0 +1,191 @@
+//! The guard against two programs that answer each other for ever: it counts how often the turn to speak has gone from one
+//! to another, and time lets it forget. Pure arithmetic on given moments; it must not know what is said, and what it keeps
+//! is bounded whoever comes.
+
+use crate::error::{ErrorKind, RequestError};
+use crate::ids::{MessageId, SessionId};
+use crate::limits::{LOOP_TURNS_MAX, LOOP_WINDOW_MS, LOOPS_KNOWN_MAX};
+use std::collections::HashMap;
+
+/// Thousandths of a turn.
+const TURN: i64 = 1000;
+const FULL: i64 = LOOP_TURNS_MAX as i64 * TURN;
+
+/// Among whom, or in what, messages go to and fro.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Circle {
+    /// Two sessions, the smaller id first.
+    Pair(SessionId, SessionId),
+    /// A thread.
+    Thread(MessageId),
+}
+
+impl Circle {
+    pub(super) fn pair(a: &SessionId, b: &SessionId) -> Self {
+        let (first, second) = if a < b { (a, b) } else { (b, a) };
+        Self::Pair(first.clone(), second.clone())
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Level {
+    /// Who spoke last.
+    last: SessionId,
+    /// How often the turn has changed, in thousandths, less what time has let go, at that moment.
+    turns: i64,
+    /// On the monotonic clock, in milliseconds.
+    at: i64,
+}
+
+impl Level {
+    fn turns(&self, now_ms: i64) -> i64 {
+        let since = now_ms.saturating_sub(self.at).max(0);
+        (self.turns - since.saturating_mul(FULL) / LOOP_WINDOW_MS).max(0)
+    }
+}
+
+/// All circles in which somebody has spoken lately.
+#[derive(Debug, Default)]
+pub(super) struct Loops {
+    is_on: bool,
+    levels: HashMap<Circle, Level>,
+}
+
+impl Loops {
+    /// Guards from now on, or does not.
+    pub(super) fn guard(&mut self, is_on: bool) {
+        self.is_on = is_on;
+    }
+
+    /// Whether `sender` may speak in these circles.
+    ///
+    /// # Errors
+    /// The turn has changed too often in one of them; the error says what to do.
+    pub(super) fn check(&self, circles: &[Circle], sender: &SessionId, now_ms: i64) -> Result<(), RequestError> {
+        let known = circles.iter().filter_map(|circle| self.levels.get(circle)).filter(|level| level.last != *sender);
+        let most = known.map(|level| level.turns(now_ms)).max().unwrap_or(0);
+        if self.is_on && most + TURN > FULL { Err(too_many(most + TURN - FULL)) } else { Ok(()) }
+    }
+
+    /// Notes that `sender` has spoken in these circles.
+    pub(super) fn note(&mut self, circles: Vec<Circle>, sender: &SessionId, now_ms: i64) {
+        let circles = if self.is_on { circles } else { Vec::new() };
+        for circle in circles {
+            if let Some(level) = self.levels.get_mut(&circle) {
+                let changed = i64::from(level.last != *sender) * TURN;
+                *level = Level { last: sender.clone(), turns: level.turns(now_ms) + changed, at: now_ms };
+                continue;
+            }
+            if self.levels.len() >= LOOPS_KNOWN_MAX {
+                self.sweep(now_ms);
+            }
+            // With so many that are all busy, one more is not watched: that is better than to refuse it.
+            if self.levels.len() < LOOPS_KNOWN_MAX {
+                self.levels.insert(circle, Level { last: sender.clone(), turns: TURN, at: now_ms });
+            }
+        }
+    }
+
+    /// A human has spoken: nothing that concerns these sessions, or this thread, is a loop of programs.
+    pub(super) fn reset(&mut self, sessions: &[SessionId], thread: Option<&MessageId>) {
+        self.levels.retain(|circle, _| match circle {
+            Circle::Pair(a, b) => !sessions.contains(a) && !sessions.contains(b),
+            Circle::Thread(id) => thread != Some(id),
+        });
+    }
+
+    /// Forgets circles in which it has been quiet for long enough.
+    pub(super) fn sweep(&mut self, now_ms: i64) {
+        self.levels.retain(|_, level| level.turns(now_ms) > 0);
+    }
+}
+
+fn too_many(missing: i64) -> RequestError {
+    let wait_ms = (missing * LOOP_WINDOW_MS + FULL - 1) / FULL;
+    let wait_s = u32::try_from((wait_ms + 999) / 1000).unwrap_or(u32::MAX).max(1);
+    let minutes = LOOP_WINDOW_MS / 60_000;
+    let message = format!(
+        "you have answered each other {LOOP_TURNS_MAX} times within {minutes} minutes and no human has said anything: stop \
+         here, tell your user what is open, and go on when one has written to either of you, or in {wait_s} s"
+    );
+    RequestError { retry_after_s: Some(wait_s), ..RequestError::new(ErrorKind::LoopGuard, message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> SessionId {
+        SessionId::from(text)
+    }
+
+    fn say(loops: &mut Loops, from: &str, to: &str, now_ms: i64) -> Result<(), RequestError> {
+        let circles = vec![Circle::pair(&id(from), &id(to))];
+        loops.check(&circles, &id(from), now_ms)?;
+        loops.note(circles, &id(from), now_ms);
+        Ok(())
+    }
+
+    fn to_and_fro(loops: &mut Loops, now_ms: i64) -> usize {
+        let turn = |n: &usize| if n.is_multiple_of(2) { ("a", "b") } else { ("b", "a") };
+        (0..1000).take_while(|n| say(loops, turn(n).0, turn(n).1, now_ms).is_ok()).count()
+    }
+
+    fn guarded() -> Loops {
+        Loops { is_on: true, ..Loops::default() }
+    }
+
+    #[test]
+    fn two_that_answer_each_other_are_stopped_and_told_when_they_may_go_on() {
+        let mut loops = guarded();
+        assert_eq!(to_and_fro(&mut loops, 0), LOOP_TURNS_MAX as usize);
+        let refused = say(&mut loops, "a", "b", 0).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::LoopGuard);
+        let wait = i64::from(refused.retry_after_s.unwrap()) * 1000;
+        say(&mut loops, "a", "b", wait).unwrap();
+        say(&mut loops, "b", "a", wait).unwrap_err();
+        say(&mut loops, "b", "c", wait).unwrap();
+        say(&mut loops, "a", "b", wait + 1).unwrap();
+        // A clock that goes back gives nothing.
+        say(&mut loops, "b", "a", 0).unwrap_err();
+        assert_eq!(to_and_fro(&mut loops, wait + LOOP_WINDOW_MS), LOOP_TURNS_MAX as usize);
+    }
+
+    #[test]
+    fn who_tells_much_to_one_who_is_silent_is_in_no_loop() {
+        let mut loops = guarded();
+        for _ in 0..1000 {
+            say(&mut loops, "a", "b", 0).unwrap();
+        }
+        let mut off = Loops::default();
+        assert_eq!((to_and_fro(&mut off, 0), off.levels.len()), (1000, 0));
+    }
+
+    #[test]
+    fn a_human_ends_every_loop_that_it_writes_to() {
+        let mut loops = guarded();
+        to_and_fro(&mut loops, 0);
+        loops.reset(&[id("c")], None);
+        say(&mut loops, "a", "b", 0).unwrap_err();
+        loops.reset(&[id("b")], None);
+        say(&mut loops, "a", "b", 0).unwrap();
+        let thread = vec![Circle::Thread("t".into())];
+        for n in 0..LOOP_TURNS_MAX {
+            loops.note(thread.clone(), &id(&n.to_string()), 0);
+        }
+        loops.check(&thread, &id("x"), 0).unwrap_err();
+        loops.reset(&[], Some(&"t".into()));
+        loops.check(&thread, &id("x"), 0).unwrap();
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_forgotten() {
+        let mut loops = guarded();
+        for number in 0..LOOPS_KNOWN_MAX + 10 {
+            say(&mut loops, "a", &number.to_string(), 0).unwrap();
+        }
+        assert_eq!(loops.levels.len(), LOOPS_KNOWN_MAX);
+        loops.sweep(LOOP_WINDOW_MS);
+        assert!(loops.levels.is_empty());
+    }
+}

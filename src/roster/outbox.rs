@@ -1,0 +1,91 @@
+//! What a sender has sent, and sending it once more where it did not get there. It must not send anything to anybody but
+//! those for whom it was.
+
+use super::address::{Addressed, Target};
+use super::{Answer, Caller, Cursor, DeliveryStanding, Handled, HistoryPage, Reply, Roster, SentTo, Wait};
+use crate::error::{ErrorKind, RequestError};
+use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
+use crate::limits::{HISTORY_SCAN_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
+use crate::model::{Message, Recipient, Step, Terms};
+use std::sync::Arc;
+
+impl Roster {
+    /// The latest messages that the caller has sent, oldest first.
+    pub(super) fn outbox(&self, caller: &Caller, before: Option<&Cursor>, limit: Option<usize>) -> Handled {
+        let me = self.speaker(caller)?.id;
+        let limit = limit.unwrap_or(PAGE_MESSAGES_DEFAULT).clamp(1, PAGE_MESSAGES_MAX);
+        let (mut messages, mut cursor) = (Vec::new(), None);
+        let place = |cursor: &Cursor| self.tables.messages.get(&cursor.id).map_or(cursor.place, |placed| placed.place);
+        let concerning = self.tables.mail.concerning(&me, before.map_or(u64::MAX, place));
+        let mut last = None;
+        for (looked, (place, id)) in concerning.enumerate() {
+            if messages.len() == limit || looked == HISTORY_SCAN_MAX {
+                cursor = last;
+                break;
+            }
+            last = Some(Cursor { place, id: id.clone() });
+            let placed = self.tables.messages.get(id).filter(|placed| placed.stored.row.from_session_id == me);
+            messages.extend(placed.map(|placed| self.history_entry(placed, false)));
+        }
+        messages.reverse();
+        Ok(Answer::new(Reply::History(HistoryPage { messages, before: cursor, newest: None }), Wait::Batch))
+    }
+
+    /// Sends a message that did not get there once more, to the one that it was for. The new one comes in the place of the
+    /// old, which is so settled for good.
+    pub(super) fn requeue(&mut self, caller: &Caller, message: &MessageId, ids: &mut dyn IdSource) -> Handled {
+        let sender = self.speaker_in_turn(caller)?;
+        let placed = self.tables.messages.get(message);
+        let Some(placed) = placed.filter(|placed| placed.stored.row.from_session_id == sender.id) else {
+            return Err(RequestError::not_found(format!("you have sent no message with the id '{message}'")));
+        };
+        let (row, place) = (placed.stored.row.clone(), placed.place);
+        let Recipient::Session(to) = &row.to else {
+            let message = "a room's message is not sent again as a whole; write to those who have not read it";
+            return Err(RequestError::new(ErrorKind::Refused, message));
+        };
+        self.may_requeue(&row, place, to)?;
+        let terms = again(&row, self.tables.now.wall_ms, ids);
+        let others = vec![(to.clone(), self.name_of(to))];
+        let addressed = vec![Addressed { to: Target::One(to.clone()), others, covered: Vec::new() }];
+        let (mut sent, pushes) = self.dispatch(&sender, addressed, &row.body, Some(terms), ids);
+        let Some(SentTo::One(one)) = sent.pop() else {
+            return Err(RequestError::not_found(format!("message '{message}' was for nobody")));
+        };
+        self.replace(&row.id, to, &one.message.row.id);
+        self.note_caller(&sender.id);
+        Ok(Answer { reply: Reply::Sent(one), wait: Wait::Batch, pushes })
+    }
+
+    /// Whether sending a message once more would not give somebody what he has, or what somebody else has taken over.
+    fn may_requeue(&self, row: &Message, place: u64, to: &SessionId) -> Result<(), RequestError> {
+        let refuse = |why: String| Err(RequestError::new(ErrorKind::Refused, why));
+        let (id, name) = (&row.id, &row.to_nick);
+        match self.delivery_to(row, place, to.clone()).standing {
+            DeliveryStanding::Read(..) => {
+                refuse(format!("message {id} was read by {name}: there is nothing to repeat"))
+            }
+            DeliveryStanding::Settled(Step::Superseded(by), _) => {
+                refuse(format!("message {by} has come in the place of {id}: ask for that one"))
+            }
+            DeliveryStanding::Settled(Step::Claimed(by), _) => {
+                refuse(format!("message {id} was taken over by {by}: write to that one"))
+            }
+            DeliveryStanding::Queued(_) | DeliveryStanding::Handed(..) | DeliveryStanding::Settled(..) => Ok(()),
+        }
+    }
+}
+
+/// The terms of a message that comes in the place of this one, with as much time as this one had.
+fn again(row: &Message, now: i64, ids: &mut dyn IdSource) -> Terms {
+    let old = row.terms.as_deref().cloned().unwrap_or_default();
+    let later = |at: Option<i64>| at.map(|at| now + at.saturating_sub(row.sent_at).max(1000));
+    let is_named = old.client_message_id.is_some();
+    Terms {
+        supersedes: Some(row.id.clone()),
+        reply_by: later(old.reply_by),
+        expires_at: later(old.expires_at),
+        client_message_id: is_named.then(|| Arc::from(new_id_at(ids, now))),
+        ..old
+    }
+}

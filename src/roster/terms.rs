@@ -1,0 +1,150 @@
+//! From what a sender wants to the terms of its message: which message it answers or replaces, until when it counts. It must
+//! not tell anybody of a message that is not for him.
+
+use super::sending::Expiry;
+use super::speaker::Speaker;
+use super::tables::Placed;
+use super::{Roster, Sending, validate};
+use crate::error::{ErrorKind, RequestError};
+use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
+use crate::limits::{
+    CANDIDATES_MAX, EXPIRY_MAX_MS, ID_BEGINNINGS_MAX, ID_BYTES_MAX, META_BYTES_MAX, REPLY_EXPECTED_MAX_MS,
+    SWEEP_ROWS_MAX,
+};
+use crate::model::{Message, Recipient, Step, Terms};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// The message that another one answers.
+#[derive(Clone, Debug)]
+pub(super) struct Answered {
+    id: MessageId,
+    thread: MessageId,
+    from: SessionId,
+    is_notice: bool,
+}
+
+impl Answered {
+    /// To whom an answer goes that names nobody.
+    pub(super) fn author(&self) -> Result<SessionId, RequestError> {
+        if self.is_notice {
+            return Err(RequestError::invalid(
+                "marshal itself wrote that, and reads no answers; say whom you mean (to)",
+            ));
+        }
+        Ok(self.from.clone())
+    }
+}
+
+impl Roster {
+    /// The message that is to be answered, if one is.
+    pub(super) fn answered(&self, sender: &Speaker, sending: &Sending) -> Result<Option<Answered>, RequestError> {
+        let Some(text) = &sending.wishes.reply_to else { return Ok(None) };
+        let row = &self.message_meant(sender, sending, text)?.stored.row;
+        let thread = row.terms.as_ref().and_then(|terms| terms.thread.clone()).unwrap_or_else(|| row.id.clone());
+        let (id, from, is_notice) = (row.id.clone(), row.from_session_id.clone(), row.is_notice());
+        Ok(Some(Answered { id, thread, from, is_notice }))
+    }
+
+    /// On what terms a message goes out, by what its sender wants.
+    pub(super) fn terms(
+        &self,
+        sender: &Speaker,
+        sending: &Sending,
+        answered: Option<&Answered>,
+        ids: &mut dyn IdSource,
+    ) -> Result<Option<Terms>, RequestError> {
+        let (wishes, now) = (&sending.wishes, self.tables.now.wall_ms);
+        if let Some(meta) = &wishes.meta {
+            validate::bounded("meta", meta, META_BYTES_MAX)?;
+        }
+        let supersedes = wishes.supersedes.as_ref().map(|text| self.own_message(sender, sending, text)).transpose()?;
+        let within = |what: &str, ms: i64, most: i64| {
+            let message = || format!("{what} is to be between 1 second and {} days from now", most / 86_400_000);
+            if (1000..=most).contains(&ms) { Ok(now + ms) } else { Err(RequestError::invalid(message())) }
+        };
+        let expires_at = match wishes.expires {
+            None => None,
+            Some(Expiry::In(ms)) => Some(within("the message's expiry", ms, EXPIRY_MAX_MS)?),
+            // A moment may have come nearer on its way here.
+            Some(Expiry::At(at)) if at > now && at - now < 1000 => Some(at),
+            Some(Expiry::At(at)) => Some(within("the message's expiry", at.saturating_sub(now), EXPIRY_MAX_MS)?),
+        };
+        let expects = |ms| within("the time by which a reply is expected", ms, REPLY_EXPECTED_MAX_MS);
+        let made = || wishes.must_have_id.then(|| Arc::from(new_id_at(ids, now)));
+        let client_message_id = wishes.client_message_id.as_deref().map(Arc::from).or_else(made);
+        let terms = Terms {
+            priority: wishes.priority,
+            reply_to: answered.map(|answered| answered.id.clone()),
+            thread: answered.map(|answered| answered.thread.clone()),
+            reply_by: wishes.expects_reply_ms.map(expects).transpose()?,
+            supersedes,
+            expires_at,
+            fingerprint: client_message_id.as_ref().map(|_| Arc::from(sending.fingerprint())),
+            client_message_id,
+            meta: wishes.meta.as_deref().map(Arc::from),
+            notice: false,
+        };
+        Ok((terms != Terms::default()).then_some(terms))
+    }
+
+    /// The message of the sender's own that is meant.
+    fn own_message(&self, sender: &Speaker, sending: &Sending, text: &str) -> Result<MessageId, RequestError> {
+        let row = &self.message_meant(sender, sending, text)?.stored.row;
+        if row.from_session_id == sender.id {
+            return Ok(row.id.clone());
+        }
+        let message = format!("message {} is not yours: only who sent a message can replace it", row.id);
+        Err(RequestError::new(ErrorKind::Forbidden, message))
+    }
+
+    /// The message with this id, or the one whose id alone begins like this, of those that the sender may see.
+    fn message_meant(&self, sender: &Speaker, sending: &Sending, text: &str) -> Result<&Placed<Message>, RequestError> {
+        validate::bounded("a message's id", text, ID_BYTES_MAX)?;
+        let sees_all = self.sees_only(&sending.caller)?.is_none();
+        let is_seen = |placed: &&Placed<Message>| sees_all || self.concerns(placed, &sender.id);
+        if let Some(placed) = self.tables.messages.get(text).filter(is_seen) {
+            return Ok(placed);
+        }
+        let from = self.tables.messages.range::<str, _>((Bound::Included(text), Bound::Unbounded));
+        let alike = from.take(ID_BEGINNINGS_MAX).map(|(_, placed)| placed);
+        let alike = alike.take_while(|placed| !text.is_empty() && placed.stored.row.id.as_str().starts_with(text));
+        let mut alike = alike.filter(is_seen).take(CANDIDATES_MAX + 1);
+        match (alike.next(), alike.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => Err(RequestError::not_found(format!("no message with the id '{text}' is stored"))),
+            (Some(first), Some(second)) => {
+                let all = [first, second].into_iter().chain(alike).take(CANDIDATES_MAX);
+                let candidates = all.map(|placed| placed.stored.row.id.to_string()).collect();
+                let message = format!("'{text}' is the beginning of more than one message's id; give a whole one");
+                Err(RequestError { candidates, ..RequestError::new(ErrorKind::Ambiguous, message) })
+            }
+        }
+    }
+
+    /// Settles an older message for those who have not read it: another one came in its place.
+    pub(super) fn supersede(&mut self, old: &MessageId, by: &MessageId) {
+        for session in self.awaiting(old) {
+            self.settle(&session, old, Step::Superseded(by.clone()));
+        }
+    }
+
+    /// Tells the senders of messages to which they expected an answer by now that none came. What is told is itself an
+    /// answer, so that it is told once.
+    pub(super) fn miss_replies(&mut self, ids: &mut dyn IdSource, is_full: impl Fn(&Self) -> bool) {
+        for id in self.tables.threads.overdue(self.tables.now.wall_ms, SWEEP_ROWS_MAX) {
+            if is_full(self) {
+                break;
+            }
+            let Some(row) = self.tables.messages.get(&id).map(|placed| placed.stored.row.clone()) else { continue };
+            let (name, room) = match &row.to {
+                Recipient::Session(_) => (&row.to_nick, ""),
+                Recipient::Room(_) => (&row.to_nick, "room "),
+            };
+            let unread = if self.awaiting(&id).is_empty() { "" } else { ", and it is not known to be read" };
+            let text = format!("no reply to your message {id} to {room}{name} came in time{unread}");
+            // Also to a sender that is not there: it may come back, and must not be looked for by every sweep until then.
+            self.write_notice(&row, &text, ids);
+        }
+    }
+}
