@@ -207,8 +207,17 @@ pub const PAGE_MESSAGES_MAX: usize = 200;
 pub const PAGE_MESSAGES_DEFAULT: usize = 50;
 /// Bytes of message bodies in one answer to a history or read request; one message is in it however long it is.
 pub const PAGE_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Stored messages looked at for one history or read request; the answer carries a cursor to go on from.
-pub const HISTORY_SCAN_MAX: usize = 20_000;
+/// Unread messages looked at for one read request.
+pub const READ_SCAN_MAX: usize = 20_000;
+/// Stored messages looked at for one history request, which is a few milliseconds' work; the answer carries a cursor to go
+/// on from.
+pub const HISTORY_SCAN_MAX: usize = 1000;
+/// The same for messages that are passed over for their time alone, which is less work.
+pub const HISTORY_SKIP_MAX: usize = 10_000;
+/// Bytes of message text looked through for the words of one request, times the words.
+pub const HISTORY_SCAN_BYTES_MAX: usize = 512 * 1024;
+/// Words of one search.
+pub const SEARCH_WORDS_MAX: usize = 16;
 /// Candidates listed with an ambiguous address.
 pub const CANDIDATES_MAX: usize = 10;
 /// Rows changed by one sweep, give or take what hangs on the last one, and rows looked at, so that a sweep cannot hold up
@@ -256,6 +265,14 @@ pub const PUSH_AGAIN_MAX: usize = 20;
 pub const PUSH_AGAIN_AGE_MAX_MS: i64 = 10 * 60 * 1000;
 /// Messages to its rooms that are kept for a session that ended, the newest.
 pub const KEPT_MESSAGES_MAX: usize = 1000;
+/// Time after a session's end after which what it left of its rooms' messages ends unread.
+pub const KEPT_AGE_MAX_MS: i64 = 24 * 60 * 60 * 1000;
+/// The same for messages to it that do not say themselves until when they count, if nobody claims them.
+pub const UNCLAIMED_MAIL_AGE_MAX_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// Messages taken over in one request.
+pub const CLAIM_MESSAGES_MAX: usize = 1000;
+/// Message ids named in a notice.
+pub const NOTICE_IDS_MAX: usize = 10;
 /// Message ids that are looked for in the text of a prompt.
 pub const QUOTED_IDS_MAX: usize = 64;
 /// How far the wall clock may get ahead of the monotonic one between two sweeps before it counts as having leapt.
@@ -371,10 +388,20 @@ pub const WAIT_AGAIN_PAUSES_S: [u64; 10] = [1, 1, 2, 4, 8, 15, 30, 60, 60, 60];
 pub const WAIT_PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of an answer that the command line takes from the daemon.
 pub const CLIENT_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Silence after which the stream of the daemon's events counts as broken: it shows a sign of life more often.
+pub const EVENTS_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Time between two tries to hear again of what happens, after the daemon has gone, and how often that is tried.
+pub const FOLLOW_AGAIN_EVERY: Duration = Duration::from_millis(250);
+/// See [`FOLLOW_AGAIN_EVERY`].
+pub const FOLLOW_AGAIN_TRIES: u32 = 60;
 /// How long the command line waits for a message to get where it should, if it is not told.
 pub const SEND_WAIT_MS: i64 = 60_000;
 /// Columns of one cell of a table on the terminal.
 pub const CELL_COLUMNS_MAX: usize = 40;
+/// Columns of the list of sessions.
+pub const LIST_COLUMNS_MAX: usize = 100;
+/// Columns below which a cell of that list is not cut.
+pub const LIST_CELL_COLUMNS_MIN: usize = 8;
 /// Nicknames shown for one room.
 pub const ROOM_MEMBERS_SHOWN_MAX: usize = 8;
 /// Recipients shown after a message to a room was sent.
@@ -399,9 +426,12 @@ const _: () = assert!(INBOX_MESSAGES_MAX <= ACK_IDS_MAX);
 const _: () = assert!(PAGE_MESSAGES_MAX <= ACK_IDS_MAX, "what one page showed is acknowledged in one request");
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < PAGE_BODY_BYTES_MAX && 8 * PAGE_BODY_BYTES_MAX <= GATE_HELD_BYTES_MAX);
 const _: () = assert!(2 * RENEWAL_PERSIST_EVERY_MS < REGISTRATION_AGE_MAX_MS, "a restart forgets little of a renewal");
+const _: () =
+    assert!(KEPT_AGE_MAX_MS < UNCLAIMED_MAIL_AGE_MAX_MS && UNCLAIMED_MAIL_AGE_MAX_MS < UNREAD_MESSAGE_AGE_MAX_MS);
 const _: () = assert!(READ_MESSAGE_AGE_MAX_MS <= UNREAD_MESSAGE_AGE_MAX_MS);
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < WS_SMALL_MESSAGE_BYTES && WS_SMALL_MESSAGE_BYTES < WS_MESSAGE_BYTES_MAX);
 const _: () = assert!(WS_LARGE_MESSAGE_DEADLINE.as_secs() < WS_SILENCE_MAX.as_secs());
 const _: () = assert!(WS_ANSWERS_OWED_MAX * 2 <= WS_OUTBOX_FRAMES_MAX);
+const _: () = assert!(EVENTS_KEEP_ALIVE_EVERY.as_secs() * 2 < EVENTS_SILENCE_MAX.as_secs());
 const _: () = assert!(WS_PING_EVERY.as_secs() * 2 < WS_SILENCE_MAX.as_secs());
 const _: () = assert!(HANDOVER_LEASE_MS > ANSWER_DEADLINE.as_millis() as i64);

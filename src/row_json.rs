@@ -3,12 +3,14 @@
 //! and ignore what they do not know. It must not touch files or sockets.
 
 mod delivery;
+mod departed;
 mod message;
 mod session;
 mod standing;
 mod wishes;
 
 pub use delivery::delivery_text;
+pub use departed::departed_text;
 pub use message::message_text;
 pub use session::{parse_session, session_text};
 pub use standing::{delivery_news, delivery_value};
@@ -17,6 +19,7 @@ pub use wishes::WishesJson;
 use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::model::{Evidence, ItemType, MessageRead, Path, Registration, Room, RoomKind, RoomMember, Row, TokenHash};
 use delivery::{DeliveryJson, build_delivery};
+use departed::{DepartedJson, build_departed};
 use message::{build_message, message_json, read_message};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -201,6 +204,7 @@ pub fn row_text(row: &Row) -> Arc<str> {
         Row::MessageRead(stored) => Arc::from(read_text(&stored.row)),
         Row::Registration(stored) => Arc::from(registration_text(&stored.row)),
         Row::Delivery(stored) => Arc::from(delivery_text(&stored.row)),
+        Row::Departed(stored) => Arc::from(departed_text(&stored.row)),
     }
 }
 
@@ -215,6 +219,7 @@ pub fn add_row(row: &Row, out: &mut Vec<u8>) {
         Row::MessageRead(stored) => serde_json::to_writer(out, &read_json(&stored.row)),
         Row::Registration(stored) => return out.extend_from_slice(registration_text(&stored.row).as_bytes()),
         Row::Delivery(stored) => return out.extend_from_slice(delivery_text(&stored.row).as_bytes()),
+        Row::Departed(stored) => return out.extend_from_slice(departed_text(&stored.row).as_bytes()),
     };
 }
 
@@ -228,6 +233,7 @@ pub fn row_text_bytes(row: &Row) -> usize {
         Row::MessageRead(stored) => read_text(&stored.row).len(),
         Row::Registration(stored) => registration_text(&stored.row).len(),
         Row::Delivery(stored) => delivery_text(&stored.row).len(),
+        Row::Departed(stored) => departed_text(&stored.row).len(),
     }
 }
 
@@ -277,6 +283,7 @@ pub fn parse_row_with(item_type: ItemType, json: &str, texts: &mut impl Texts) -
         ItemType::MessageRead => build_read(&read(json)?, texts).into(),
         ItemType::Registration => build_registration(&read(json)?, texts)?.into(),
         ItemType::Delivery => build_delivery(&read(json)?, texts)?.into(),
+        ItemType::Departed => build_departed(&read(json)?, texts).into(),
     })
 }
 
@@ -305,6 +312,7 @@ pub fn check_row(item_type: ItemType, json: &str) -> Result<Text<'_>, String> {
             delivery::step(&item)?;
             Ok(item.id)
         }
+        ItemType::Departed => read(json).map(|item: DepartedJson<'_>| item.id),
     }
 }
 

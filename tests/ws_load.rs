@@ -114,5 +114,5 @@ fn a_client_that_never_reads_is_disconnected_and_the_others_get_everything() {
     assert!(sent > 10, "it was given a chance");
     while slow.socket.read().is_ok() {}
     let row = &daemon.sessions()["slow"];
-    assert_eq!((&row["state"], &row["unread"]), (&json!("reconnecting"), &json!(sent)), "nothing durable is lost");
+    assert_eq!((&row["connection"], &row["unread"]), (&json!("reconnecting"), &json!(sent)), "nothing durable is lost");
 }

@@ -47,11 +47,11 @@ fn a_reconnect_within_the_grace_keeps_id_nickname_rooms_and_unread_mail() {
     daemon.send("sender", "s", "while connected");
     assert_eq!(first.push()["meta"]["body"], "while connected");
     drop(first);
-    until("reconnecting", || daemon.sessions()["s"]["state"] == "reconnecting");
+    until("reconnecting", || daemon.sessions()["s"]["connection"] == "reconnecting");
     daemon.send("sender", "s", "while away");
     let _second = shim(&daemon, "s", "name");
     let row = &daemon.sessions()["s"];
-    assert_eq!((&row["state"], &row["nickname"]), (&json!("connected"), &json!("name")));
+    assert_eq!((&row["connection"], &row["nickname"]), (&json!("connected"), &json!("name")));
     assert_eq!((&row["unread"], &row["connectedAt"]), (&json!(2), &json!(1)));
     assert!(row["rooms"].as_array().unwrap().contains(&json!("design")), "{row}");
 }
@@ -67,12 +67,12 @@ fn a_session_whose_client_is_gone_reconnects_or_goes_and_one_that_was_taken_over
     watch.until("both", |rows| rows.len() == 2);
     drop((gone, old));
     until("their ends", || clients(&daemon) == 2);
-    assert_eq!(daemon.sessions()["gone"]["state"], "reconnecting");
-    assert_eq!(daemon.sessions()["moved"]["state"], "connected");
+    assert_eq!(daemon.sessions()["gone"]["connection"], "reconnecting");
+    assert_eq!(daemon.sessions()["moved"]["connection"], "connected");
     let begun = Instant::now();
     watch.until("its end", |rows| !rows.contains_key("gone"));
     assert!(begun.elapsed().as_secs() >= 8, "it was granted time to come back");
-    assert_eq!(daemon.sessions()["moved"]["state"], "connected");
+    assert_eq!(daemon.sessions()["moved"]["connection"], "connected");
     daemon.start_session("sender", "/w/x");
     daemon.send("sender", "moved", "still there");
     assert_eq!(new.push()["meta"]["body"], "still there");
@@ -132,7 +132,10 @@ fn a_hook_and_a_shim_of_one_id_are_one_row_and_its_mail_is_given_once() {
     daemon.start_session("both", "/w/proj");
     let sessions = daemon.sessions();
     assert_eq!(sessions.keys().collect::<Vec<_>>(), ["both", "sender"]);
-    assert_eq!((&sessions["both"]["gitBranch"], &sessions["both"]["state"]), (&json!("main"), &json!("connected")));
+    assert_eq!(
+        (&sessions["both"]["gitBranch"], &sessions["both"]["connection"]),
+        (&json!("main"), &json!("connected"))
+    );
 
     daemon.send("sender", "both", "first");
     assert_eq!(pushes(&mut shim), Vec::<Value>::new(), "the hook will give it");

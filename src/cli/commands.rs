@@ -4,7 +4,7 @@
 use super::args::Parsed;
 use super::http_client::{Answer, Client, Failure, target};
 use super::identity::{Source, Speaker, answer_for, speaker};
-use super::wire::{Messages, Refusal, Rooms, Session, Sessions, Status};
+use super::wire::{Claimed, Messages, Refusal, Rooms, Session, Sessions, Status};
 use super::{Problem, World, render, text};
 use crate::error::exit_code;
 use crate::event_log::lock::LOCK_NAME;
@@ -104,7 +104,7 @@ impl Caller<'_> {
     }
 
     /// The number of messages asked for.
-    fn limit(&self) -> Result<Option<usize>, Problem> {
+    pub(super) fn limit(&self) -> Result<Option<usize>, Problem> {
         let Some(text) = self.parsed.text("limit")? else {
             return Ok(None);
         };
@@ -163,24 +163,6 @@ pub(crate) fn show<T: DeserializeOwned>(
     Ok(answer)
 }
 
-pub(crate) fn ls(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
-    let body = caller.get("/v1/sessions", &[])?;
-    if caller.parsed.has("names") {
-        return world.print(&render::names(&parse(&body)?));
-    }
-    let answer: Sessions = show(caller, world, &body, |answer: &Sessions, world| match answer.sessions.len() {
-        0 => String::new(),
-        _ => render::sessions(answer, world.now_ms, world.colour()),
-    })?;
-    if answer.sessions.is_empty() {
-        world.note(
-            "the roster is empty. A session is listed once its hooks reach the daemon (POST /hook/session-start) or \
-             its shim connects; 'marshal status' shows where the daemon listens.",
-        );
-    }
-    Ok(())
-}
-
 pub(crate) fn rooms(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
     let body = caller.get("/v1/rooms", &[])?;
     let answer: Rooms = show(caller, world, &body, |answer: &Rooms, world| match answer.rooms.len() {
@@ -202,6 +184,11 @@ pub(crate) fn status(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), P
 pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
     let limit = caller.limit()?;
     let speaker = caller.speaker(world, "session", "human")?;
+    if caller.parsed.has("claim") {
+        claim(caller, world, &speaker)?;
+    } else if caller.parsed.has("from") {
+        return Err(caller.parsed.usage("--from SESSION goes with --claim").into());
+    }
     let mut query = vec![speaker.query()];
     query.extend(limit.map(|limit| ("limit", limit.to_string())));
     // Here nothing but the speaker can be what was not found.
@@ -243,45 +230,22 @@ pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
     Ok(())
 }
 
-pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
-    let parsed = caller.parsed;
-    let mut query = Vec::new();
-    for name in ["message", "session", "room"] {
-        query.extend(parsed.text(name)?.map(|value| (name, value.to_owned())));
+/// Takes over what sessions left unread that are gone.
+fn claim(caller: &Caller<'_>, world: &mut World<'_>, speaker: &Speaker) -> Result<(), Problem> {
+    let mut request = json!({ "from": caller.parsed.text("from")? });
+    speaker.sign(&mut request);
+    let claimed: Claimed = parse(&answer_for(speaker, caller.post("/v1/inbox/claim", &request))?)?;
+    for from in &claimed.from {
+        let messages = if from.messages == 1 { "message" } else { "messages" };
+        world.note(&format!("claimed {} {messages} of {}.", from.messages, text::line(&from.nickname)));
     }
-    if let Some(text) = parsed.text("before")? {
-        let cursor: u64 = text
-            .parse()
-            .map_err(|_| parsed.usage(format!("--before {text}: give the number that the page before ended with")))?;
-        query.push(("before", cursor.to_string()));
+    if claimed.from.is_empty() {
+        world.note("there is nothing to claim: nobody who was in this place is gone and has left mail.");
     }
-    if let Some(text) = parsed.text("since")? {
-        let since = since_ms(text, world.now_ms).ok_or_else(|| {
-            parsed.usage(format!("--since {text}: give an age (30m, 2h, 3d), an RFC 3339 time or milliseconds"))
-        })?;
-        query.push(("since", since.to_string()));
-    }
-    query.extend(caller.limit()?.map(|limit| ("limit", limit.to_string())));
-    let body = caller.get("/v1/messages", &query)?;
-    let answer: Messages =
-        show(caller, world, &body, |answer: &Messages, world| render::messages(answer, world.now_ms, world.colour()))?;
-    match (answer.before, answer.messages.is_empty()) {
-        (Some(cursor), _) => world.note(&format!("there may be older messages: add --before {cursor}")),
-        (None, true) => world.note("no such messages."),
-        (None, false) => {}
+    if claimed.more {
+        world.note("there is more to claim: run it again.");
     }
     Ok(())
-}
-
-/// A moment in the past: an age, a time or milliseconds since 1970.
-fn since_ms(text: &str, now_ms: i64) -> Option<i64> {
-    if let Ok(ms) = text.parse::<i64>() {
-        return (ms >= 0).then_some(ms);
-    }
-    if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
-        return Some(time.timestamp_millis());
-    }
-    Some(now_ms.saturating_sub(age_ms(text)?).max(0))
 }
 
 /// A length of time: `90s`, `30m`, `2h`, `3d`, `1w`.
@@ -308,34 +272,4 @@ pub(crate) fn completions(parsed: &Parsed, world: &mut World<'_>) -> Result<(), 
         _ => return Err(parsed.usage(format!("no completions for '{}': bash, zsh or fish", shell.display())).into()),
     };
     world.print(&script)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn since_takes_ages_times_and_milliseconds() {
-        let now = 1_000_000_000;
-        let table = [
-            ("90s", Some(now - 90_000)),
-            ("30m", Some(now - 1_800_000)),
-            ("2h", Some(now - 7_200_000)),
-            ("3d", Some(now - 259_200_000)),
-            ("1w", Some(now - 604_800_000)),
-            ("9999w", Some(0)),
-            ("1970-01-02T00:00:00Z", Some(86_400_000)),
-            ("1970-01-02T01:00:00+01:00", Some(86_400_000)),
-            ("1234", Some(1234)),
-            ("-5", None),
-            ("-5h", None),
-            ("h", None),
-            ("2 h", None),
-            ("yesterday", None),
-            ("2é", None),
-        ];
-        for (text, expected) in table {
-            assert_eq!(since_ms(text, now), expected, "{text}");
-        }
-    }
 }

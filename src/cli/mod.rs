@@ -4,10 +4,13 @@
 mod args;
 mod commands;
 mod completions;
+mod events;
 mod help;
+mod history;
 mod hook;
 mod http_client;
 mod identity;
+mod list;
 mod logs;
 mod render;
 mod send;
@@ -26,6 +29,7 @@ use commands::Caller;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::time::Instant;
 use table::Id;
 
 /// What the command line sees of the world, so that a test can show it another one.
@@ -42,8 +46,10 @@ pub struct World<'a> {
     pub stdout_is_terminal: bool,
     /// Standard error.
     pub stderr: &'a mut dyn Write,
-    /// The wall clock: milliseconds since 1970.
+    /// The wall clock when it began: milliseconds since 1970.
     pub now_ms: i64,
+    /// When that was.
+    pub since: Instant,
 }
 
 impl fmt::Debug for World<'_> {
@@ -60,6 +66,12 @@ impl World<'_> {
             io::ErrorKind::BrokenPipe => Problem::new(exit_code::OK, String::new()),
             _ => Problem::new(exit_code::IO, format!("cannot write to stdout: {error}")),
         })
+    }
+
+    /// The wall clock now.
+    fn now(&self) -> i64 {
+        let passed = self.since.elapsed().as_millis();
+        self.now_ms.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX))
     }
 
     /// Says something beside the output. Where stderr is gone, nobody is there to be told.
@@ -148,6 +160,7 @@ fn run_in_process() -> Step {
         stdout_is_terminal,
         stderr: &mut io::stderr(),
         now_ms: SystemClock::start().now().wall_ms,
+        since: Instant::now(),
     };
     run(std::env::args_os().skip(1), &mut world)
 }
@@ -200,11 +213,11 @@ fn step(args: impl IntoIterator<Item = OsString>, world: &mut World<'_>) -> Resu
         }
         Id::Version => world.print(concat!("marshal ", env!("CARGO_PKG_VERSION"), "\n"))?,
         Id::Completions => commands::completions(&parsed, world)?,
-        Id::Ls => with_daemon(&parsed, world, commands::ls)?,
+        Id::Ls => with_daemon(&parsed, world, list::ls)?,
         Id::Rooms => with_daemon(&parsed, world, commands::rooms)?,
         Id::Send => with_daemon(&parsed, world, send::send)?,
         Id::Inbox => with_daemon(&parsed, world, commands::inbox)?,
-        Id::History => with_daemon(&parsed, world, commands::history)?,
+        Id::History => with_daemon(&parsed, world, history::history)?,
         Id::Status => with_daemon(&parsed, world, commands::status)?,
         Id::Compact => with_daemon(&parsed, world, logs::compact)?,
         Id::Log => with_daemon(&parsed, world, logs::log)?,

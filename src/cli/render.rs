@@ -1,8 +1,8 @@
 //! The daemon's answers as text for people: pure functions of the answer and the time. They must not print, and no
 //! text of the daemon may pass through them without `text::line` or `text::block`.
 
-use super::text::{Ink, block, cut, cut_front, ink, line, table};
-use super::wire::{Compacted, Delivery, Message, Messages, Recipient, Room, Rooms, Sent, Session, Sessions, Status};
+use super::text::{Ink, block, cut, ink, line, table};
+use super::wire::{Compacted, Delivery, Message, Messages, Recipient, Room, Rooms, Sent, Status};
 use super::words;
 use crate::event_log::MALFORMED_NAME;
 use crate::event_log::survey::{Ending, Survey};
@@ -11,65 +11,6 @@ use crate::limits::{COMPACT_OVER_BYTES, COMPACT_RATIO, RECIPIENTS_SHOWN_MAX, ROO
 use crate::model::{ItemType, Proof, proof_words};
 use crate::time::{human_age, human_utc};
 use std::fmt::Write;
-
-/// `marshal ls`
-pub(crate) fn sessions(answer: &Sessions, now_ms: i64, colour: bool) -> String {
-    let mut sessions: Vec<&Session> = answer.sessions.iter().collect();
-    sessions.sort_by(|a, b| seen(b).cmp(&seen(a)).then_with(|| a.nickname.cmp(&b.nickname)));
-    let rows: Vec<_> = sessions.into_iter().map(|session| session_row(session, now_ms)).collect();
-    table(&["NICKNAME", "STATE", "WHERE", "OPERATOR@HOST", "SEEN", "UNREAD", "TASK", "ID"], &rows, colour)
-}
-
-fn seen(session: &Session) -> i64 {
-    session.last_activity_at.unwrap_or(session.connected_at)
-}
-
-fn session_row(session: &Session, now_ms: i64) -> Vec<(String, Ink)> {
-    let state = match session.state.as_str() {
-        "connected" => Ink::Green,
-        "reconnecting" => Ink::Yellow,
-        _ => Ink::Plain,
-    };
-    let unread = if session.unread > 0 { Ink::Bold } else { Ink::Plain };
-    let plain = |text: String| (text, Ink::Plain);
-    vec![
-        plain(cut(&line(&session.nickname))),
-        (cut(&line(&session.state)), state),
-        plain(place(session)),
-        plain(owner(session)),
-        plain(human_age(now_ms.saturating_sub(seen(session)))),
-        (session.unread.to_string(), unread),
-        plain(cut(&line(session.current_task.as_deref().filter(|task| !task.is_empty()).unwrap_or("-")))),
-        plain(line(&session.id)),
-    ]
-}
-
-fn place(session: &Session) -> String {
-    let place = match session.project.as_deref() {
-        Some(project) if !project.is_empty() => cut(&line(project)),
-        _ => cut_front(&line(&session.cwd)),
-    };
-    match session.git_branch.as_deref() {
-        Some(branch) if !branch.is_empty() => format!("{place} ({})", cut(&line(branch))),
-        _ => place,
-    }
-}
-
-fn owner(session: &Session) -> String {
-    let cell = |text: &str| cut(&line(text));
-    match (session.operator.as_deref(), session.host.as_ref()) {
-        (None, None) => "-".to_owned(),
-        (Some(operator), None) => cell(operator),
-        (operator, Some(host)) => format!("{}@{}", cell(operator.unwrap_or("-")), cell(&host.name)),
-    }
-}
-
-/// `marshal ls --names`: the nicknames, sorted, each on a line of its own.
-pub(crate) fn names(answer: &Sessions) -> String {
-    let mut names: Vec<_> = answer.sessions.iter().map(|session| line(&session.nickname)).collect();
-    names.sort();
-    names.iter().fold(String::new(), |text, name| text + name + "\n")
-}
 
 /// `marshal rooms`
 pub(crate) fn rooms(answer: &Rooms, colour: bool) -> String {
@@ -339,31 +280,6 @@ mod tests {
     }
 
     #[test]
-    fn ls_shows_who_where_and_since_when() {
-        let answer: Sessions = from(&format!(
-            r#"{{"sessions":[
-                {{"id":"a1","nickname":"quiet","state":"hooks","cwd":"/very/long/path/that/goes/on/and/on/until/it/ends","connectedAt":{old}}},
-                {{"id":"b2","nickname":"Ω-web","state":"connected","cwd":"/w","project":"web","gitBranch":"main","operator":"ana",
-                  "host":{{"name":"box","os":"linux","arch":"x"}},"currentTask":"merge\nit\u001b[2J","connectedAt":{old},
-                  "lastActivityAt":{recent},"unread":3,"rooms":["everyone"],"later":{{}}}},
-                {{"id":"c3","nickname":"bad\u202ename","state":"reconnecting","cwd":"/","connectedAt":{old},"lastActivityAt":{middle}}}
-            ]}}"#,
-            old = NOW - 7_200_000,
-            middle = NOW - 300_000,
-            recent = NOW - 12_000,
-        ));
-        let expected = "\
-NICKNAME  STATE         WHERE                                     OPERATOR@HOST  SEEN   UNREAD  TASK          ID
-Ω-web     connected     web (main)                                ana@box        12 s   3       merge it\u{fffd}[2J  b2
-bad\u{fffd}name  reconnecting  /                                         -              5 min  0       -             c3
-quiet     hooks         …/path/that/goes/on/and/on/until/it/ends  -              2 h    0       -             a1
-";
-        assert_eq!(sessions(&answer, NOW, false), expected);
-        assert!(sessions(&answer, NOW, true).contains("\x1b[32mconnected\x1b[0m     web"));
-        assert_eq!(names(&answer), "bad\u{fffd}name\nquiet\nΩ-web\n");
-    }
-
-    #[test]
     fn rooms_are_named_as_they_are_written_to() {
         let members: Vec<_> = (1..=10).map(|n| format!(r#"{{"sessionId":"s{n}","nickname":"n{n:02}"}}"#)).collect();
         let answer: Rooms = from(&format!(
@@ -389,7 +305,7 @@ ROOM                          KIND   MEMBERS
                   "body":"first\n  message m0, read by 9\u001b[A\n","sentAt":{first},"proof":"process","readBy":0,"waitingFor":1}},
                 {{"id":"m2","fromSessionId":"human:ana","fromNick":"ana","toRoomId":"everyone","toNick":"everyone",
                   "body":"hi","sentAt":{second}}}
-            ],"before":7}}"#,
+            ],"before":"7-m"}}"#,
             first = NOW - 240_000,
             second = NOW,
         ));
@@ -404,7 +320,7 @@ ROOM                          KIND   MEMBERS
   message m2, sender not verified
 ";
         assert_eq!(messages(&answer, NOW, false), expected);
-        assert_eq!(answer.before, Some(7));
+        assert_eq!(answer.before.as_deref(), Some("7-m"));
     }
 
     #[test]

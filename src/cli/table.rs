@@ -112,6 +112,9 @@ const JSON: Flag = switch("json", "Print the daemon's answer as JSON");
 const LIMIT: Flag = option("limit", "N", Complete::Nothing, "At most N messages (1 to 200)");
 const LEVELS: Complete = Complete::Words(&["off", "error", "warn", "info", "debug", "trace"]);
 
+const MESSAGE_STATES: Complete =
+    Complete::Words(&["queued", "handed", "read", "expired", "superseded", "undeliverable", "claimed"]);
+
 const CALL_EXITS: &[u8] =
     &[exit_code::REFUSED, exit_code::UNAVAILABLE, exit_code::IO, exit_code::PERMISSION, exit_code::CONFIG];
 
@@ -207,9 +210,19 @@ pub(crate) const COMMANDS: &[Command] = &[
         operand_count: (0, 0),
         complete: Complete::Nothing,
         summary: "List the sessions on the roster",
-        about: "The session that was active last comes first.",
-        own_flags: &[JSON, switch("names", "Print the nicknames only, one on each line")],
-        examples: &[("marshal ls", "who is there"), ("marshal ls --json", "the same for a script")],
+        about: "Those that wait for a human come first, then those that work, then the idle.\n\
+                REACH says how soon a session would hear of an urgent message.",
+        own_flags: &[
+            JSON,
+            switch("wide", "Show more of each, however wide that gets"),
+            switch("watch", "Show it again whenever something changes, until interrupted"),
+            switch("names", "Print the nicknames only, one on each line"),
+        ],
+        examples: &[
+            ("marshal ls", "who is there, and who needs me"),
+            ("marshal ls --watch", "a board for a spare terminal"),
+            ("marshal ls --json", "the same for a script"),
+        ],
         exits: CALL_EXITS,
     },
     Command {
@@ -298,12 +311,15 @@ pub(crate) const COMMANDS: &[Command] = &[
             option("session", "SESSION", Complete::Nicknames, "The inbox of this session [env: MARSHAL_SESSION]"),
             option("human", "NAME", Complete::Nothing, "The inbox of this person [env: MARSHAL_OPERATOR]"),
             switch("peek", "Leave the messages unread"),
+            switch("claim", "First take over what sessions in this place left unread that are gone"),
+            option("from", "SESSION", Complete::Nothing, "With --claim: what this one left (the operator: any)"),
             LIMIT,
             JSON,
         ],
         examples: &[
             ("marshal inbox", "what is new for me"),
             ("marshal inbox --session web-2 --peek", "look, do not touch"),
+            ("marshal inbox --claim", "and what my predecessor here did not get to"),
         ],
         exits: CALL_EXITS,
     },
@@ -314,20 +330,27 @@ pub(crate) const COMMANDS: &[Command] = &[
         operand_count: (0, 0),
         complete: Complete::Nothing,
         summary: "Show past messages",
-        about: "Oldest first, and the latest of them. SINCE is an age (90s, 30m, 2h, 3d, 1w), an RFC 3339 time\n\
-                or milliseconds since 1970.",
+        about: "Oldest first, and the latest of them. TIME is an age (90s, 30m, 2h, 3d, 1w), an RFC 3339 time\n\
+                or milliseconds since 1970. All that is given must fit.",
         own_flags: &[
             option("session", "SESSION", Complete::Nicknames, "Only what this session sent or got"),
             option("room", "ROOM", Complete::Nothing, "Only what went to this room"),
-            option("since", "SINCE", Complete::Nothing, "Only what was sent since then"),
+            option("thread", "ID", Complete::Nothing, "Only the thread of this message"),
+            option("state", "STATE", MESSAGE_STATES, "Only what is in this state for somebody"),
+            option("search", "WORDS", Complete::Nothing, "Only what holds all these words, in text or names"),
+            option("since", "TIME", Complete::Nothing, "Only what was sent since then"),
+            option("until", "TIME", Complete::Nothing, "Only what was sent before then"),
             option("message", "ID", Complete::Nothing, "Only the message with this id"),
             option("before", "CURSOR", Complete::Nothing, "Go on from where the last page ended"),
+            switch("follow", "Go on with what comes from now on, until interrupted"),
             LIMIT,
             JSON,
         ],
         examples: &[
             ("marshal history --since 2h", "the last two hours"),
             ("marshal history --room everyone --limit 10", "the last ten to a room"),
+            ("marshal history --state undeliverable", "what did not get there"),
+            ("marshal history --follow --search deploy", "who speaks of it, now and from now on"),
         ],
         exits: CALL_EXITS,
     },

@@ -72,6 +72,7 @@ fn run_with(line: &[&str], env: &[(&str, &str)], stdin: &[u8], answers: Vec<(u16
         stdout_is_terminal: false,
         stderr: &mut stderr,
         now_ms: 1_795_219_453_000,
+        since: std::time::Instant::now(),
     };
     let step = run(line.iter().map(OsString::from), &mut world);
     let text = |bytes| String::from_utf8(bytes).unwrap().replace(&dir.path().display().to_string(), "DIR");
@@ -83,8 +84,9 @@ fn run_with(line: &[&str], env: &[(&str, &str)], stdin: &[u8], answers: Vec<(u16
     }
 }
 
-const ROSTER: &str = r#"{"sessions":[{"id":"id-1","nickname":"otter","state":"connected","cwd":"/w","connectedAt":1795219441000},
-    {"id":"id-2","nickname":"heron\u001b","state":"hooks","cwd":"/w","connectedAt":1795219341000}]}"#;
+const ROSTER: &str = r#"{"sessions":[{"id":"id-1","nickname":"otter","connection":"connected","reach":"now","cwd":"/w","connectedAt":1795219441000},
+    {"id":"id-2","nickname":"heron\u001b","connection":"hooks","reach":"between_tools","state":"waiting","stateSince":1795219333000,
+     "waitingFor":"Bash","agent":"claude","gitBranch":"main","unread":2,"cwd":"/w","connectedAt":1795219341000}]}"#;
 const SENT: &str = r#"{"messageId":"m1","sentAt":1,"to":"id-1","toNick":"otter","recipients":[{"sessionId":"id-1","nickname":"otter","live":true}]}"#;
 const INBOX: &str = r#"{"messages":[{"id":"m1","fromSessionId":"id-2","fromNick":"heron","toSessionId":"id-1","toNick":"otter","body":"hi","sentAt":1795219393000}],"waiting":3}"#;
 const ACKED: &str = r#"{"newlyAcked":1,"alreadyAcked":0,"unknown":0}"#;
@@ -103,9 +105,9 @@ fn without_a_daemon_the_way_to_one_is_told() {
 fn ls_lists_and_an_empty_roster_is_explained() {
     let ran = run_with(&["ls"], &[], b"", vec![(200, ROSTER)]);
     let expected = "\
-NICKNAME  STATE      WHERE  OPERATOR@HOST  SEEN   UNREAD  TASK  ID
-otter     connected  /w     -              12 s   0       -     id-1
-heron\u{fffd}    hooks      /w     -              1 min  0       -     id-2
+NICKNAME  STATE                AGENT   BRANCH  UNREAD  REACH
+heron\u{fffd}    waiting 2 min: Bash  claude  main    2       between tools
+otter     -                    -       -       0       now
 ";
     assert_eq!((ran.step, ran.stdout.as_str(), ran.stderr.as_str()), (Step::Done(0), expected, ""));
     let ran = run_with(&["ls", "--names"], &[], b"", vec![(200, ROSTER)]);
@@ -226,6 +228,7 @@ fn a_reader_that_is_gone_ends_it_quietly_and_reads_nothing() {
         stdout_is_terminal: false,
         stderr: &mut stderr,
         now_ms: 0,
+        since: std::time::Instant::now(),
     };
     assert_eq!(run(["inbox".into()], &mut world), Step::Done(exit_code::OK));
     assert!(stderr.is_empty());
@@ -234,11 +237,26 @@ fn a_reader_that_is_gone_ends_it_quietly_and_reads_nothing() {
 
 #[test]
 fn history_asks_for_what_was_said() {
-    let line = ["history", "--session", "otter", "--room", "@a b", "--since", "2h", "--before", "9", "--limit", "5"];
-    let ran = run_with(&line, &[], b"", vec![(200, r#"{"messages":[],"before":4}"#)]);
-    let asked = "GET /v1/messages?session=otter&room=%40a%20b&before=9&since=1795212253000&limit=5 ";
-    assert_eq!(ran.asked, [asked]);
-    assert_eq!(ran.stderr, "marshal: there may be older messages: add --before 4\n");
+    let line = ["history", "--session", "otter", "--room", "@a b", "--since", "2h", "--before", "9-x", "--limit", "2"];
+    let one = |id: &str, cursor: &str| -> &'static str {
+        format!(r#"{{"messages":[{{"id":"{id}","body":"b"}}],"before":"{cursor}","newest":"8-n"}}"#).leak()
+    };
+    // The daemon looks as far as it may for one answer; the command goes on from there until it has enough.
+    let answers = vec![(200, one("m2", "4-x")), (200, r#"{"messages":[],"before":"3-x"}"#), (200, one("m1", "2-x"))];
+    let ran = run_with(&line, &[], b"", answers.clone());
+    let filter = "GET /v1/messages?session=otter&room=%40a%20b";
+    let asked = [
+        format!("{filter}&before=9-x&since=1795212253000&limit=2 "),
+        format!("{filter}&since=1795212253000&before=4-x&limit=1 "),
+        format!("{filter}&since=1795212253000&before=3-x&limit=1 "),
+    ];
+    assert_eq!(ran.asked, asked);
+    assert_eq!(ran.stderr, "marshal: there may be older messages: add --before 2-x\n");
+    assert!(ran.stdout.find("message m1").unwrap() < ran.stdout.find("message m2").unwrap(), "{}", ran.stdout);
+    let json = run_with(&[&line[..], &["--json"]].concat(), &[], b"", answers).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["messages"][0]["id"], &json["messages"][1]["id"]), (&"m1".into(), &"m2".into()));
+    assert_eq!((&json["before"], &json["newest"]), (&"2-x".into(), &"8-n".into()));
     for bad in [["history", "--limit", "0"], ["history", "--since", "soon"], ["inbox", "--limit", "201"]] {
         assert_eq!(run_with(&bad, &[], b"", Vec::new()).step, Step::Done(exit_code::USAGE), "{bad:?}");
     }

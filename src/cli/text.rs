@@ -76,13 +76,18 @@ pub(crate) fn width(text: &str) -> usize {
 
 /// The text if it fits a cell, else its beginning and an ellipsis.
 pub(crate) fn cut(text: &str) -> String {
-    if width(text) <= CELL_COLUMNS_MAX {
+    cut_to(text, CELL_COLUMNS_MAX)
+}
+
+/// The text if it fits so many columns, else its beginning and an ellipsis.
+pub(crate) fn cut_to(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
         return text.to_owned();
     }
     let mut taken = 0;
     let fits = |c: &char| {
         taken += c.width().unwrap_or(0);
-        taken < CELL_COLUMNS_MAX
+        taken < columns
     };
     let mut out: String = text.chars().take_while(fits).collect();
     out.push('…');

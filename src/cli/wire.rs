@@ -16,7 +16,16 @@ pub(crate) struct Sessions {
 pub(crate) struct Session {
     pub(crate) id: String,
     pub(crate) nickname: String,
-    pub(crate) state: String,
+    pub(crate) state: Option<String>,
+    pub(crate) state_since: Option<i64>,
+    pub(crate) waiting_for: Option<String>,
+    pub(crate) tool: Option<String>,
+    pub(crate) agent: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) permission_mode: Option<String>,
+    pub(crate) session_name: Option<String>,
+    pub(crate) connection: String,
+    pub(crate) reach: String,
     pub(crate) cwd: String,
     pub(crate) project: Option<String>,
     pub(crate) operator: Option<String>,
@@ -73,7 +82,8 @@ pub(crate) struct Messages {
     /// Whose inbox it is.
     pub(crate) reader: Option<String>,
     pub(crate) messages: Vec<Message>,
-    pub(crate) before: Option<u64>,
+    pub(crate) before: Option<String>,
+    pub(crate) newest: Option<String>,
     pub(crate) waiting: u64,
 }
 
@@ -95,9 +105,25 @@ pub(crate) struct Message {
     pub(crate) reply_by: Option<i64>,
     pub(crate) expires_at: Option<i64>,
     pub(crate) supersedes: Option<String>,
-    pub(crate) deliveries: Vec<Delivery>,
     pub(crate) read_by: Option<u64>,
     pub(crate) waiting_for: Option<u64>,
+    pub(crate) deliveries: Vec<Delivery>,
+}
+
+/// `POST /v1/inbox/claim`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Claimed {
+    pub(crate) from: Vec<ClaimedFrom>,
+    pub(crate) more: bool,
+}
+
+/// From whom messages were taken over.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct ClaimedFrom {
+    pub(crate) nickname: String,
+    pub(crate) messages: u64,
 }
 
 /// `POST /v1/messages`

@@ -146,7 +146,7 @@ fn usual_id(item_type: ItemType, item: &str) -> Option<&str> {
         ItemType::RoomMember => MEMBER,
         ItemType::Message => MESSAGE,
         ItemType::MessageRead => READ,
-        ItemType::Room | ItemType::Registration | ItemType::Delivery => return None,
+        ItemType::Room | ItemType::Registration | ItemType::Delivery | ItemType::Departed => return None,
     };
     if !is_plain(item) {
         return None;

@@ -193,8 +193,8 @@ fn mesh_repeated(repeated: &Repeated) -> Response {
 /// The answer to `GET /v1/outbox`.
 pub(super) fn outbox(page: &HistoryPage) -> Response {
     let mut value = json!({ "messages": page.messages.iter().map(outbox_value).collect::<Vec<_>>() });
-    if let Some(before) = page.before {
-        value["before"] = before.into();
+    if let Some(before) = &page.before {
+        value["before"] = before.to_string().into();
     }
     json_response(200, &value)
 }

@@ -2,7 +2,7 @@
 //! daemon, `/v1/outbox`. It turns bodies into requests, and must not know what becomes of them.
 
 use super::query::Query;
-use super::v1::{Shape, Who, json_body, speaker};
+use super::v1::{Shape, Who, cursor, json_body, speaker};
 use crate::error::RequestError;
 use crate::gate;
 use crate::ids::MessageId;
@@ -92,7 +92,7 @@ pub(super) fn mesh_send(request: &gate::Request) -> Asked {
 pub(super) fn outbox(request: &gate::Request) -> Asked {
     let query = Query::parse(request.query.as_deref())?;
     let caller = speaker(request, Who::of(&query))?;
-    let (before, limit) = (query.number("before")?, query.number("limit")?);
+    let (before, limit) = (cursor(&query, "before")?, query.number("limit")?);
     Ok((Request::Outbox { caller, before, limit }, Shape::Outbox))
 }
 

@@ -7,7 +7,10 @@ use crate::error::{ErrorKind, Fatal, RequestError};
 use crate::gate::{self, Credential, respond::without_secrets};
 use crate::ids::MessageId;
 use crate::model::Message;
-use crate::roster::{Caller, HistoryQuery, Known, MessageFilter, MessageView, Reply, Request, RoomView, SessionView};
+use crate::roster::{
+    Caller, Claimed, Cursor, HistoryQuery, Known, MessageFilter, MessageState, MessageView, Reply, Request, RoomView,
+    SessionView,
+};
 use crate::row_json;
 use crate::store::{Compacted, Report};
 use serde::Deserialize;
@@ -24,6 +27,7 @@ pub(super) enum Shape {
     Rooms,
     History,
     Inbox,
+    Claimed,
     Sent,
     /// As claudemesh's daemon answers.
     MeshSent,
@@ -37,6 +41,14 @@ pub(super) enum Shape {
 #[serde(rename_all = "camelCase")]
 struct AckBody {
     message_ids: Vec<String>,
+    #[serde(flatten)]
+    who: Who,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClaimBody {
+    from: Option<String>,
     #[serde(flatten)]
     who: Who,
 }
@@ -76,9 +88,10 @@ pub(super) fn route(request: &gate::Request) -> Action {
         ("/v1/outbox/requeue", Method::Post) => send::requeue(request),
         ("/v1/messages/ack", Method::Post) => ack(request),
         ("/v1/inbox", Method::Get) => inbox(request),
+        ("/v1/inbox/claim", Method::Post) => claim(request),
         ("/v1/sessions" | "/v1/rooms" | "/v1/inbox" | "/v1/outbox", _) => return wrong_method("GET"),
         ("/v1/messages", _) => return wrong_method("GET, POST"),
-        ("/v1/messages/ack" | "/v1/send" | "/v1/outbox/requeue", _) => return wrong_method("POST"),
+        ("/v1/messages/ack" | "/v1/inbox/claim" | "/v1/send" | "/v1/outbox/requeue", _) => return wrong_method("POST"),
         (path, Method::Get) if path.starts_with("/v1/messages/") => message(request),
         (path, _) if path.starts_with("/v1/messages/") => return wrong_method("GET"),
         (other, _) => Err(RequestError::not_found(format!("there is nothing at {}", without_secrets(other)))),
@@ -149,16 +162,31 @@ pub(super) fn wrong_method(allowed: &str) -> Action {
 
 type Asked = Result<(Request, Shape), RequestError>;
 
+/// A cursor of a query.
+pub(super) fn cursor(query: &Query, name: &str) -> Result<Option<Cursor>, RequestError> {
+    let unknown = || RequestError::invalid(format!("the query's {name} is no cursor: give one that a page gave"));
+    query.get(name).map(|text| Cursor::parse(text).ok_or_else(unknown)).transpose()
+}
+
 fn history(request: &gate::Request) -> Asked {
     let query = Query::parse(request.query.as_deref())?;
     let text = |name| query.get(name).map(str::to_owned);
+    let state = |text: &str| {
+        let words = MessageState::ALL.map(MessageState::as_str).join(", ");
+        MessageState::parse(text).ok_or_else(|| RequestError::invalid(format!("the query's state is one of {words}")))
+    };
     let query = HistoryQuery {
         caller: Box::new(caller(request)?),
         message: text("message"),
         session: text("session"),
         room: text("room"),
-        before: query.number("before")?,
+        thread: text("thread"),
+        state: query.get("state").map(state).transpose()?,
+        text: text("q"),
+        before: cursor(&query, "before")?,
+        after: cursor(&query, "after")?,
         since: query.number("since")?,
+        until: query.number("until")?,
         limit: query.number("limit")?,
     };
     Ok((Request::History(query), Shape::History))
@@ -184,6 +212,12 @@ fn ack(request: &gate::Request) -> Asked {
     let caller = speaker(request, body.who)?;
     let messages = body.message_ids.into_iter().map(MessageId::from).collect();
     Ok((Request::AckMessages { caller, messages }, Shape::Acked))
+}
+
+fn claim(request: &gate::Request) -> Asked {
+    let body: ClaimBody = json_body(request)?;
+    let caller = speaker(request, body.who)?;
+    Ok((Request::ClaimMail { caller, from: body.from }, Shape::Claimed))
 }
 
 /// Who asks, and as whom. A caller that has shown who it is need not say it.
@@ -225,8 +259,10 @@ pub(super) fn response(shape: Shape, reply: &Reply) -> Response {
         }
         (Shape::History, Reply::History(page)) => {
             let mut value = json!({ "messages": page.messages.iter().map(delivery::entry_value).collect::<Vec<_>>() });
-            if let Some(before) = page.before {
-                value["before"] = before.into();
+            for (name, cursor) in [("before", &page.before), ("newest", &page.newest)] {
+                if let Some(cursor) = cursor {
+                    value[name] = cursor.to_string().into();
+                }
             }
             json_response(200, &value)
         }
@@ -234,6 +270,7 @@ pub(super) fn response(shape: Shape, reply: &Reply) -> Response {
             let messages: Vec<Value> = messages.iter().map(view_value).collect();
             json_response(200, &json!({ "reader": reader.as_str(), "messages": messages, "waiting": total }))
         }
+        (Shape::Claimed, Reply::Claimed(claimed)) => json_response(200, &claimed_value(claimed)),
         (Shape::Message, Reply::History(page)) if !page.messages.is_empty() => {
             json_response(200, &delivery::entry_value(&page.messages[0]))
         }
@@ -255,13 +292,14 @@ fn row_value(text: &str) -> Value {
 
 pub(super) fn session_value(view: &SessionView) -> Value {
     let mut value = row_value(view.session.text(row_json::session_text));
-    let state = match (view.connected, &view.session.row.client_id) {
+    let connection = match (view.connected, &view.session.row.client_id) {
         (true, _) => "connected",
         (false, Some(_)) => "reconnecting",
         (false, None) if !view.session.row.hooks && view.registration.is_some() => "registered",
         (false, None) => "hooks",
     };
-    value["state"] = state.into();
+    value["connection"] = connection.into();
+    value["reach"] = view.reach.as_str().into();
     if view.session.row.presence.is_some() {
         value["presenceProven"] = view.presence_proven.into();
     }
@@ -292,6 +330,16 @@ fn message_value(message: &Message) -> Value {
 
 fn view_value(view: &MessageView) -> Value {
     message_value(&view.message.row)
+}
+
+fn claimed_value(claimed: &Claimed) -> Value {
+    let from = |(session, nickname, messages): &(crate::ids::SessionId, std::sync::Arc<str>, usize)| json!({ "sessionId": session.as_str(), "nickname": &**nickname, "messages": messages });
+    json!({
+        "by": claimed.by.as_str(),
+        "from": claimed.from.iter().map(from).collect::<Vec<_>>(),
+        "messages": claimed.from.iter().map(|(_, _, messages)| messages).sum::<usize>(),
+        "more": claimed.more,
+    })
 }
 
 /// The daemon's name and version: the probe of whether it lives.

@@ -1,8 +1,9 @@
-//! The rows of the roster: sessions, rooms, memberships, messages, deliveries, read receipts, registrations. Plain values without behaviour
+//! The rows of the roster: sessions, rooms, memberships, messages, deliveries, read receipts, registrations, and what is left of sessions. Plain values without behaviour
 //! beyond what their fields mean; they know neither JSON nor how they are stored. Timestamps are wall-clock
 //! milliseconds since 1970 (UTC).
 
 mod delivery;
+mod departed;
 mod message;
 mod process;
 mod registration;
@@ -10,6 +11,7 @@ mod room;
 mod session;
 
 pub use delivery::{Delivery, Evidence, Path, Paths, Priority, Reason, Step, Terms};
+pub use departed::Departed;
 pub use message::{Message, MessageRead, Proof, Recipient, proof_words};
 pub use process::Process;
 pub use registration::{Registration, TokenHash};
@@ -56,11 +58,13 @@ pub enum ItemType {
     Registration,
     /// How far a message has got. Not in marshal 0.9; no client may state one.
     Delivery,
+    /// A session that ended and left mail. Not in marshal 0.9; no client may state one.
+    Departed,
 }
 
 impl ItemType {
     /// All types, parents before children: the order in which a snapshot can be applied.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Session,
         Self::Room,
         Self::RoomMember,
@@ -68,6 +72,7 @@ impl ItemType {
         Self::MessageRead,
         Self::Registration,
         Self::Delivery,
+        Self::Departed,
     ];
 
     /// The spelling on the wire and in the log.
@@ -80,12 +85,13 @@ impl ItemType {
             Self::MessageRead => "MessageRead",
             Self::Registration => "Registration",
             Self::Delivery => "Delivery",
+            Self::Departed => "Departed",
         }
     }
 
     /// Whether clients may ask for rows of this type and state them.
     pub fn is_public(self) -> bool {
-        !matches!(self, Self::Registration | Self::Delivery)
+        !matches!(self, Self::Registration | Self::Delivery | Self::Departed)
     }
 
     /// The type that is spelled `text`, if it is one of ours.
@@ -111,6 +117,8 @@ pub enum Row {
     Registration(Arc<Stored<Registration>>),
     /// How far a message has got.
     Delivery(Arc<Stored<Delivery>>),
+    /// A session that ended and left mail.
+    Departed(Arc<Stored<Departed>>),
 }
 
 impl Row {
@@ -124,6 +132,7 @@ impl Row {
             Self::MessageRead(_) => ItemType::MessageRead,
             Self::Registration(_) => ItemType::Registration,
             Self::Delivery(_) => ItemType::Delivery,
+            Self::Departed(_) => ItemType::Departed,
         }
     }
 
@@ -137,6 +146,7 @@ impl Row {
             Self::MessageRead(stored) => stored.row.id.as_str(),
             Self::Registration(stored) => stored.row.id.as_str(),
             Self::Delivery(stored) => stored.row.id.as_str(),
+            Self::Departed(stored) => stored.row.id.as_str(),
         }
     }
 
@@ -150,6 +160,7 @@ impl Row {
             Self::MessageRead(stored) => stored.row.id.shared(),
             Self::Registration(stored) => stored.row.id.shared(),
             Self::Delivery(stored) => stored.row.id.shared(),
+            Self::Departed(stored) => stored.row.id.shared(),
         }
     }
 }
@@ -193,5 +204,11 @@ impl From<Registration> for Row {
 impl From<Delivery> for Row {
     fn from(row: Delivery) -> Self {
         Self::Delivery(Stored::new(row))
+    }
+}
+
+impl From<Departed> for Row {
+    fn from(row: Departed) -> Self {
+        Self::Departed(Stored::new(row))
     }
 }

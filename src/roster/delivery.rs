@@ -2,7 +2,7 @@
 //! will not be. It must not claim more than was seen: that an answer arrived whole means that it was handed over, and only
 //! what the session does after that can show that it was read.
 
-use super::{Change, EventKind, Roster};
+use super::{Change, EventKind, MessageState, Roster};
 use crate::ids::{IdSource, MessageId, ReadId, SessionId, new_id_at};
 use crate::limits::{HANDED_LEASE_MS, HANDINGS_MAX, KEPT_MESSAGES_MAX, SWEEP_ROWS_MAX};
 use crate::model::{
@@ -41,14 +41,22 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// In one word.
+    pub fn state(&self) -> MessageState {
+        match self {
+            Self::Queued(_) | Self::Settled(Step::Kept, _) => MessageState::Queued,
+            Self::Handed(..) | Self::Settled(Step::Handed(_), _) => MessageState::Handed,
+            Self::Read(..) => MessageState::Read,
+            Self::Settled(Step::Expired, _) => MessageState::Expired,
+            Self::Settled(Step::Superseded(_), _) => MessageState::Superseded,
+            Self::Settled(Step::Undeliverable(_), _) => MessageState::Undeliverable,
+            Self::Settled(Step::Claimed(_), _) => MessageState::Claimed,
+        }
+    }
+
     /// The spelling on the wire.
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Queued(_) => "queued",
-            Self::Handed(..) => "handed",
-            Self::Read(..) => "read",
-            Self::Settled(step, _) => step.as_str(),
-        }
+        self.state().as_str()
     }
 }
 
@@ -200,7 +208,7 @@ impl Roster {
         self.set_step(session, message, Step::Handed(path), times);
     }
 
-    fn set_step(&mut self, session: &SessionId, message: &MessageId, step: Step, times: u32) {
+    pub(super) fn set_step(&mut self, session: &SessionId, message: &MessageId, step: Step, times: u32) {
         let (id, at) = (ReadId::of(message, session), self.tables.now.wall_ms);
         let (message_id, session_id) = (message.clone(), session.clone());
         self.tables.set(Row::from(Delivery { id, message_id, session_id, step, at, times }));
@@ -230,6 +238,7 @@ impl Roster {
             self.tables.set(row);
         }
         self.tables.delete(ItemType::Delivery, id.as_str());
+        self.forget_departed(session);
         Some(true)
     }
 
@@ -239,6 +248,7 @@ impl Roster {
         if self.tables.mail.is_unread(placed.place, session) {
             let times = self.tables.delivery(message, session).map_or(0, |delivery| delivery.times);
             self.set_step(session, message, step, times);
+            self.forget_departed(session);
             self.dirty.insert(session.clone());
         }
     }

@@ -48,6 +48,7 @@ impl Roster {
             }
         }
         self.set_external(row.clone().into());
+        self.tables.delete(ItemType::Departed, row.id.as_str());
         let wanted = if row.nickname.is_empty() {
             super::sessions::default_nickname(&row.cwd, &row.id)
         } else {
@@ -79,7 +80,7 @@ impl Roster {
                 self.follow_identity_of(&stored.row.session_id);
             }
             Row::Message(_) => self.remove_receipts(&MessageId::from(id)),
-            Row::Session(_) | Row::MessageRead(_) | Row::Registration(_) | Row::Delivery(_) => {}
+            Row::Session(_) | Row::MessageRead(_) | Row::Registration(_) | Row::Delivery(_) | Row::Departed(_) => {}
         }
     }
 

@@ -1,13 +1,20 @@
 //! Looking back: what a reader may read, newest first, and pages of the history. It looks at a bounded number of
 //! messages for one request, found through the indexes.
 
+use super::search::Words;
+use super::tables::Placed;
 use super::{
-    Answer, Caller, Handled, HistoryEntry, HistoryPage, HistoryQuery, MessageFilter, MessageView, Reply, Roster, Wait,
+    Answer, Caller, Cursor, Handled, HistoryEntry, HistoryPage, HistoryQuery, MessageFilter, MessageState, MessageView,
+    Reply, Roster, Wait,
 };
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{MessageId, ReadId, RoomId, SessionId};
-use crate::limits::{HISTORY_SCAN_MAX, PAGE_BODY_BYTES_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
+use crate::limits::{
+    HISTORY_SCAN_BYTES_MAX, HISTORY_SCAN_MAX, HISTORY_SKIP_MAX, PAGE_BODY_BYTES_MAX, PAGE_MESSAGES_DEFAULT,
+    PAGE_MESSAGES_MAX, READ_SCAN_MAX,
+};
 use crate::model::{Message, Recipient};
+use std::ops::Range;
 
 /// How much still goes into one answer, by messages and by the bytes of their bodies.
 struct Space {
@@ -35,6 +42,38 @@ impl Space {
     }
 }
 
+/// How much may still be looked at for one request.
+struct Budget {
+    skips: usize,
+    messages: usize,
+    text_bytes: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { skips: HISTORY_SKIP_MAX, messages: HISTORY_SCAN_MAX, text_bytes: HISTORY_SCAN_BYTES_MAX }
+    }
+}
+
+impl Budget {
+    fn is_spent(&self) -> bool {
+        self.skips == 0 || self.messages == 0 || self.text_bytes == 0
+    }
+}
+
+/// What a message must be like to be in a page.
+struct Sieve {
+    session: Option<SessionId>,
+    room: Option<RoomId>,
+    /// The first message of the thread.
+    thread: Option<MessageId>,
+    state: Option<MessageState>,
+    words: Words,
+    before: u64,
+    after: u64,
+    times: Range<i64>,
+}
+
 type Newest<'a> = Box<dyn Iterator<Item = (u64, &'a MessageId)> + 'a>;
 
 /// Merges lists that are each newest first into one, without duplicates.
@@ -57,7 +96,10 @@ impl Roster {
     fn of_session<'a>(&'a self, session: &'a SessionId, place: u64) -> impl Iterator<Item = (u64, &'a MessageId)> {
         let mail = &self.tables.mail;
         let rooms = self.tables.rooms_of.get(session).into_iter().flatten();
-        let mut lists: Vec<Newest<'a>> = vec![Box::new(mail.concerning(session, place))];
+        // What it took over, and what is kept for it although it is in the room no more, is its own too.
+        let mut lists: Vec<Newest<'a>> =
+            vec![Box::new(mail.concerning(session, place)), Box::new(mail.claimed_by(session, place))];
+        lists.extend(mail.unread_before(session, place).map(|list| -> Newest<'a> { Box::new(list) }));
         for (room, member) in rooms {
             let joined = self.tables.members.get(member).map_or(u64::MAX, |member| member.place);
             lists.push(Box::new(mail.in_room(room, place).take_while(move |(at, _)| *at > joined)));
@@ -86,7 +128,7 @@ impl Roster {
             Box::new(self.of_session(&me, u64::MAX))
         };
         let (mut messages, mut total, mut space) = (Vec::new(), 0, Space::new(limit));
-        for (_, id) in candidates.take(HISTORY_SCAN_MAX) {
+        for (_, id) in candidates.take(READ_SCAN_MAX) {
             let Some(placed) = self.tables.messages.get(id) else {
                 continue;
             };
@@ -112,10 +154,19 @@ impl Roster {
                 return Err(RequestError::not_found("no message with this id is stored"));
             };
             let messages = vec![self.history_entry(placed, true)];
-            return Ok(Answer::new(Reply::History(HistoryPage { messages, before: None }), Wait::Batch));
+            return Ok(Answer::new(Reply::History(HistoryPage { messages, before: None, newest: None }), Wait::Batch));
         }
-        let limit = query.limit.unwrap_or(PAGE_MESSAGES_DEFAULT).clamp(1, PAGE_MESSAGES_MAX);
-        let before = query.before.unwrap_or(u64::MAX);
+        let limit = query.limit.unwrap_or(PAGE_MESSAGES_DEFAULT);
+        if !(1..=PAGE_MESSAGES_MAX).contains(&limit) {
+            let message = format!("limit is {limit}: give a number from 1 to {PAGE_MESSAGES_MAX}");
+            return Err(RequestError::invalid(message));
+        }
+        let sieve = self.sieve(query, only)?;
+        Ok(Answer::new(Reply::History(self.page(&sieve, limit)), Wait::Batch))
+    }
+
+    /// What fits a query, with everything looked up that it names.
+    fn sieve(&self, query: &HistoryQuery, only: Option<SessionId>) -> Result<Sieve, RequestError> {
         let asked = query.session.as_deref().map(|address| self.resolve_participant(address)).transpose()?;
         let session = match (only, asked) {
             (Some(me), Some(other)) if me != other => {
@@ -125,61 +176,134 @@ impl Roster {
             (Some(me), _) => Some(me),
             (None, asked) => asked,
         };
-        let room = match &query.room {
-            Some(name) => match self.addressed_room(name) {
-                Some(room) => Some(room.row.id.clone()),
-                None => {
-                    return Err(RequestError::not_found(format!("no room matching '{name}'")));
-                }
-            },
-            None => None,
+        let room = |name: &String| {
+            let room = self.addressed_room(name).map(|room| room.row.id.clone());
+            room.ok_or_else(|| RequestError::not_found(format!("no room matching '{name}'")))
         };
-        let newest: Newest<'_> = match (&session, &room) {
-            (Some(session), _) => Box::new(self.of_session(session, before)),
-            (None, Some(room)) => Box::new(self.tables.mail.in_room(room, before)),
-            (None, None) => Box::new(self.tables.mail.newest_first(before)),
+        let place = |cursor: &Cursor| self.tables.messages.get(&cursor.id).map_or(cursor.place, |placed| placed.place);
+        let mut sieve = Sieve {
+            session,
+            room: query.room.as_ref().map(room).transpose()?,
+            thread: None,
+            state: query.state,
+            words: query.text.as_deref().map(Words::of).transpose()?.unwrap_or_default(),
+            before: query.before.as_ref().map_or(u64::MAX, place),
+            after: query.after.as_ref().map_or(0, place),
+            times: query.since.unwrap_or(i64::MIN)..query.until.unwrap_or(i64::MAX),
         };
-        let (mut messages, mut cursor, mut space) = (Vec::new(), None, Space::new(limit));
-        for (looked, (place, id)) in newest.enumerate() {
-            if messages.len() == limit || looked == HISTORY_SCAN_MAX {
-                cursor = Some(place + 1);
-                break;
-            }
-            let Some(placed) = self.tables.messages.get(id) else {
-                continue;
+        if let Some(id) = &query.thread {
+            let placed = self.tables.messages.get(id.as_str());
+            let placed = placed.filter(|placed| sieve.session.as_ref().is_none_or(|me| self.concerns(placed, me)));
+            let Some(placed) = placed else {
+                return Err(RequestError::not_found(format!(
+                    "no message with the id '{id}', which is to be in the thread"
+                )));
             };
             let row = &placed.stored.row;
-            let in_room = room.as_ref().is_none_or(|room| row.to == Recipient::Room(room.clone()));
-            if in_room && query.since.is_none_or(|since| row.sent_at >= since) {
-                if !space.takes(row) {
-                    cursor = Some(place + 1);
+            let first = row.terms.as_ref().and_then(|terms| terms.thread.clone());
+            // What belongs to a thread comes after its first message.
+            let first_place = first.as_ref().map_or(Some(placed), |first| self.tables.messages.get(first));
+            sieve.after = sieve.after.max(first_place.map_or(0, |first| first.place.saturating_sub(1)));
+            sieve.thread = Some(first.unwrap_or_else(|| row.id.clone()));
+        }
+        Ok(sieve)
+    }
+
+    /// The newest messages that go through a sieve, as far as may be looked in one go.
+    fn page(&self, sieve: &Sieve, limit: usize) -> HistoryPage {
+        let newest_first: Newest<'_> = match (&sieve.session, &sieve.room) {
+            (Some(session), _) => Box::new(self.of_session(session, sieve.before)),
+            (None, Some(room)) => Box::new(self.tables.mail.in_room(room, sieve.before)),
+            (None, None) => Box::new(self.tables.mail.newest_first(sieve.before)),
+        };
+        let (mut messages, mut space, mut budget) = (Vec::new(), Space::new(limit), Budget::default());
+        let (mut before, mut newest, mut last) = (None, None, None);
+        for (place, id) in newest_first.take_while(|(place, _)| *place > sieve.after) {
+            if messages.len() == limit || budget.is_spent() {
+                before = last;
+                break;
+            }
+            let here = Cursor { place, id: id.clone() };
+            newest.get_or_insert_with(|| here.clone());
+            let behind = last.replace(here);
+            if !sieve.times.contains(&self.tables.mail.sent_at(place)) {
+                budget.skips = budget.skips.saturating_sub(1);
+                continue;
+            }
+            let Some(placed) = self.tables.messages.get(id) else { continue };
+            if self.fits_sieve(sieve, placed, &mut budget) {
+                if !space.takes(&placed.stored.row) {
+                    before = behind;
                     break;
                 }
                 messages.push(self.history_entry(placed, false));
             }
         }
         messages.reverse();
-        Ok(Answer::new(Reply::History(HistoryPage { messages, before: cursor }), Wait::Batch))
+        HistoryPage { messages, before, newest }
     }
 
-    /// Whether a message was sent by a session or human, or was for it.
-    pub(super) fn concerns(&self, placed: &super::tables::Placed<Message>, me: &SessionId) -> bool {
+    fn fits_sieve(&self, sieve: &Sieve, placed: &Placed<Message>, budget: &mut Budget) -> bool {
+        budget.messages = budget.messages.saturating_sub(1);
         let row = &placed.stored.row;
-        row.from_session_id == *me
-            || match &row.to {
-                Recipient::Session(session) => session == me,
-                Recipient::Room(room) => {
-                    let member = self.tables.members_of.get(room).and_then(|members| members.get(me));
-                    let member = member.and_then(|member| self.tables.members.get(member));
-                    member.is_some_and(|member| member.place < placed.place)
-                }
-            }
-            // It has left the room since, or the message was another one's.
-            || self.tables.delivery(&row.id, me).is_some()
-            || self.tables.reads.contains_key(&ReadId::of(&row.id, me))
+        let in_thread = |first: &MessageId| {
+            row.id == *first || row.terms.as_ref().is_some_and(|terms| terms.thread.as_ref() == Some(first))
+        };
+        sieve.room.as_ref().is_none_or(|room| row.to == Recipient::Room(room.clone()))
+            && sieve.thread.as_ref().is_none_or(in_thread)
+            && sieve.state.is_none_or(|state| self.is_in_state(placed, state, sieve.session.as_ref(), budget))
+            && (sieve.words.len() == 0 || {
+                budget.text_bytes = budget.text_bytes.saturating_sub(row.body.len() * sieve.words.len());
+                sieve.words.are_in(&[&row.body, &row.from_nick, &row.to_nick])
+            })
     }
 
-    pub(super) fn history_entry(&self, placed: &super::tables::Placed<Message>, whole: bool) -> HistoryEntry {
+    /// Whether a message is in this state for one of its recipients; for `me`, if that is one of them.
+    fn is_in_state(
+        &self,
+        placed: &Placed<Message>,
+        state: MessageState,
+        me: Option<&SessionId>,
+        budget: &mut Budget,
+    ) -> bool {
+        let row = &placed.stored.row;
+        if let Some(me) = me.filter(|me| row.from_session_id != **me) {
+            return self.delivery_to(row, placed.place, me.clone()).standing.state() == state;
+        }
+        // Rooms have many members: most messages are told by less.
+        let possible = match state {
+            MessageState::Queued | MessageState::Handed => self.tables.mail.waiting_for(placed.place) > 0,
+            MessageState::Read => row.read_at.is_some() || self.tables.receipts(&row.id).next().is_some(),
+            _ => self.tables.deliveries_of(&row.id).next().is_some(),
+        };
+        if !possible {
+            return false;
+        }
+        let views = self.deliveries(row, placed.place);
+        budget.messages = budget.messages.saturating_sub(views.len());
+        views.iter().any(|view| view.standing.state() == state)
+    }
+
+    /// Whether a message was sent by a session or human, or was for it, or is by now.
+    pub(super) fn concerns(&self, placed: &Placed<Message>, me: &SessionId) -> bool {
+        let row = &placed.stored.row;
+        let is_own = || {
+            let id = ReadId::of(&row.id, me);
+            let has_read = self.tables.reads.contains_key(&id) || self.tables.deliveries.contains_key(&id);
+            has_read || self.tables.mail.was_claimed(placed.place, me)
+        };
+        let is_for = || match &row.to {
+            Recipient::Session(session) => session == me,
+            Recipient::Room(room) => {
+                let member = self.tables.members_of.get(room).and_then(|members| members.get(me));
+                let member = member.and_then(|member| self.tables.members.get(member));
+                member.is_some_and(|member| member.place < placed.place)
+            }
+        };
+        row.from_session_id == *me || is_for() || is_own()
+    }
+
+    pub(super) fn history_entry(&self, placed: &Placed<Message>, whole: bool) -> HistoryEntry {
         let row = &placed.stored.row;
         let is_direct = matches!(row.to, Recipient::Session(_));
         let deliveries = if whole || is_direct { self.deliveries(row, placed.place) } else { Vec::new() };

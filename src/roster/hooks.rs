@@ -73,7 +73,9 @@ impl Roster {
         self.note_pulse(&id, &event, pulse, continues);
         let doing = next_doing(&row.doing, &event, continues, self.tables.now.wall_ms);
         let session = self.note_event(Session { doing, ..row });
+        let left = if is_start || !is_known { self.left_for(&session.row) } else { None };
         if let Reply::Hook(reply) = &mut answer.reply {
+            reply.left = left;
             reply.session = Some(session);
         }
         Ok(answer)

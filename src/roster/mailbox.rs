@@ -13,6 +13,8 @@ pub(crate) struct Mailboxes {
     order: BTreeMap<u64, Facts>,
     /// Messages that a session or human sent, or got directly.
     concerning: BTreeMap<SessionId, BTreeSet<u64>>,
+    /// Messages that a session took over from another one.
+    claimed: BTreeMap<SessionId, BTreeSet<u64>>,
     /// Messages sent to a room.
     in_room: BTreeMap<RoomId, BTreeSet<u64>>,
     /// What each session has not read.
@@ -302,6 +304,11 @@ impl Mailboxes {
         self.order.get(&place).map_or(0, |facts| facts.waiting_for)
     }
 
+    /// When a message was sent.
+    pub(crate) fn sent_at(&self, place: u64) -> i64 {
+        self.order.get(&place).map_or(0, |facts| facts.sent_at)
+    }
+
     /// How many messages wait for a session.
     pub(crate) fn unread_count(&self, session: &SessionId) -> usize {
         self.unread.get(session).map_or(0, Inbox::len)
@@ -409,6 +416,38 @@ impl Mailboxes {
         self.places_newest_first(self.concerning.get(session), place)
     }
 
+    /// Notes that a session took a message over from another one, or that it did not.
+    pub(crate) fn note_claimed(&mut self, place: u64, by: &SessionId, is_claimed: bool) {
+        if is_claimed {
+            add_place(&mut self.claimed, by, place);
+        } else {
+            remove_place(&mut self.claimed, by, place);
+        }
+    }
+
+    /// Whether a session took a message over from another one.
+    pub(crate) fn was_claimed(&self, place: u64, by: &SessionId) -> bool {
+        self.claimed.get(by).is_some_and(|places| places.contains(&place))
+    }
+
+    /// Messages that a session took over from others, before `place`, newest first.
+    pub(crate) fn claimed_by(&self, session: &SessionId, place: u64) -> impl Iterator<Item = (u64, &MessageId)> {
+        self.places_newest_first(self.claimed.get(session), place)
+    }
+
+    /// What a session has not read, before `place`: three lists, each newest first.
+    pub(crate) fn unread_before(
+        &self,
+        session: &SessionId,
+        place: u64,
+    ) -> impl Iterator<Item = impl Iterator<Item = (u64, &MessageId)>> {
+        let lists = self.unread.get(session).into_iter().flat_map(|inbox| inbox.by_priority.iter());
+        lists.map(move |waiting| {
+            let places = waiting.range(..place).rev().map(|(place, _)| *place);
+            places.filter_map(|place| self.order.get(&place).map(|facts| (place, &facts.id)))
+        })
+    }
+
     /// Messages to a room, before `place`, newest first.
     pub(crate) fn in_room(&self, room: &RoomId, place: u64) -> impl Iterator<Item = (u64, &MessageId)> {
         self.places_newest_first(self.in_room.get(room), place)
@@ -460,6 +499,7 @@ pub(super) struct Inspection {
     /// Id, sending time, and number of those who have not read it.
     pub(super) order: BTreeMap<u64, (MessageId, i64, usize)>,
     pub(super) concerning: BTreeMap<SessionId, BTreeSet<u64>>,
+    pub(super) claimed: BTreeMap<SessionId, BTreeSet<u64>>,
     pub(super) in_room: BTreeMap<RoomId, BTreeSet<u64>>,
     pub(super) unread: BTreeMap<SessionId, BTreeSet<u64>>,
     pub(super) read_by_age: BTreeSet<(i64, u64)>,
@@ -479,6 +519,7 @@ impl Mailboxes {
         Inspection {
             order: self.order.iter().map(|(at, f)| (*at, (f.id.clone(), f.sent_at, f.waiting_for))).collect(),
             concerning: self.concerning.clone(),
+            claimed: self.claimed.clone(),
             in_room: self.in_room.clone(),
             unread: self.unread.iter().map(|(session, inbox)| (session.clone(), places(inbox))).collect(),
             read_by_age: self.read_by_age.clone(),

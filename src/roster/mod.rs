@@ -4,6 +4,7 @@
 
 mod address;
 mod delivery;
+mod departed;
 mod external;
 mod groups;
 mod history;
@@ -14,14 +15,17 @@ mod mailbox;
 mod messages;
 mod nickname;
 mod outbox;
+mod past;
 mod presence;
 mod processes;
 mod pushes;
 mod rate;
+mod reach;
 mod registry;
 mod renewals;
 mod request;
 mod rooms;
+mod search;
 mod sending;
 mod sessions;
 mod speaker;
@@ -34,6 +38,8 @@ mod waiters;
 
 pub use delivery::{DeliveryView, Queued, Standing as DeliveryStanding};
 pub use hook_event::*;
+pub use past::*;
+pub use reach::Reach;
 pub use request::*;
 pub use sending::{BroadcastSent, Expiry, Repeated, Sending, Sent, SentTo, Wishes};
 pub use tables::{Change, Gone};
@@ -122,6 +128,8 @@ pub struct RosterCounts {
     pub deliveries: usize,
     /// Sessions that somebody waits for who can wake them.
     pub waiters: usize,
+    /// Sessions that ended and left mail.
+    pub departed: usize,
 }
 
 impl Default for Roster {
@@ -219,7 +227,7 @@ impl Roster {
             Request::ClientGone(client) => self.client_gone(&client),
             Request::ProcessGone(process) => Ok(self.process_gone(&process)),
             Request::Send(sending) => self.send(&sending, ids),
-            Request::Outbox { caller, before, limit } => self.outbox(&caller, before, limit),
+            Request::Outbox { caller, before, limit } => self.outbox(&caller, before.as_ref(), limit),
             Request::Requeue { caller, message } => self.requeue(&caller, &message, ids),
             Request::Broadcast { caller, room, body } => {
                 self.send(&Sending::new(caller, format!("@{room}"), body), ids)
@@ -228,6 +236,7 @@ impl Roster {
             Request::LeaveRoom { caller, room } => self.leave_room(&caller, &room),
             Request::ReadMessages { caller, filter } => self.read_messages(&caller, &filter),
             Request::AckMessages { caller, messages } => self.ack_messages(&caller, &messages),
+            Request::ClaimMail { caller, from } => self.claim_mail(&caller, from.as_deref(), ids),
             Request::ListSessions => Ok(self.list_sessions()),
             Request::ListRooms => Ok(self.list_rooms()),
             Request::History(query) => self.history(&query),
@@ -279,6 +288,7 @@ impl Roster {
                 tables.registrations.values().map(|p| Row::Registration(p.stored.clone())).collect()
             }
             ItemType::Delivery => tables.deliveries.values().map(|p| Row::Delivery(p.stored.clone())).collect(),
+            ItemType::Departed => tables.departed.values().map(|p| Row::Departed(p.stored.clone())).collect(),
         }
     }
 
@@ -294,6 +304,7 @@ impl Roster {
         rows.extend(tables.reads.values().map(|p| (p.place, Row::MessageRead(p.stored.clone()))));
         rows.extend(tables.registrations.values().map(|p| (p.place, Row::Registration(p.stored.clone()))));
         rows.extend(tables.deliveries.values().map(|p| (p.place, Row::Delivery(p.stored.clone()))));
+        rows.extend(tables.departed.values().map(|p| (p.place, Row::Departed(p.stored.clone()))));
         rows.sort_by_key(|(place, _)| *place);
         rows.into_iter().map(|(_, row)| row).collect()
     }
@@ -336,6 +347,7 @@ impl Roster {
             registrations: self.tables.registrations.len(),
             deliveries: self.tables.deliveries.len(),
             waiters: self.tables.waiters.len(),
+            departed: self.tables.departed.len(),
         }
     }
 }

@@ -96,6 +96,11 @@ pub(crate) fn same_root(a: &str, b: &str) -> bool {
     split(a).0 == split(b).0
 }
 
+/// A nickname without its trailing `-<number>`.
+pub(crate) fn without_number(nickname: &str) -> &str {
+    split(nickname).0
+}
+
 /// A nickname without its trailing `-<number>`, and the number.
 fn split(nickname: &str) -> (&str, Option<u32>) {
     match nickname.rsplit_once('-') {

@@ -2,7 +2,7 @@
 //! those for whom it was.
 
 use super::address::{Addressed, Target};
-use super::{Answer, Caller, DeliveryStanding, Handled, HistoryPage, Reply, Roster, SentTo, Wait};
+use super::{Answer, Caller, Cursor, DeliveryStanding, Handled, HistoryPage, Reply, Roster, SentTo, Wait};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
 use crate::limits::{HISTORY_SCAN_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
@@ -11,21 +11,24 @@ use std::sync::Arc;
 
 impl Roster {
     /// The latest messages that the caller has sent, oldest first.
-    pub(super) fn outbox(&self, caller: &Caller, before: Option<u64>, limit: Option<usize>) -> Handled {
+    pub(super) fn outbox(&self, caller: &Caller, before: Option<&Cursor>, limit: Option<usize>) -> Handled {
         let me = self.speaker(caller)?.id;
         let limit = limit.unwrap_or(PAGE_MESSAGES_DEFAULT).clamp(1, PAGE_MESSAGES_MAX);
         let (mut messages, mut cursor) = (Vec::new(), None);
-        let concerning = self.tables.mail.concerning(&me, before.unwrap_or(u64::MAX));
+        let place = |cursor: &Cursor| self.tables.messages.get(&cursor.id).map_or(cursor.place, |placed| placed.place);
+        let concerning = self.tables.mail.concerning(&me, before.map_or(u64::MAX, place));
+        let mut last = None;
         for (looked, (place, id)) in concerning.enumerate() {
             if messages.len() == limit || looked == HISTORY_SCAN_MAX {
-                cursor = Some(place + 1);
+                cursor = last;
                 break;
             }
+            last = Some(Cursor { place, id: id.clone() });
             let placed = self.tables.messages.get(id).filter(|placed| placed.stored.row.from_session_id == me);
             messages.extend(placed.map(|placed| self.history_entry(placed, false)));
         }
         messages.reverse();
-        Ok(Answer::new(Reply::History(HistoryPage { messages, before: cursor }), Wait::Batch))
+        Ok(Answer::new(Reply::History(HistoryPage { messages, before: cursor, newest: None }), Wait::Batch))
     }
 
     /// Sends a message that did not get there once more, to the one that it was for. The new one comes in the place of the

@@ -1,7 +1,10 @@
 //! What can be asked of the roster and what it answers: values only. Doors translate their wire shapes into these and
 //! back; nothing here knows about HTTP, WebSocket or JSON.
 
-use super::{BroadcastSent, DeliveryView, EventKind, HookEvent, HookReply, Repeated, Sending, Sent, SentTo};
+use super::{
+    BroadcastSent, Cursor, EventKind, HistoryPage, HistoryQuery, HookEvent, HookReply, MessageFilter, Reach, Repeated,
+    Sending, Sent, SentTo,
+};
 use crate::error::RequestError;
 use crate::ids::{ClientId, MessageId, RoomId, SessionId};
 use crate::model::{
@@ -76,7 +79,7 @@ pub enum Request {
         /// Who looks.
         caller: Caller,
         /// Only those before this cursor, which an earlier page gave.
-        before: Option<u64>,
+        before: Option<Cursor>,
         /// At most so many.
         limit: Option<usize>,
     },
@@ -125,6 +128,13 @@ pub enum Request {
         caller: Caller,
         /// Which messages.
         messages: Vec<MessageId>,
+    },
+    /// Take over what a session left unread that is gone. Answer: [`Reply::Claimed`].
+    ClaimMail {
+        /// Who takes it over.
+        caller: Caller,
+        /// Whose mail, by id or nickname; without it, that of all who were in the caller's place.
+        from: Option<String>,
     },
     /// All sessions. Answer: [`Reply::Sessions`].
     ListSessions,
@@ -221,6 +231,7 @@ impl Request {
             | Self::LeaveRoom { caller, .. }
             | Self::ReadMessages { caller, .. }
             | Self::AckMessages { caller, .. }
+            | Self::ClaimMail { caller, .. }
             | Self::Me(caller)
             | Self::Hear(caller) => Some(caller),
             Self::History(query) => Some(&query.caller),
@@ -354,48 +365,6 @@ pub enum SessionChange {
     ChannelsEnabled(Option<bool>),
 }
 
-/// Which messages a reader wants; the filters of marshal 0.9's `ReadMessages`.
-#[derive(Clone, Debug, Default)]
-pub struct MessageFilter {
-    /// Sent to this room.
-    pub room: Option<String>,
-    /// Sent by this session.
-    pub from: Option<SessionId>,
-    /// Sent directly to this session.
-    pub to_session: Option<SessionId>,
-    /// Only those for the caller.
-    pub inbox: bool,
-    /// Only those of the caller.
-    pub sent: bool,
-    /// Only those that the caller has not read.
-    pub unread: bool,
-    /// Sent at this wall-clock millisecond or later.
-    pub since: Option<i64>,
-    /// With `unread`: the oldest first, rather than the newest.
-    pub oldest_first: bool,
-    /// At most so many.
-    pub limit: Option<usize>,
-}
-
-/// Which page of the history is wanted.
-#[derive(Clone, Debug, Default)]
-pub struct HistoryQuery {
-    /// Who looks back: a proven session sees only what concerns it.
-    pub caller: Box<Caller>,
-    /// Only the message with this id.
-    pub message: Option<String>,
-    /// Sent or received by this session (id, nickname or prefix) or human.
-    pub session: Option<String>,
-    /// Sent to this room (id or name).
-    pub room: Option<String>,
-    /// Only those before this cursor, which an earlier page gave.
-    pub before: Option<u64>,
-    /// Sent at this wall-clock millisecond or later.
-    pub since: Option<i64>,
-    /// At most so many.
-    pub limit: Option<usize>,
-}
-
 /// An event that somebody else put into the log.
 #[derive(Clone, Debug)]
 pub enum ExternalEvent {
@@ -464,6 +433,8 @@ pub enum Reply {
         /// Ids that fit no message for this reader.
         unknown: usize,
     },
+    /// Mail is taken over.
+    Claimed(Claimed),
     /// All sessions.
     Sessions(Vec<SessionView>),
     /// All rooms.
@@ -479,6 +450,17 @@ pub enum Reply {
     Me(Box<SessionView>),
     /// The session to whose mail the caller is limited, if it is.
     Hearing(Hearing),
+}
+
+/// What somebody has taken over.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// Who has.
+    pub by: SessionId,
+    /// From whom: each with its nickname, and how many messages.
+    pub from: Vec<(SessionId, Arc<str>, usize)>,
+    /// Whether there is more to take over.
+    pub more: bool,
 }
 
 /// A message as one reader sees it.
@@ -501,6 +483,8 @@ pub struct SessionView {
     pub unread: usize,
     /// How urgent a message must be to wake it, if it can be woken now.
     pub woken_by: Option<Priority>,
+    /// How soon it would hear of an urgent message.
+    pub reach: Reach,
     /// The rooms that it is in.
     pub rooms: Vec<RoomId>,
     /// Whether its presence is proven now.
@@ -516,28 +500,6 @@ pub struct RoomView {
     pub room: Arc<Stored<Room>>,
     /// Who is in it, with nicknames.
     pub members: Vec<(Arc<Stored<RoomMember>>, Arc<str>)>,
-}
-
-/// A page of the history: the newest that fit, oldest first.
-#[derive(Clone, Debug)]
-pub struct HistoryPage {
-    /// The messages; for a direct message, whether its recipient has read it; for one to a room, how many have.
-    pub messages: Vec<HistoryEntry>,
-    /// Where the next older page begins; none if this is the oldest.
-    pub before: Option<u64>,
-}
-
-/// A message in the history.
-#[derive(Clone, Debug)]
-pub struct HistoryEntry {
-    /// The message.
-    pub message: Arc<Stored<Message>>,
-    /// How many of its recipients have read it.
-    pub read_by: usize,
-    /// For how many it is waiting.
-    pub waiting_for: usize,
-    /// Where it is for each of its recipients; for a room's message only if that one was asked for.
-    pub deliveries: Vec<DeliveryView>,
 }
 
 /// Something to be pushed to a WebSocket client once the batch is on disk.

@@ -72,6 +72,7 @@ impl Roster {
     pub(super) fn set_session(&mut self, row: Session) -> Arc<Stored<Session>> {
         let id = row.id.clone();
         let stored = Stored::new(row);
+        self.tables.delete(ItemType::Departed, id.as_str());
         self.tables.set(Row::Session(stored.clone()));
         self.follow_identity(&stored.row);
         self.dirty.insert(id);
@@ -224,9 +225,7 @@ impl Roster {
     /// Deletes a session with its receipts and memberships. What it had read of its direct mail stays noted on the
     /// messages, so that it does not get them again if it is resumed.
     pub(super) fn remove_session(&mut self, session: &SessionId, why: Gone) {
-        if !self.tables.sessions.contains_key(session) {
-            return;
-        }
+        let Some(row) = self.tables.sessions.get(session).map(|placed| placed.stored.row.clone()) else { return };
         // Before its receipts go, by which it is known what it has read.
         self.keep_room_mail(session);
         let reads: Vec<_> = self.tables.reads_of.get(session).into_iter().flatten().cloned().collect();
@@ -242,6 +241,7 @@ impl Roster {
         self.tables.delete_since(ItemType::Session, session.as_str(), Some(why));
         self.pulses.remove(session);
         self.tables.pushes.forget(session);
+        self.note_departed(&row);
         self.dirty.insert(session.clone());
     }
 
@@ -275,6 +275,7 @@ impl Roster {
             unread: tables.mail.unread_count(&row.id) - tables.mail.handed_count(&row.id),
             woken_by: tables.waiters.at_least(&row.id),
             rooms: tables.rooms_of.get(&row.id).into_iter().flatten().map(|(room, _)| room.clone()).collect(),
+            reach: self.reach(row),
             presence_proven: row.presence.as_ref().is_some_and(|presence| presence.expires_at > tables.now.wall_ms),
             registration: tables.registrations.get(&row.id).map(|placed| placed.stored.clone()),
         }

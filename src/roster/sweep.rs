@@ -47,6 +47,7 @@ impl Roster {
         self.watch_clock(now);
         if now.mono_ms >= self.believe_clock_from {
             self.expire(ids, is_full);
+            self.end_unclaimed(ids, is_full);
             self.miss_replies(ids, is_full);
         }
         let (read_before, unread_before) =
@@ -56,7 +57,9 @@ impl Roster {
             if is_full(self) {
                 break;
             }
-            self.remove_message(&message);
+            if !self.ends_unread(&message, ids) {
+                self.remove_message(&message);
+            }
         }
         for _ in 0..SWEEP_ROWS_MAX {
             if !settled || is_full(self) {
@@ -84,8 +87,10 @@ impl Roster {
 
     /// Deletes a message with its receipts.
     fn remove_message(&mut self, message: &MessageId) {
+        let awaiting = self.awaiting(message);
         self.remove_receipts(message);
         self.tables.delete(ItemType::Message, message.as_str());
+        awaiting.iter().for_each(|session| self.forget_departed(session));
     }
 
     /// Deletes what hangs on a message.
@@ -142,6 +147,7 @@ impl Roster {
                 }
             }
             ItemType::Session => self.settle_session(&SessionId::from(id)),
+            ItemType::Departed => self.check_departed(&SessionId::from(id)),
             ItemType::Message => {}
         }
     }

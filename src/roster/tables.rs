@@ -2,12 +2,15 @@
 //! keep all indexes right and note in a journal what they replaced, so that a batch can be written to the log and, if
 //! that fails, undone. Every index follows from the rows alone; nothing here decides what should change.
 
+mod change;
 mod deliveries;
 mod gone;
 mod sorted;
 
+pub use change::Change;
 pub use gone::Gone;
 
+use super::departed::Departures;
 use super::mailbox::Mailboxes;
 use super::nickname::Nicknames;
 use super::presence::Presence;
@@ -18,8 +21,8 @@ use super::waiters::Waiters;
 use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::limits::ACTIVITY_PERSIST_EVERY_MS;
 use crate::model::{
-    Delivery, ItemType, Message, MessageRead, Process, Recipient, Registration, Room, RoomMember, Row, Session, State,
-    Stored, TokenHash,
+    Delivery, Departed, ItemType, Message, MessageRead, Process, Recipient, Registration, Room, RoomMember, Row,
+    Session, State, Stored, TokenHash,
 };
 use crate::time::Now;
 use sorted::{Sorted, by_id};
@@ -34,41 +37,6 @@ pub(crate) struct Placed<R> {
     pub(crate) place: u64,
 }
 
-/// One change, with the row before and after it.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// The row that was replaced or deleted, and its place.
-    pub before: Option<(Row, u64)>,
-    /// The row that is there now.
-    pub after: Option<(Row, u64)>,
-    /// Whether the change belongs into the log; not so for one that came from there.
-    pub persist: bool,
-    /// Whether it is what somebody else wrote, or follows from that.
-    pub outside: bool,
-    /// Why a session, or its registration, is gone.
-    pub gone: Option<Gone>,
-}
-
-impl Change {
-    /// The type of the row that changed.
-    pub fn item_type(&self) -> ItemType {
-        self.row().item_type()
-    }
-
-    /// The id of the row that changed.
-    pub fn id(&self) -> &str {
-        self.row().id()
-    }
-
-    fn row(&self) -> &Row {
-        match (&self.after, &self.before) {
-            (Some((row, _)), _) | (None, Some((row, _))) => row,
-            // Both primitives record a change only when there is a row on one of its sides.
-            (None, None) => unreachable!("a change has a row on one side"),
-        }
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct Tables {
     pub(crate) sessions: BTreeMap<SessionId, Placed<Session>>,
@@ -78,6 +46,8 @@ pub(crate) struct Tables {
     pub(crate) reads: BTreeMap<ReadId, Placed<MessageRead>>,
     pub(crate) registrations: BTreeMap<SessionId, Placed<Registration>>,
     pub(crate) deliveries: BTreeMap<ReadId, Placed<Delivery>>,
+    pub(crate) departed: BTreeMap<SessionId, Placed<Departed>>,
+    pub(crate) departures: Departures,
     pub(crate) by_token: BTreeMap<TokenHash, SessionId>,
     pub(crate) by_process: BTreeMap<Process, BTreeSet<SessionId>>,
     /// The processes in which sessions lived by the word of an earlier batch, each with the last one, until they end: what
@@ -85,6 +55,8 @@ pub(crate) struct Tables {
     pub(crate) agents: BTreeMap<Process, SessionId>,
     /// Sessions that say that they are in the middle of a turn.
     pub(crate) working: BTreeSet<SessionId>,
+    /// Sessions for which somebody hears of events as they happen.
+    pub(crate) subscribed: BTreeSet<SessionId>,
     pub(crate) nicknames: Nicknames,
     pub(crate) rooms_by_name: BTreeSet<(Arc<str>, RoomId)>,
     pub(crate) members_of: BTreeMap<RoomId, BTreeMap<SessionId, MemberId>>,
@@ -120,10 +92,13 @@ impl Tables {
             reads: BTreeMap::new(),
             registrations: BTreeMap::new(),
             deliveries: BTreeMap::new(),
+            departed: BTreeMap::new(),
+            departures: Departures::default(),
             by_token: BTreeMap::new(),
             by_process: BTreeMap::new(),
             agents: BTreeMap::new(),
             working: BTreeSet::new(),
+            subscribed: BTreeSet::new(),
             nicknames: Nicknames::default(),
             rooms_by_name: BTreeSet::new(),
             members_of: BTreeMap::new(),
@@ -170,7 +145,7 @@ impl Tables {
     /// row and leaves no gaps in it.
     pub(crate) fn load(&mut self, rows: Vec<Row>) {
         let (sorted, next_place) = Sorted::new(&rows, self.next_place);
-        let Sorted { sessions, rooms, members, messages, reads, registrations, deliveries } = sorted;
+        let Sorted { sessions, rooms, members, messages, reads, registrations, deliveries, departed } = sorted;
         let members_by_id = by_id(&members, |row| row.id.clone());
         let messages_by_id = by_id(&messages, |row| row.id.clone());
         let reads_by_id = by_id(&reads, |row| row.id.clone());
@@ -180,7 +155,8 @@ impl Tables {
             + messages_by_id.len()
             + reads_by_id.len()
             + by_id(&registrations, |row| row.id.clone()).len()
-            + by_id(&deliveries, |row| row.id.clone()).len();
+            + by_id(&deliveries, |row| row.id.clone()).len()
+            + by_id(&departed, |row| row.id.clone()).len();
         if !self.is_empty() || distinct < rows.len() {
             self.persist = false;
             rows.into_iter().for_each(|row| self.set(row));
@@ -210,6 +186,9 @@ impl Tables {
         for (place, stored) in deliveries {
             drop(self.put(Row::Delivery(stored), place));
         }
+        for (place, stored) in departed {
+            drop(self.put(Row::Departed(stored), place));
+        }
     }
 
     /// The place that the next row gets that is added.
@@ -225,6 +204,7 @@ impl Tables {
             && self.reads.is_empty()
             && self.registrations.is_empty()
             && self.deliveries.is_empty()
+            && self.departed.is_empty()
     }
 
     /// Removes a row if it is there.
@@ -317,6 +297,7 @@ impl Tables {
             Row::MessageRead(stored) => self.reads.get(&stored.row.id).map(|placed| placed.place),
             Row::Registration(stored) => self.registrations.get(&stored.row.id).map(|placed| placed.place),
             Row::Delivery(stored) => self.deliveries.get(&stored.row.id).map(|placed| placed.place),
+            Row::Departed(stored) => self.departed.get(&stored.row.id).map(|placed| placed.place),
         }
     }
 
@@ -330,6 +311,7 @@ impl Tables {
             ItemType::MessageRead => self.reads.get(id).map(|placed| Row::MessageRead(placed.stored.clone())),
             ItemType::Registration => self.registrations.get(id).map(|placed| Row::Registration(placed.stored.clone())),
             ItemType::Delivery => self.deliveries.get(id).map(|placed| Row::Delivery(placed.stored.clone())),
+            ItemType::Departed => self.departed.get(id).map(|placed| Row::Departed(placed.stored.clone())),
         }
     }
 
@@ -376,6 +358,7 @@ impl Tables {
             }
             Row::Message(stored) => {
                 self.index_message(&stored.row, place);
+                self.note_claims(&stored.row.id, place, true);
                 self.messages.insert(stored.row.id.clone(), Placed { stored, place });
             }
             Row::MessageRead(stored) => {
@@ -390,11 +373,16 @@ impl Tables {
             Row::Delivery(stored) => {
                 let (message, session) = (stored.row.message_id.clone(), stored.row.session_id.clone());
                 let is_final = stored.row.step.is_final();
-                self.deliveries.insert(stored.row.id.clone(), Placed { stored, place });
+                self.deliveries.insert(stored.row.id.clone(), Placed { stored: stored.clone(), place });
+                self.note_claim(&stored.row);
                 self.refresh(&message, &session);
                 if is_final {
                     self.resettle(&message);
                 }
+            }
+            Row::Departed(stored) => {
+                self.departures.insert(&stored.row);
+                self.departed.insert(stored.row.id.clone(), Placed { stored, place });
             }
         }
     }
@@ -504,6 +492,7 @@ impl Tables {
                     }
                     readers.extend(self.delivered_to(&placed.stored.row.id));
                 }
+                self.note_claims(&placed.stored.row.id, placed.place, false);
                 self.mail.remove(&placed.stored.row, placed.place, &readers);
                 self.threads.remove(&placed.stored.row);
                 Some((Row::Message(placed.stored), placed.place))
@@ -512,12 +501,18 @@ impl Tables {
             ItemType::Registration => self.take_registration(id),
             ItemType::Delivery => {
                 let placed = self.deliveries.remove(id)?;
+                self.note_claim(&placed.stored.row);
                 let Delivery { message_id, session_id, step, .. } = &placed.stored.row;
                 self.refresh(message_id, session_id);
                 if step.is_final() {
                     self.resettle(message_id);
                 }
                 Some((Row::Delivery(placed.stored), placed.place))
+            }
+            ItemType::Departed => {
+                let placed = self.departed.remove(id)?;
+                self.departures.remove(&placed.stored.row);
+                Some((Row::Departed(placed.stored), placed.place))
             }
         }
     }

@@ -35,6 +35,7 @@ pub(super) fn is_sound(row: &Row) -> bool {
         Row::RoomMember(stored) => stored.row.id == MemberId::of(&stored.row.room_id, &stored.row.session_id),
         Row::MessageRead(stored) => stored.row.id == ReadId::of(&stored.row.message_id, &stored.row.session_id),
         Row::Registration(stored) => is_separable(stored.row.id.as_str()),
+        Row::Departed(stored) => !stored.row.id.is_human() && is_separable(stored.row.id.as_str()),
         Row::Delivery(stored) => stored.row.id == ReadId::of(&stored.row.message_id, &stored.row.session_id),
         Row::Room(_) | Row::Message(_) => true,
     }

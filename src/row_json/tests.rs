@@ -44,6 +44,8 @@ fn rows_of_the_recorded_log_come_back_to_the_letter() {
         r#"{"body":"b","fromNick":"y","fromSessionId":"e","id":"m","proof":"process","sentAt":3,"toNick":"z","toSessionId":"f"}"#,
     );
     round_trip(ItemType::MessageRead, r#"{"id":"m::e","messageId":"m","readAt":4,"sessionId":"e"}"#);
+    round_trip(ItemType::Departed, r#"{"cwd":"/x","dueAt":5,"endedAt":3,"id":"s","nickname":"x","operator":"al"}"#);
+    round_trip(ItemType::Departed, r#"{"cwd":"","dueAt":5,"endedAt":3,"id":"s","nickname":"x"}"#);
 }
 
 #[test]

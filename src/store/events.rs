@@ -66,6 +66,8 @@ pub(super) struct Events {
     by_session: BTreeMap<SessionId, BTreeSet<ClientId>>,
     /// Subscribers that hear all.
     unlimited: BTreeSet<ClientId>,
+    /// Sessions for which a first subscriber came or the last one went, of which the roster has not heard.
+    turned: BTreeMap<SessionId, bool>,
 }
 
 #[derive(Debug)]
@@ -87,6 +89,7 @@ impl Events {
             subscribers: BTreeMap::new(),
             by_session: BTreeMap::new(),
             unlimited: BTreeSet::new(),
+            turned: BTreeMap::new(),
         }
     }
 
@@ -119,8 +122,13 @@ impl Events {
             return outbox.disconnect();
         }
         match &limit {
-            Some(limit) => drop(self.by_session.entry(limit.session.clone()).or_default().insert(client.clone())),
-            None => drop(self.unlimited.insert(client.clone())),
+            Some(limit) => {
+                self.turned.insert(limit.session.clone(), true);
+                self.by_session.entry(limit.session.clone()).or_default().insert(client.clone());
+            }
+            None => {
+                self.unlimited.insert(client.clone());
+            }
         }
         self.subscribers.insert(client, Subscriber { outbox, limit, known });
     }
@@ -151,8 +159,14 @@ impl Events {
             clients.remove(client);
             if clients.is_empty() {
                 self.by_session.remove(&limit.session);
+                self.turned.insert(limit.session, false);
             }
         }
+    }
+
+    /// The sessions for which a first subscriber came or the last one went since this was asked last.
+    pub(super) fn take_turned(&mut self) -> BTreeMap<SessionId, bool> {
+        std::mem::take(&mut self.turned)
     }
 
     /// Says good-bye to everybody.

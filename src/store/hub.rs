@@ -284,6 +284,7 @@ fn diff(view: View, changed: &BTreeMap<(ItemType, String), bool>, roster: &Roste
         ItemType::MessageRead => counts.reads,
         ItemType::Registration => counts.registrations,
         ItemType::Delivery => counts.deliveries,
+        ItemType::Departed => counts.departed,
     };
     Some((Arc::from(format!(r#""deletes":[{deletes}],"upserts":[{upserts}]"#)), total))
 }

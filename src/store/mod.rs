@@ -224,6 +224,9 @@ impl<D: Disk> Store<D> {
             let committed = self.commit(now)?;
             self.publish(now, commands.len() > 0 || behind());
             self.release(held, committed, now);
+            for (session, is_heard) in self.events.take_turned() {
+                self.roster.note_subscriber(&session, is_heard);
+            }
             held = Vec::new();
             if commands.len() == 0 {
                 self.processes.catch_up(&self.roster);

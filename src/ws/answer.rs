@@ -281,7 +281,7 @@ fn reply_json(reply: &Reply) -> ReplyJson<'_> {
         Reply::Acked { newly, already, .. } => ReplyJson::Acked { already_acked: *already, newly_acked: *newly },
         Reply::Done | Reply::Hook(_) | Reply::Waits(_) => ReplyJson::Nothing,
         Reply::Sessions(_) | Reply::Rooms(_) | Reply::History(_) => ReplyJson::Nothing,
-        Reply::Registered { .. } | Reply::Me(_) | Reply::Hearing(_) => ReplyJson::Nothing,
+        Reply::Registered { .. } | Reply::Me(_) | Reply::Hearing(_) | Reply::Claimed(_) => ReplyJson::Nothing,
     }
 }
 

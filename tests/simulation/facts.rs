@@ -203,7 +203,7 @@ impl Facts {
                     self.unwanted.insert(format!("{start}{session}"), u64::MAX);
                 }
             }
-            (ItemType::Room, Some(_)) | (ItemType::Registration | ItemType::Delivery, _) => {}
+            (ItemType::Room, Some(_)) | (ItemType::Registration | ItemType::Delivery | ItemType::Departed, _) => {}
         }
     }
 
@@ -223,7 +223,8 @@ impl Facts {
             | ItemType::RoomMember
             | ItemType::MessageRead
             | ItemType::Registration
-            | ItemType::Delivery => {
+            | ItemType::Delivery
+            | ItemType::Departed => {
                 self.outsider(item_type, id, &None);
             }
         }

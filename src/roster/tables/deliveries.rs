@@ -64,4 +64,24 @@ impl Tables {
         let at = settled.map(|placed| placed.stored.row.at).max();
         self.mail.settle(place, at);
     }
+
+    /// Brings the index over what a session took over from others up to date with a delivery that came or went.
+    pub(super) fn note_claim(&mut self, delivery: &Delivery) {
+        let (Step::Claimed(by), Some(placed)) = (&delivery.step, self.messages.get(&delivery.message_id)) else {
+            return;
+        };
+        let is_it = |other: &Placed<Delivery>| matches!(&other.stored.row.step, Step::Claimed(other) if other == by);
+        let is_claimed = self.deliveries_of(&delivery.message_id).any(is_it);
+        self.mail.note_claimed(placed.place, by, is_claimed);
+    }
+
+    /// The same for a message that came or went, with all deliveries of it.
+    pub(super) fn note_claims(&mut self, message: &MessageId, place: u64, is_there: bool) {
+        let by = self.deliveries_of(message).filter_map(|placed| match &placed.stored.row.step {
+            Step::Claimed(by) => Some(by.clone()),
+            _ => None,
+        });
+        let by: Vec<SessionId> = by.collect();
+        by.iter().for_each(|by| self.mail.note_claimed(place, by, is_there));
+    }
 }

@@ -1,7 +1,7 @@
 //! Rows sorted by type before they are loaded. It must not know their indexes.
 
 use super::Placed;
-use crate::model::{Delivery, Message, MessageRead, Registration, Room, RoomMember, Row, Session, Stored};
+use crate::model::{Delivery, Departed, Message, MessageRead, Registration, Room, RoomMember, Row, Session, Stored};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ pub(super) struct Sorted {
     pub(super) reads: Vec<(u64, Arc<Stored<MessageRead>>)>,
     pub(super) registrations: Vec<(u64, Arc<Stored<Registration>>)>,
     pub(super) deliveries: Vec<(u64, Arc<Stored<Delivery>>)>,
+    pub(super) departed: Vec<(u64, Arc<Stored<Departed>>)>,
 }
 
 impl Sorted {
@@ -30,6 +31,7 @@ impl Sorted {
                 Row::MessageRead(stored) => sorted.reads.push((place, stored.clone())),
                 Row::Registration(stored) => sorted.registrations.push((place, stored.clone())),
                 Row::Delivery(stored) => sorted.deliveries.push((place, stored.clone())),
+                Row::Departed(stored) => sorted.departed.push((place, stored.clone())),
             }
         }
         (sorted, next + rows.len() as u64)

@@ -340,7 +340,8 @@ fn a_clock_that_leaps_deletes_nobodys_mail_until_it_has_stood_for_a_day() {
     world.jump(HOUR * 24 * 31);
     world.sweep();
     assert_eq!(world.roster.counts().messages, 1);
+    assert_eq!(world.unread("human:ana"), 1);
     world.pass(HOUR * 24);
     world.sweep();
-    assert_eq!(world.roster.counts().messages, 0);
+    assert_eq!(world.unread("human:ana"), 0, "it is settled that it was not read");
 }

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod delivery;
+mod departed;
 mod liveness;
 mod mail;
 mod model;
@@ -10,6 +11,7 @@ mod outside;
 mod paging;
 mod processes;
 mod properties;
+mod reach;
 mod recovery;
 mod registration;
 mod registry;

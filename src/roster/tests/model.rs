@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::ids::{MemberId, ReadId, SessionId};
-use crate::model::{Doing, Process, Recipient};
+use crate::model::{Doing, Process, Recipient, Step};
+use crate::roster::departed::Departures;
 use crate::row_json::row_text;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +19,7 @@ pub(super) fn contents(roster: &Roster) -> BTreeMap<(ItemType, String), (u64, St
             Row::MessageRead(stored) => tables.reads[&stored.row.id].place,
             Row::Registration(stored) => tables.registrations[&stored.row.id].place,
             Row::Delivery(stored) => tables.deliveries[&stored.row.id].place,
+            Row::Departed(stored) => tables.departed[&stored.row.id].place,
         }
     };
     let keyed = |row: Row| ((row.item_type(), row.id().to_owned()), (place(&row), text(&row)));
@@ -79,6 +81,7 @@ pub(super) fn check(roster: &Roster) {
     check_presence(roster);
     check_processes(roster);
     check_registrations(roster);
+    check_departed(roster);
     let rows = roster.rows_in_order();
     let places: BTreeSet<u64> = contents(roster).values().map(|(place, _)| *place).collect();
     assert_eq!(places.len(), rows.len(), "every row has a place of its own");
@@ -117,6 +120,11 @@ fn check_mail(roster: &Roster) {
             Recipient::Session(session) => expected.concerning.entry(session.clone()).or_default().insert(place),
             Recipient::Room(room) => expected.in_room.entry(room.clone()).or_default().insert(place),
         };
+        for delivery in tables.deliveries.values().filter(|d| d.stored.row.message_id == row.id) {
+            if let Step::Claimed(by) = &delivery.stored.row.step {
+                expected.claimed.entry(by.clone()).or_default().insert(place);
+            }
+        }
         let waiting_for = expected.unread.values().filter(|places| places.contains(&place)).count();
         expected.order.insert(place, (row.id.clone(), row.sent_at, waiting_for));
         let settled = tables.deliveries.values().filter(|d| d.stored.row.message_id == row.id);
@@ -214,6 +222,14 @@ fn check_registrations(roster: &Roster) {
     }
 }
 
+fn check_departed(roster: &Roster) {
+    let mut expected = Departures::default();
+    for departed in roster.tables.departed.values() {
+        expected.insert(&departed.stored.row);
+    }
+    assert_eq!(roster.tables.departures, expected);
+}
+
 /// What must hold between requests: unique nicknames, no ghosts, no empty rooms, but for what a sweep will look at.
 pub(super) fn check_rules(roster: &Roster) {
     let tables = &roster.tables;
@@ -252,6 +268,11 @@ pub(super) fn check_rules(roster: &Roster) {
             tables.members.contains_key(MemberId::of(&room, &row.id).as_str())
         });
         assert!(in_groups || suspected(ItemType::Session, row.id.as_str()), "{} is not in its groups", row.id);
+    }
+    for departed in tables.departed.values() {
+        let row = &departed.stored.row;
+        let sound = !tables.sessions.contains_key(&row.id);
+        assert!(sound || suspected(ItemType::Departed, row.id.as_str()), "{} is gone, and there", row.id);
     }
     for room in tables.rooms.values() {
         let row = &room.stored.row;

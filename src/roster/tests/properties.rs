@@ -131,6 +131,10 @@ impl Run {
                 lease: self.world.roster.tables.mail.last_lease(),
                 complete: c.is_multiple_of(2),
             },
+            58 if b.is_multiple_of(2) => Request::ClaimMail {
+                caller: caller(who),
+                from: c.is_multiple_of(3).then(|| pick(&SESSIONS, b / 2).to_owned()),
+            },
             58 if a.is_multiple_of(2) => {
                 Request::Requeue { caller: caller(who), message: some.first().cloned().unwrap_or("none".into()) }
             }
@@ -148,6 +152,7 @@ impl Run {
             65 => ExternalEvent::Set(external_read(&message(), pick(&SESSIONS, a)).into()),
             66 => ExternalEvent::Set(external_message(a, b, c, self.world.now).into()),
             67 => ExternalEvent::Delete(ItemType::Session, pick(&SESSIONS, a).to_owned()),
+            68 if c.is_multiple_of(2) => ExternalEvent::Set(external_departed(a, b, self.world.now).into()),
             68 => ExternalEvent::Delete(ItemType::Message, message()),
             _ => match c % 3 {
                 0 => ExternalEvent::Delete(ItemType::RoomMember, external_member(a, b).id.to_string()),
@@ -293,6 +298,12 @@ fn external_session(a: usize, b: usize, c: usize, now: Now) -> Session {
         project: Some(pick(&["x", "y"], b).into()),
         ..Session::new(pick(&SESSIONS, a).into(), pick(&NAMES, c), "/w/x", now.wall_ms)
     }
+}
+
+fn external_departed(a: usize, b: usize, now: Now) -> crate::model::Departed {
+    let at = now.wall_ms;
+    let (nickname, cwd) = (pick(&["x", "y"], b).into(), pick(&["/w/x", ""], b).into());
+    crate::model::Departed { id: pick(&SESSIONS, a).into(), nickname, cwd, operator: None, ended_at: at, due_at: at }
 }
 
 fn external_member(a: usize, b: usize) -> RoomMember {

@@ -1,0 +1,224 @@
+//! `marshal history`: past messages, page by page, and those that come from now on. It must not judge what fits: the
+//! daemon does.
+
+use super::commands::{Caller, age_ms, parse};
+use super::events::{Events, Heard};
+use super::wire::Messages;
+use super::{Problem, World, render, text};
+use crate::error::exit_code;
+use crate::limits::{FOLLOW_AGAIN_EVERY, FOLLOW_AGAIN_TRIES, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
+use crossbeam_channel::never;
+use serde_json::Value;
+
+type Query = Vec<(&'static str, String)>;
+
+/// Messages of one or more pages, in order: as the daemon told them, and as they are shown.
+#[derive(Default)]
+struct Found {
+    told: Vec<Value>,
+    shown: Messages,
+    /// The only answer, if it took but one.
+    answer: Option<String>,
+    /// Whether something fits of which it is not known whether it is older than the rest.
+    before: Option<String>,
+    newest: Option<String>,
+}
+
+/// `marshal history`
+pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
+    let query = query(caller, world)?;
+    let limit = caller.limit()?;
+    if !caller.parsed.has("follow") {
+        let found = look_back(caller, &query, limit, PAGE_MESSAGES_DEFAULT)?;
+        show(caller, world, &found)?;
+        match (&found.before, found.told.is_empty()) {
+            (Some(cursor), _) => {
+                world.note(&format!("there may be older messages: add --before {}", text::shell(cursor)));
+            }
+            (None, true) => world.note("no such messages."),
+            (None, false) => {}
+        }
+        return Ok(());
+    }
+    for name in ["before", "until", "message"] {
+        if caller.parsed.has(name) {
+            return Err(caller.parsed.usage(format!("--follow and --{name} exclude each other")).into());
+        }
+    }
+    let mut events = subscribe(caller)?;
+    let found = look_back(caller, &query, limit, PAGE_MESSAGES_DEFAULT)?;
+    show(caller, world, &found)?;
+    let mut newest = found.newest;
+    loop {
+        match events.next() {
+            Ok(Some(Heard::Event(name, _))) if name == "message" || name == "delivery" => {}
+            Ok(Some(_)) => continue,
+            Ok(None) | Err(_) => events = subscribe_again(caller)?,
+        }
+        // One look is enough for all that has come.
+        while events.has_more() && matches!(events.next(), Ok(Some(_))) {}
+        let mut query = query.clone();
+        query.extend(newest.iter().map(|newest| ("after", newest.clone())));
+        let found = match look_back(caller, &query, None, usize::MAX) {
+            // It has stopped just now: that is heard next.
+            Err(problem) if problem.code == exit_code::UNAVAILABLE => continue,
+            found => found?,
+        };
+        show(caller, world, &found)?;
+        newest = found.newest.or(newest);
+    }
+}
+
+/// What the options ask for.
+fn query(caller: &Caller<'_>, world: &World<'_>) -> Result<Query, Problem> {
+    let parsed = caller.parsed;
+    let mut query = Vec::new();
+    let texts = [
+        ("message", "message"),
+        ("session", "session"),
+        ("room", "room"),
+        ("thread", "thread"),
+        ("state", "state"),
+        ("q", "search"),
+        ("before", "before"),
+    ];
+    for (name, option) in texts {
+        query.extend(parsed.text(option)?.map(|value| (name, value.to_owned())));
+    }
+    for name in ["since", "until"] {
+        let Some(text) = parsed.text(name)? else { continue };
+        let at = moment(text, world.now_ms).ok_or_else(|| {
+            parsed.usage(format!("--{name} {text}: give an age (30m, 2h, 3d), an RFC 3339 time or milliseconds"))
+        })?;
+        query.push((name, at.to_string()));
+    }
+    Ok(query)
+}
+
+/// As many as are asked for of the newest messages that fit: the daemon looks at a bounded number of messages for one
+/// answer, and says where to go on.
+fn look_back(caller: &Caller<'_>, query: &Query, limit: Option<usize>, otherwise: usize) -> Result<Found, Problem> {
+    let wanted = limit.unwrap_or(otherwise);
+    let mut found = Found::default();
+    let mut cursor: Option<String> = None;
+    loop {
+        let mut asked = query.clone();
+        if let Some(cursor) = cursor.take() {
+            asked.retain(|(name, _)| *name != "before");
+            asked.push(("before", cursor));
+        }
+        let missing = (wanted - found.told.len()).min(PAGE_MESSAGES_MAX);
+        if limit.is_some() || missing != PAGE_MESSAGES_DEFAULT {
+            asked.push(("limit", missing.to_string()));
+        }
+        let body = caller.get("/v1/messages", &asked)?;
+        let page: Messages = parse(&body)?;
+        let told: Value = parse(&body)?;
+        let told = told["messages"].as_array().cloned().unwrap_or_default();
+        found.answer = if found.newest.is_none() && found.told.is_empty() { Some(body) } else { None };
+        found.told.splice(0..0, told);
+        found.shown.messages.splice(0..0, page.messages);
+        found.newest = found.newest.or(page.newest);
+        match page.before {
+            Some(before) if found.told.len() < wanted => cursor = Some(before),
+            before => {
+                found.before = before;
+                return Ok(found);
+            }
+        }
+    }
+}
+
+fn show(caller: &Caller<'_>, world: &mut World<'_>, found: &Found) -> Result<(), Problem> {
+    let follows = caller.parsed.has("follow");
+    let text = match caller.parsed.has("json") {
+        true if follows => found.told.iter().map(|message| format!("{}\n", text::json(&message.to_string()))).collect(),
+        true => match &found.answer {
+            Some(answer) => format!("{}\n", text::json(answer.trim_end())),
+            None => {
+                let mut value = serde_json::json!({ "messages": found.told });
+                for (name, cursor) in [("before", &found.before), ("newest", &found.newest)] {
+                    if let Some(cursor) = cursor {
+                        value[name] = cursor.as_str().into();
+                    }
+                }
+                format!("{}\n", text::json(&value.to_string()))
+            }
+        },
+        false => {
+            let mut text = render::messages(&found.shown, world.now(), world.colour());
+            if follows && !text.is_empty() {
+                text.push('\n');
+            }
+            text
+        }
+    };
+    if text.is_empty() { Ok(()) } else { world.print(&text) }
+}
+
+/// Hears of what happens from now on.
+pub(super) fn subscribe(caller: &Caller<'_>) -> Result<Events, Problem> {
+    match Events::open(caller.socket) {
+        Ok(events) => Ok(events),
+        Err(answer) => match caller.checked(answer, false) {
+            Err(problem) => Err(problem),
+            Ok(_) => Err(Problem::new(exit_code::UNAVAILABLE, "the daemon tells of no events")),
+        },
+    }
+}
+
+/// Hears again of what happens, once the daemon has come back, which may take it a moment.
+pub(super) fn subscribe_again(caller: &Caller<'_>) -> Result<Events, Problem> {
+    let mut tries = 0;
+    loop {
+        match subscribe(caller) {
+            Err(problem) if problem.code == exit_code::UNAVAILABLE && tries < FOLLOW_AGAIN_TRIES => {
+                tries += 1;
+                // There is nothing whose end could be awaited: nobody tells that a socket appears.
+                let _ = never::<()>().recv_timeout(FOLLOW_AGAIN_EVERY);
+            }
+            subscribed => return subscribed,
+        }
+    }
+}
+
+/// A moment in the past: an age, a time or milliseconds since 1970.
+fn moment(text: &str, now_ms: i64) -> Option<i64> {
+    if let Ok(ms) = text.parse::<i64>() {
+        return (ms >= 0).then_some(ms);
+    }
+    if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
+        return Some(time.timestamp_millis());
+    }
+    Some(now_ms.saturating_sub(age_ms(text)?).max(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_takes_ages_times_and_milliseconds() {
+        let now = 1_000_000_000;
+        let table = [
+            ("90s", Some(now - 90_000)),
+            ("30m", Some(now - 1_800_000)),
+            ("2h", Some(now - 7_200_000)),
+            ("3d", Some(now - 259_200_000)),
+            ("1w", Some(now - 604_800_000)),
+            ("9999w", Some(0)),
+            ("1970-01-02T00:00:00Z", Some(86_400_000)),
+            ("1970-01-02T01:00:00+01:00", Some(86_400_000)),
+            ("1234", Some(1234)),
+            ("-5", None),
+            ("-5h", None),
+            ("h", None),
+            ("2 h", None),
+            ("yesterday", None),
+            ("2é", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(moment(text, now), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! `marshal ls`: who is there, those first whom a human should look at first; once, or again whenever something changes.
+
+use super::commands::{Caller, parse, show};
+use super::events::Heard;
+use super::history::{subscribe, subscribe_again};
+use super::text::{Ink, cut, cut_front, cut_to, line, table, width};
+use super::wire::{Session, Sessions};
+use super::{Problem, World};
+use crate::limits::{LIST_CELL_COLUMNS_MIN, LIST_COLUMNS_MAX};
+use crate::time::human_age;
+
+/// What clears a terminal and begins at its top.
+const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
+
+/// `marshal ls`
+pub(crate) fn ls(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
+    if caller.parsed.has("watch") {
+        return watch(caller, world);
+    }
+    let body = caller.get("/v1/sessions", &[])?;
+    if caller.parsed.has("names") {
+        return world.print(&names(&parse(&body)?));
+    }
+    let wide = caller.parsed.has("wide");
+    let answer: Sessions = show(caller, world, &body, |answer: &Sessions, world| {
+        if answer.sessions.is_empty() { String::new() } else { sessions(answer, world.now(), wide, world.colour()) }
+    })?;
+    if answer.sessions.is_empty() {
+        world.note(
+            "the roster is empty. A session is listed once its hooks reach the daemon (POST /hook/session-start) or \
+             its shim connects; 'marshal status' shows where the daemon listens.",
+        );
+    }
+    Ok(())
+}
+
+/// Shows the list again whenever something happens, and now and then for the ages in it.
+fn watch(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
+    for name in ["json", "names"] {
+        if caller.parsed.has(name) {
+            return Err(caller.parsed.usage(format!("--watch and --{name} exclude each other")).into());
+        }
+    }
+    let mut events = subscribe(caller)?;
+    loop {
+        let answer: Sessions = parse(&caller.get("/v1/sessions", &[])?)?;
+        let list = sessions(&answer, world.now(), caller.parsed.has("wide"), world.colour());
+        let text = if world.stdout_is_terminal { format!("{CLEAR}{list}") } else { format!("{list}\n") };
+        world.print(&text)?;
+        match events.next() {
+            Ok(Some(Heard::Event(..) | Heard::Alive)) => {
+                // One look is enough for all that has come.
+                while events.has_more() && matches!(events.next(), Ok(Some(_))) {}
+            }
+            Ok(None) | Err(_) => events = subscribe_again(caller)?,
+        }
+    }
+}
+
+/// The sessions as a table.
+pub(crate) fn sessions(answer: &Sessions, now_ms: i64, wide: bool, colour: bool) -> String {
+    let mut sessions: Vec<&Session> = answer.sessions.iter().collect();
+    sessions.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.nickname.cmp(&b.nickname)));
+    let mut rows: Vec<_> = sessions.iter().map(|session| row(session, now_ms)).collect();
+    let mut head = vec!["NICKNAME", "STATE", "AGENT", "BRANCH", "UNREAD", "REACH"];
+    if wide {
+        head.extend(["WHERE", "OPERATOR@HOST", "CONNECTION", "MODE", "SEEN", "TASK", "ID"]);
+        rows.iter_mut().zip(&sessions).for_each(|(row, session)| row.extend(more(session, now_ms)));
+    } else {
+        fit(&head, &mut rows);
+    }
+    table(&head, &rows, colour)
+}
+
+/// Those first that wait for a human, the longest first; then those that work, and those that do not; of these the ones that
+/// were seen last.
+fn order(session: &Session) -> (u8, i64) {
+    match session.state.as_deref() {
+        Some("waiting") => (0, session.state_since.unwrap_or(0)),
+        Some("working") => (1, -seen(session)),
+        Some("idle") => (2, -seen(session)),
+        _ => (3, -seen(session)),
+    }
+}
+
+fn seen(session: &Session) -> i64 {
+    session.last_activity_at.unwrap_or(session.connected_at)
+}
+
+fn row(session: &Session, now_ms: i64) -> Vec<(String, Ink)> {
+    let ink = match session.state.as_deref() {
+        Some("waiting") => Ink::Yellow,
+        Some("working") => Ink::Green,
+        _ => Ink::Plain,
+    };
+    let unread = if session.unread > 0 { Ink::Bold } else { Ink::Plain };
+    let reach = if session.reach == "none" { Ink::Red } else { Ink::Plain };
+    let text = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(|text| cut(&line(text)));
+    let agent = text(&session.model).or_else(|| text(&session.agent)).unwrap_or_else(|| "-".to_owned());
+    vec![
+        (cut(&line(&session.nickname)), Ink::Plain),
+        (state(session, now_ms), ink),
+        (agent, Ink::Plain),
+        (text(&session.git_branch).unwrap_or_else(|| "-".to_owned()), Ink::Plain),
+        (session.unread.to_string(), unread),
+        (reach_words(&session.reach), reach),
+    ]
+}
+
+/// What it is at, since when, and for what it waits or which tool it uses.
+fn state(session: &Session, now_ms: i64) -> String {
+    let Some(state) = session.state.as_deref() else { return "-".to_owned() };
+    let mut text = line(state);
+    if let Some(since) = session.state_since {
+        text.push_str(&format!(" {}", human_age(now_ms.saturating_sub(since))));
+    }
+    let what = if state == "waiting" { &session.waiting_for } else { &session.tool };
+    if let Some(what) = what.as_deref().filter(|what| !what.is_empty()) {
+        text.push_str(&format!(": {}", line(what)));
+    }
+    cut(&text)
+}
+
+fn reach_words(reach: &str) -> String {
+    match reach {
+        "now" => "now",
+        "wakeable" => "can be woken",
+        "between_tools" => "between tools",
+        "next_prompt" => "next prompt",
+        "none" => "cannot hear",
+        "" => "-",
+        other => return cut(&line(other)),
+    }
+    .to_owned()
+}
+
+/// What only the wide list shows.
+fn more(session: &Session, now_ms: i64) -> Vec<(String, Ink)> {
+    let text = |text: &Option<String>| cut(&line(text.as_deref().filter(|text| !text.is_empty()).unwrap_or("-")));
+    let task = if session.current_task.is_some() { &session.current_task } else { &session.session_name };
+    let cells = [
+        place(session),
+        owner(session),
+        cut(&line(&session.connection)),
+        text(&session.permission_mode),
+        human_age(now_ms.saturating_sub(seen(session))),
+        text(task),
+        line(&session.id),
+    ];
+    cells.into_iter().map(|cell| (cell, Ink::Plain)).collect()
+}
+
+fn place(session: &Session) -> String {
+    match session.project.as_deref() {
+        Some(project) if !project.is_empty() => cut(&line(project)),
+        _ => cut_front(&line(&session.cwd)),
+    }
+}
+
+fn owner(session: &Session) -> String {
+    let cell = |text: &str| cut(&line(text));
+    match (session.operator.as_deref(), session.host.as_ref()) {
+        (None, None) => "-".to_owned(),
+        (Some(operator), None) => cell(operator),
+        (operator, Some(host)) => format!("{}@{}", cell(operator.unwrap_or("-")), cell(&host.name)),
+    }
+}
+
+/// Cuts cells, of the widest column first, until the table fits.
+fn fit(head: &[&str], rows: &mut [Vec<(String, Ink)>]) {
+    let mut widths: Vec<usize> = head.iter().map(|name| width(name)).collect();
+    for row in rows.iter() {
+        widths.iter_mut().zip(row).for_each(|(column, (cell, _))| *column = (*column).max(width(cell)));
+    }
+    while widths.iter().sum::<usize>() + 2 * (widths.len() - 1) > LIST_COLUMNS_MAX {
+        let widest = widths.iter_mut().max();
+        match widest.filter(|widest| **widest > LIST_CELL_COLUMNS_MIN) {
+            Some(widest) => *widest -= 1,
+            None => break,
+        }
+    }
+    for row in rows {
+        row.iter_mut().zip(&widths).for_each(|((cell, _), columns)| *cell = cut_to(cell, *columns));
+    }
+}
+
+/// `marshal ls --names`: the nicknames, sorted, each on a line of its own.
+pub(crate) fn names(answer: &Sessions) -> String {
+    let mut names: Vec<_> = answer.sessions.iter().map(|session| line(&session.nickname)).collect();
+    names.sort();
+    names.iter().fold(String::new(), |text, name| text + name + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-21 00:04:13 UTC
+    const NOW: i64 = 1_795_219_453_000;
+
+    fn from(text: &str) -> Sessions {
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn roster() -> Sessions {
+        from(&format!(
+            r#"{{"sessions":[
+                {{"id":"a1","nickname":"quiet","connection":"hooks","reach":"next_prompt","cwd":"/very/long/path/that/goes/on/and/on/until/it/ends","connectedAt":{old}}},
+                {{"id":"b2","nickname":"Ω-web","connection":"connected","reach":"now","state":"working","stateSince":{recent},"tool":"Bash","cwd":"/w",
+                  "project":"web","gitBranch":"main","operator":"ana","host":{{"name":"box","os":"linux","arch":"x"}},"agent":"claude",
+                  "currentTask":"merge\nit\u001b[2J","connectedAt":{old},"lastActivityAt":{recent},"unread":3,"rooms":["everyone"],"later":{{}}}},
+                {{"id":"c3","nickname":"bad\u202ename","connection":"reconnecting","reach":"none","state":"idle","stateSince":{middle},"cwd":"/","connectedAt":{old},"lastActivityAt":{middle}}},
+                {{"id":"d4","nickname":"asks","reach":"wakeable","state":"waiting","stateSince":{middle},"waitingFor":"permission: Bash","model":"gpt-5","connectedAt":{old}}},
+                {{"id":"e5","nickname":"asks-longer","reach":"between_tools","state":"waiting","stateSince":{old},"connectedAt":{old}}}
+            ]}}"#,
+            old = NOW - 7_200_000,
+            middle = NOW - 300_000,
+            recent = NOW - 12_000,
+        ))
+    }
+
+    #[test]
+    fn ls_shows_those_first_who_need_a_human() {
+        let expected = "\
+NICKNAME     STATE                            AGENT   BRANCH  UNREAD  REACH
+asks-longer  waiting 2 h                      -       -       0       between tools
+asks         waiting 5 min: permission: Bash  gpt-5   -       0       can be woken
+Ω-web        working 12 s: Bash               claude  main    3       now
+bad\u{fffd}name     idle 5 min                       -       -       0       cannot hear
+quiet        -                                -       -       0       next prompt
+";
+        assert_eq!(sessions(&roster(), NOW, false, false), expected);
+        let coloured = sessions(&roster(), NOW, false, true);
+        assert!(coloured.contains("\x1b[33mwaiting 2 h\x1b[0m") && coloured.contains("\x1b[31mcannot hear\x1b[0m"));
+        assert_eq!(super::names(&roster()), "asks\nasks-longer\nbad\u{fffd}name\nquiet\nΩ-web\n");
+        let wide = sessions(&roster(), NOW, true, false);
+        assert!(
+            wide.contains("ana@box") && wide.contains("merge it\u{fffd}[2J") && wide.contains("until/it/ends"),
+            "{wide}"
+        );
+    }
+
+    #[test]
+    fn the_list_fits_a_hundred_columns_whatever_the_names() {
+        let long = "x".repeat(60);
+        let one = |state: &str| {
+            format!(
+                r#"{{"id":"i","nickname":"{long}","state":"{state}","stateSince":0,"waitingFor":"{long}","model":"{long}",
+                "gitBranch":"{long}","reach":"between_tools","unread":12345}}"#
+            )
+        };
+        let list =
+            sessions(&from(&format!(r#"{{"sessions":[{},{}]}}"#, one("waiting"), one("idle"))), NOW, false, false);
+        assert!(list.lines().all(|line| width(line) <= LIST_COLUMNS_MAX), "{list}");
+        assert!(list.lines().any(|line| width(line) > LIST_COLUMNS_MAX - 8), "and uses them: {list}");
+    }
+}

@@ -1,0 +1,320 @@
+//! Mail outlives its session: what a session leaves unread when it ends is kept for it, can be taken over by one in its
+//! place, and ends undeliverable after a time, of which the sender hears. It must not give mail to anybody who was not asked
+//! about by the operator or is not in the place of the one that is gone.
+
+use super::nickname::without_number;
+use super::{Answer, Caller, Claimed, Handled, Left, Reply, Roster, Wait};
+use crate::error::{ErrorKind, RequestError};
+use crate::ids::{IdSource, MessageId, ReadId, SessionId};
+use crate::limits::{
+    CANDIDATES_MAX, CLAIM_MESSAGES_MAX, KEPT_AGE_MAX_MS, NOTICE_IDS_MAX, SWEEP_ROWS_MAX, UNCLAIMED_MAIL_AGE_MAX_MS,
+};
+use crate::model::{Departed, ItemType, Message, Reason, Recipient, Session, Step};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Where a session was: the root of its nickname, its directory, and the human that it worked for.
+type Place = (Arc<str>, Arc<str>, Option<Arc<str>>);
+
+/// The indexes over sessions that are gone: by their place, and by when their mail ends.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Departures {
+    by_place: BTreeMap<Place, BTreeSet<SessionId>>,
+    by_due: BTreeSet<(i64, SessionId)>,
+}
+
+impl Departures {
+    pub(crate) fn insert(&mut self, row: &Departed) {
+        if let Some(place) = place(&row.nickname, &row.id, &row.cwd, row.operator.as_ref()) {
+            self.by_place.entry(place).or_default().insert(row.id.clone());
+        }
+        self.by_due.insert((row.due_at, row.id.clone()));
+    }
+
+    pub(crate) fn remove(&mut self, row: &Departed) {
+        if let Some(place) = place(&row.nickname, &row.id, &row.cwd, row.operator.as_ref())
+            && let Some(sessions) = self.by_place.get_mut(&place)
+        {
+            sessions.remove(&row.id);
+            if sessions.is_empty() {
+                self.by_place.remove(&place);
+            }
+        }
+        self.by_due.remove(&(row.due_at, row.id.clone()));
+    }
+
+    fn due(&self, now: i64) -> Vec<SessionId> {
+        let due = self.by_due.iter().take_while(|(at, _)| *at <= now).take(SWEEP_ROWS_MAX);
+        due.map(|(_, session)| session.clone()).collect()
+    }
+}
+
+/// The place of a session; none for one that is in no directory. A nickname that was made of the session's id is the
+/// place's own as far as it is not the id's.
+fn place(nickname: &str, id: &SessionId, cwd: &Arc<str>, operator: Option<&Arc<str>>) -> Option<Place> {
+    if cwd.is_empty() {
+        return None;
+    }
+    let short: String = id.as_str().chars().take(8).collect();
+    let suffix = format!("@{short}");
+    let named = |name: &str| name.strip_suffix(&suffix).map(Arc::from);
+    let bare = without_number(nickname);
+    let root = named(nickname).or_else(|| named(bare)).unwrap_or_else(|| Arc::from(bare));
+    Some((root, cwd.clone(), operator.cloned()))
+}
+
+fn place_of(row: &Session) -> Option<Place> {
+    place(&row.nickname, &row.id, &row.cwd, row.operator.as_ref())
+}
+
+impl Roster {
+    /// Notes what a session leaves that has just ended.
+    pub(super) fn note_departed(&mut self, row: &Session) {
+        let unread = self.tables.mail.unread_of(&row.id);
+        if unread.is_empty() {
+            return;
+        }
+        let ended_at = self.tables.now.wall_ms;
+        let ends = unread.iter().filter_map(|(_, message)| self.mail_ends_at(message, ended_at));
+        let due_at = ends.min().unwrap_or(ended_at);
+        let (id, nickname, cwd, operator) =
+            (row.id.clone(), row.nickname.clone(), row.cwd.clone(), row.operator.clone());
+        self.tables.set(Departed { id, nickname, cwd, operator, ended_at, due_at });
+    }
+
+    /// Until when a message is kept for a session that ended at a moment.
+    fn mail_ends_at(&self, message: &MessageId, ended_at: i64) -> Option<i64> {
+        let row = &self.tables.messages.get(message)?.stored.row;
+        Some(match row.to {
+            Recipient::Room(_) => ended_at.saturating_add(KEPT_AGE_MAX_MS),
+            Recipient::Session(_) => {
+                row.expires_at().unwrap_or_else(|| ended_at.saturating_add(UNCLAIMED_MAIL_AGE_MAX_MS))
+            }
+        })
+    }
+
+    /// Forgets a session that is gone once nothing is left of its mail.
+    pub(super) fn forget_departed(&mut self, session: &SessionId) {
+        if self.tables.departed.contains_key(session) && self.tables.mail.unread_count(session) == 0 {
+            self.tables.delete(ItemType::Departed, session.as_str());
+        }
+    }
+
+    /// Looks at a row from outside: of a session that is there, or left nothing, nothing need be known.
+    pub(super) fn check_departed(&mut self, session: &SessionId) {
+        if self.tables.sessions.contains_key(session) {
+            self.tables.delete(ItemType::Departed, session.as_str());
+        }
+        self.forget_departed(session);
+    }
+
+    /// Settles what was kept for sessions that are gone, and that nobody has claimed in time.
+    pub(super) fn end_unclaimed(&mut self, ids: &mut dyn IdSource, is_full: impl Fn(&Self) -> bool) {
+        let now = self.tables.now.wall_ms;
+        for session in self.tables.departures.due(now) {
+            let Some(row) = self.tables.departed.get(&session).map(|placed| placed.stored.row.clone()) else {
+                continue;
+            };
+            let mut due_at = i64::MAX;
+            for (_, message) in self.tables.mail.unread_of(&session) {
+                if is_full(self) {
+                    return;
+                }
+                let Some(ends_at) = self.mail_ends_at(&message, row.ended_at) else { continue };
+                if ends_at > now {
+                    due_at = due_at.min(ends_at);
+                    continue;
+                }
+                let step = Step::Undeliverable(Reason::SessionEnded);
+                self.settle(&session, &message, step.clone());
+                self.tell_sender(&message, &session, &step, ids);
+            }
+            self.forget_departed(&session);
+            if self.tables.departed.contains_key(&session) {
+                self.tables.set(Departed { due_at, ..row });
+            }
+        }
+    }
+
+    /// Settles an old direct message that somebody has not read, rather than letting it go without a word. Says whether
+    /// there was something to settle.
+    pub(super) fn ends_unread(&mut self, message: &MessageId, ids: &mut dyn IdSource) -> bool {
+        let Some(row) = self.tables.messages.get(message).map(|placed| placed.stored.row.clone()) else { return false };
+        let Recipient::Session(recipient) = &row.to else { return false };
+        let awaiting = self.awaiting(message);
+        for session in &awaiting {
+            let is_there = self.tables.sessions.contains_key(session) || session.is_human();
+            let step = if is_there { Step::Expired } else { Step::Undeliverable(Reason::SessionEnded) };
+            self.settle(session, message, step.clone());
+            self.tell_sender(message, recipient, &step, ids);
+        }
+        !awaiting.is_empty()
+    }
+
+    /// Those who were in this place and are gone, the last one last, each with how many messages it left.
+    fn gone_from(&self, place: &Place) -> Vec<(&Departed, usize)> {
+        let gone = self.tables.departures.by_place.get(place).into_iter().flatten();
+        let gone = gone.filter_map(|id| self.tables.departed.get(id)).map(|placed| &placed.stored.row);
+        let mut gone: Vec<_> = gone.map(|row| (row, self.tables.mail.unread_count(&row.id))).collect();
+        gone.retain(|(_, count)| *count > 0);
+        gone.sort_by_key(|(row, _)| row.ended_at);
+        gone
+    }
+
+    /// What those left unread who were in a session's place.
+    pub(super) fn left_for(&self, row: &Session) -> Option<Left> {
+        let gone = self.gone_from(&place_of(row)?);
+        let (last, _) = gone.last()?;
+        let messages = gone.iter().map(|(_, count)| count).sum();
+        Some(Left { nickname: last.nickname.clone(), messages })
+    }
+
+    pub(super) fn claim_mail(&mut self, caller: &Caller, from: Option<&str>, ids: &mut dyn IdSource) -> Handled {
+        let by = self.speaker(caller)?.id;
+        let here = self.tables.sessions.get(&by).and_then(|placed| place_of(&placed.stored.row));
+        let gone = match from {
+            Some(address) => {
+                let gone = self.resolve_departed(address)?;
+                let is_same =
+                    here.is_some() && here == place(&gone.nickname, &gone.id, &gone.cwd, gone.operator.as_ref());
+                if !is_same && self.sees_only(caller)?.is_some() {
+                    let message = format!(
+                        "{} was not in your place (the same name, directory and operator); the operator can claim its mail \
+                         for you: marshal inbox --claim --session {by} --from {}",
+                        gone.nickname, gone.id
+                    );
+                    return Err(RequestError::new(ErrorKind::Forbidden, message));
+                }
+                vec![gone.id.clone()]
+            }
+            None if by.is_human() => return Err(RequestError::invalid("say whose mail you claim: --from SESSION")),
+            None => {
+                let gone = here.as_ref().map(|here| self.gone_from(here)).unwrap_or_default();
+                gone.into_iter().map(|(row, _)| row.id.clone()).collect()
+            }
+        };
+        let claimed = self.claim_from(&gone, &by, ids);
+        self.note_caller(&by);
+        self.dirty.insert(by);
+        Ok(Answer::new(Reply::Claimed(claimed), Wait::Batch))
+    }
+
+    fn claim_from(&mut self, gone: &[SessionId], by: &SessionId, ids: &mut dyn IdSource) -> Claimed {
+        let mut claimed = Claimed { by: by.clone(), from: Vec::new(), more: false };
+        let mut left = CLAIM_MESSAGES_MAX;
+        for session in gone {
+            let Some(nickname) = self.tables.departed.get(session).map(|placed| placed.stored.row.nickname.clone())
+            else {
+                continue;
+            };
+            let mut unread = self.tables.mail.unread_of(session);
+            // What it has written itself it need not read.
+            unread.retain(|(_, id)| self.tables.messages.get(id).is_some_and(|m| m.stored.row.from_session_id != *by));
+            claimed.more |= unread.len() > left;
+            unread.truncate(left);
+            left -= unread.len();
+            let taken: Vec<MessageId> = unread.into_iter().map(|(_, id)| id).collect();
+            taken.iter().for_each(|message| self.hand_down(message, session, by));
+            self.tell_of_heir(&taken, session, by, ids);
+            if !taken.is_empty() {
+                claimed.from.push((session.clone(), nickname, taken.len()));
+            }
+        }
+        claimed
+    }
+
+    /// Makes a message that one session has not read another one's.
+    fn hand_down(&mut self, message: &MessageId, from: &SessionId, to: &SessionId) {
+        self.settle(from, message, Step::Claimed(to.clone()));
+        let Some(placed) = self.tables.messages.get(message) else { return };
+        let is_own = placed.stored.row.to == Recipient::Session(to.clone())
+            || self.tables.mail.is_unread(placed.place, to)
+            || self.tables.delivery(message, to).is_some()
+            || self.tables.reads.contains_key(&ReadId::of(message, to));
+        if !is_own {
+            self.set_step(to, message, Step::Kept, 0);
+        }
+    }
+
+    /// Tells each sender once to whom its messages went.
+    fn tell_of_heir(&mut self, taken: &[MessageId], from: &SessionId, by: &SessionId, ids: &mut dyn IdSource) {
+        let mut by_sender: BTreeMap<SessionId, Vec<MessageId>> = BTreeMap::new();
+        for message in taken {
+            let Some(row) = self.tables.messages.get(message).map(|placed| &placed.stored.row) else { continue };
+            if matches!(row.to, Recipient::Session(_)) {
+                by_sender.entry(row.from_session_id.clone()).or_default().push(message.clone());
+            }
+        }
+        for messages in by_sender.into_values() {
+            let last = messages.last().and_then(|last| self.tables.messages.get(last));
+            let Some(last) = last.map(|placed| placed.stored.row.clone()) else { continue };
+            if messages.len() == 1 {
+                self.tell_sender(&last.id, from, &Step::Claimed(by.clone()), ids);
+            } else {
+                let text = self.heir_text(&messages, &last, by);
+                self.notice(&last, &text, ids);
+            }
+        }
+    }
+
+    fn heir_text(&self, messages: &[MessageId], last: &Message, by: &SessionId) -> String {
+        let by = self.tables.sessions.get(by).map_or(by.as_str(), |placed| &placed.stored.row.nickname);
+        let named: Vec<&str> = messages.iter().take(NOTICE_IDS_MAX).map(MessageId::as_str).collect();
+        let more = messages.len() - named.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let (count, name, named) = (messages.len(), &last.to_nick, named.join(", "));
+        format!(
+            "{count} of your messages to {name}, which ended before reading them, were taken over by {by}: {named}{more}"
+        )
+    }
+
+    /// The session that is gone and that an address means: its id, its nickname, or the beginning of its id.
+    fn resolve_departed(&self, address: &str) -> Result<&Departed, RequestError> {
+        let rows = || self.tables.departed.values().map(|placed| &placed.stored.row);
+        if let Some(placed) = self.tables.departed.get(address) {
+            return Ok(&placed.stored.row);
+        }
+        let named: Vec<&Departed> = rows().filter(|row| *row.nickname == *address).collect();
+        let begins = |row: &&Departed| !address.is_empty() && row.id.as_str().starts_with(address);
+        let found = if named.is_empty() { rows().filter(begins).collect() } else { named };
+        match found.as_slice() {
+            [only] => Ok(only),
+            [] if self.resolve_session(address).is_ok_and(|id| self.tables.sessions.contains_key(&id)) => {
+                let message = format!("'{address}' is on the roster: its mail is its own");
+                Err(RequestError::new(ErrorKind::Refused, message))
+            }
+            [] => Err(RequestError::not_found(format!("no session '{address}' is gone and has left mail"))),
+            several => {
+                let message = format!("'{address}' fits more than one session that is gone; give a whole id");
+                let candidates =
+                    several.iter().take(CANDIDATES_MAX).map(|row| format!("{} ({})", row.id, row.nickname));
+                let candidates = candidates.collect();
+                Err(RequestError { candidates, ..RequestError::new(ErrorKind::Ambiguous, message) })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_name_without_what_is_the_session_s_own() {
+        let root = |nickname: &str, id: &str| {
+            place(nickname, &SessionId::from(id), &Arc::from("/w/x"), None).map(|(root, _, _)| root.to_string())
+        };
+        let table = [
+            ("x@12345678", "12345678-90ab", "x"),
+            ("x@12345678-2", "12345678-90ab", "x"),
+            ("x@ab-12345", "ab-12345-6", "x"),
+            ("web", "12345678", "web"),
+            ("web-3", "12345678", "web"),
+            ("x@87654321", "12345678", "x@87654321"),
+        ];
+        for (nickname, id, expected) in table {
+            assert_eq!(root(nickname, id).as_deref(), Some(expected), "{nickname}");
+        }
+        assert_eq!(place("web", &SessionId::from("s"), &Arc::from(""), None), None);
+    }
+}

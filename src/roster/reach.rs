@@ -1,0 +1,66 @@
+//! How soon a session would hear of an urgent message that is sent now, by what has been seen of it. It must not promise
+//! what was not seen.
+
+use super::Roster;
+use crate::ids::SessionId;
+use crate::model::{Path, Session, State};
+
+/// How soon a session hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// At once: its client, or somebody who hears of events for it, is there.
+    Now,
+    /// At once, by being woken.
+    Wakeable,
+    /// Between two tools, in the middle of its turn.
+    BetweenTools,
+    /// With its next prompt.
+    NextPrompt,
+    /// Not by itself: it would have to look into its inbox.
+    None,
+}
+
+impl Reach {
+    /// The spelling on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Now => "now",
+            Self::Wakeable => "wakeable",
+            Self::BetweenTools => "between_tools",
+            Self::NextPrompt => "next_prompt",
+            Self::None => "none",
+        }
+    }
+}
+
+impl Roster {
+    /// How soon a session hears.
+    pub(super) fn reach(&self, row: &Session) -> Reach {
+        let tables = &self.tables;
+        let is_connected = row.client_id.as_ref().is_some_and(|client| tables.presence.is_connected(client));
+        let is_pushed_to = is_connected && (!row.hooks || row.channels_enabled == Some(true));
+        let hears = |path| row.doing.paths.has(path);
+        let is_in_turn = match row.doing.state {
+            Some(State::Working) => true,
+            // What it waits for may be leave to use a tool.
+            Some(State::Waiting) => row.doing.tool.is_some(),
+            Some(State::Idle) | None => false,
+        };
+        match row.doing.state {
+            _ if is_pushed_to || tables.subscribed.contains(&row.id) => Reach::Now,
+            state if state != Some(State::Working) && tables.waiters.at_least(&row.id).is_some() => Reach::Wakeable,
+            _ if is_in_turn && hears(Path::Tools) => Reach::BetweenTools,
+            _ if row.hooks || hears(Path::Prompt) || hears(Path::Start) || hears(Path::Stop) => Reach::NextPrompt,
+            _ => Reach::None,
+        }
+    }
+
+    /// Notes whether somebody hears of events for a session.
+    pub fn note_subscriber(&mut self, session: &SessionId, is_there: bool) {
+        if is_there {
+            self.tables.subscribed.insert(session.clone());
+        } else {
+            self.tables.subscribed.remove(session);
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Mail outlives its session: who finds it, who may claim it, and when it ends.
+
+use super::*;
+use crate::ids::SessionId;
+use crate::limits::{
+    CLAIM_MESSAGES_MAX, KEPT_AGE_MAX_MS, READ_MESSAGE_AGE_MAX_MS, UNCLAIMED_MAIL_AGE_MAX_MS, UNREAD_MESSAGE_AGE_MAX_MS,
+};
+use crate::model::{Reason, Step, Terms};
+
+fn claim(who: &str, from: Option<&str>) -> Request {
+    Request::ClaimMail { caller: caller(who), from: from.map(str::to_owned) }
+}
+
+impl World {
+    fn claims(&mut self, who: &str, from: Option<&str>) -> Claimed {
+        match self.ok(claim(who, from)) {
+            Reply::Claimed(claimed) => claimed,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Where a message is for a session.
+    fn standing(&mut self, message: &MessageId, session: &str) -> DeliveryStanding {
+        let query = HistoryQuery { message: Some(message.to_string()), ..HistoryQuery::default() };
+        let Reply::History(page) = self.ok(Request::History(query)) else { panic!() };
+        let found = page.messages[0].deliveries.iter().find(|view| view.session.as_str() == session);
+        found.unwrap_or_else(|| panic!("{session} in {:?}", page.messages[0].deliveries)).standing.clone()
+    }
+
+    fn is_departed(&self, id: &str) -> bool {
+        self.roster.row(ItemType::Departed, id).is_some()
+    }
+
+    fn tick(&mut self, ms: i64) {
+        // Those who are there show it, and the clocks agree.
+        let mut left = ms;
+        while left > 0 {
+            let step = left.min(50 * MINUTE);
+            self.pass(step);
+            left -= step;
+            let there: Vec<String> = self.roster.tables.sessions.keys().map(ToString::to_string).collect();
+            for id in &there {
+                let kind = EventKind::Other;
+                self.ok(Request::HookEvent(Box::new(HookEvent {
+                    report: report(id, ""),
+                    kind,
+                    ..HookEvent::default()
+                })));
+            }
+            self.sweep();
+        }
+    }
+}
+
+fn total(claimed: &Claimed) -> usize {
+    claimed.from.iter().map(|(_, _, count)| count).sum()
+}
+
+/// `old` ends with mail from `a`: two direct ones, one to everyone and one that it had read.
+fn bereaved() -> (World, Vec<MessageId>) {
+    let mut world = World::new();
+    world.start("a", "/w/a");
+    world.start("old", "/w/x");
+    world.send("a", "old", "read");
+    assert_eq!(world.inbox("old"), ["read"]);
+    let mut ids = vec![world.send("a", "old", "one").message.row.id.clone()];
+    ids.push(world.broadcast("a", "everyone", "all").message.row.id.clone());
+    ids.push(world.send("a", "old", "two").message.row.id.clone());
+    world.end("old");
+    (world, ids)
+}
+
+#[test]
+fn a_session_that_is_resumed_finds_what_it_had_not_read_its_rooms_mail_too() {
+    for restart in [false, true] {
+        let (mut world, _) = bereaved();
+        if restart {
+            world = world.restarted(HOUR);
+        }
+        assert!(world.is_departed("old"));
+        let reply = world.start("old", "/w/x");
+        assert_eq!(bodies(&reply.inbox), ["one", "all", "two"]);
+        assert_eq!(
+            (reply.left, world.is_departed("old")),
+            (None, false),
+            "it is there: nobody else is to have its mail"
+        );
+        world.start("new", "/w/x");
+        assert_eq!(total(&world.claims("new", None)), 0);
+    }
+}
+
+#[test]
+fn one_in_its_place_is_told_what_it_left_and_takes_it_over_and_the_sender_learns_it() {
+    for restart in [false, true] {
+        let (mut world, ids) = bereaved();
+        if restart {
+            world = world.restarted(HOUR);
+        }
+        let left = world.start("new", "/w/x").left.unwrap();
+        assert_eq!((&*left.nickname, left.messages), ("x@old", 3));
+        assert!(world.prompt("new").left.is_none(), "once is enough");
+        let claimed = world.claims("new", None);
+        assert_eq!((claimed.by.as_str(), total(&claimed), claimed.more), ("new", 3, false));
+        assert_eq!((claimed.from[0].0.as_str(), &*claimed.from[0].1), ("old", "x@old"));
+        assert!(!world.is_departed("old"));
+        assert!(
+            matches!(world.standing(&ids[0], "old"), DeliveryStanding::Settled(Step::Claimed(by), _) if by.as_str() == "new")
+        );
+        assert!(matches!(world.standing(&ids[0], "new"), DeliveryStanding::Queued(_)));
+        assert_eq!(world.view("new").unread, 3);
+        assert_eq!(world.inbox("new"), ["one", "all", "two"]);
+        assert!(matches!(world.standing(&ids[0], "new"), DeliveryStanding::Read(..)));
+        let notices = world.inbox("a");
+        assert_eq!(notices.len(), 1, "one for both: {notices:?}");
+        assert!(
+            notices[0].starts_with(
+                "2 of your messages to x@old, which ended before reading them, were taken over by x@new: "
+            )
+        );
+        assert!(notices[0].contains(ids[0].as_str()) && notices[0].contains(ids[2].as_str()), "{notices:?}");
+        assert_eq!(total(&world.claims("new", None)), 0);
+        assert!(world.start("old", "/w/x").inbox.is_empty(), "what was taken over is not its own any more");
+        let mut again = world.restarted(0);
+        assert!(again.inbox("new").is_empty() && again.inbox("old").is_empty());
+    }
+}
+
+#[test]
+fn what_was_taken_over_stands_in_the_history_of_both_and_of_nobody_else() {
+    let (mut world, ids) = bereaved();
+    for id in ["new", "other"] {
+        world.start(id, if id == "new" { "/w/x" } else { "/w/y" });
+    }
+    world.claims("new", None);
+    let bodies_of = |world: &mut World, id: &str, state: Option<MessageState>| {
+        let query = HistoryQuery { session: Some(id.to_owned()), state, limit: Some(2), ..HistoryQuery::default() };
+        let (mut all, mut query) = (Vec::new(), query);
+        loop {
+            let Reply::History(page) = world.ok(Request::History(query.clone())) else { panic!() };
+            all.splice(0..0, page.messages.iter().map(|entry| entry.message.row.body.to_string()));
+            let Some(before) = page.before else { return all };
+            query.before = Some(before);
+        }
+    };
+    for read in [false, true] {
+        if read {
+            assert_eq!(world.inbox("new").len(), 3);
+        }
+        assert_eq!(bodies_of(&mut world, "new", None), ["one", "all", "two"], "read: {read}");
+        assert_eq!(bodies_of(&mut world, "old", Some(MessageState::Claimed)), ["one", "two"]);
+        assert!(bodies_of(&mut world, "other", None).is_empty());
+    }
+    let placed = &world.roster.tables.messages[&ids[0]];
+    let sees = |id: &str| world.roster.concerns(placed, &SessionId::from(id));
+    assert_eq!(["a", "old", "new", "other"].map(sees), [true, true, true, false]);
+}
+
+#[test]
+fn mail_goes_to_the_place_it_was_left_in_or_where_the_operator_says() {
+    let (mut world, _) = bereaved();
+    // Those who are proven to be sessions, by their tokens.
+    let registered = |world: &mut World, number: u8, id: &str, cwd: &str, name: &str| {
+        let registering = Registering { cwd: Some(cwd.to_owned()), ..registering(id, name, token(number)) };
+        world.ok(Request::Register(Box::new(registering)));
+        Caller { token: Some(Box::new(token(number))), ..Caller::default() }
+    };
+    let elsewhere = registered(&mut world, 1, "elsewhere", "/w/y", "x");
+    let named = registered(&mut world, 2, "named", "/w/x", "reviewer");
+    for stranger in [&elsewhere, &named] {
+        let from = Some("old".to_owned());
+        let error = world.err(Request::ClaimMail { caller: stranger.clone(), from });
+        assert_eq!(error.kind, ErrorKind::Forbidden);
+        assert!(error.message.contains("--claim --session") && error.message.contains("--from old"), "{error}");
+        let Reply::Claimed(nothing) = world.ok(Request::ClaimMail { caller: stranger.clone(), from: None }) else {
+            panic!()
+        };
+        assert_eq!(total(&nothing), 0);
+    }
+    let heir = registered(&mut world, 3, "heir", "/w/x", "x-7");
+    let Reply::Claimed(all) = world.ok(Request::ClaimMail { caller: heir, from: Some("x@old".to_owned()) }) else {
+        panic!()
+    };
+    assert_eq!((total(&all), all.by.as_str()), (3, "heir"));
+
+    let (mut world, _) = bereaved();
+    world.start("elsewhere", "/w/y");
+    assert_eq!(total(&world.claims("elsewhere", Some("old"))), 3, "the operator may give it to whom he likes");
+    let (mut world, _) = bereaved();
+    assert_eq!(total(&world.claims("human:ana", Some("ol"))), 3, "himself, too");
+    assert_eq!(world.inbox_of("human:ana"), ["one", "all", "two"]);
+}
+
+impl World {
+    fn inbox_of(&mut self, human: &str) -> Vec<String> {
+        let filter = MessageFilter { inbox: true, unread: true, oldest_first: true, ..MessageFilter::default() };
+        let Reply::Messages { messages, .. } = self.ok(Request::ReadMessages { caller: caller(human), filter }) else {
+            panic!()
+        };
+        messages.iter().map(|view| view.message.row.body.to_string()).collect()
+    }
+}
+
+#[test]
+fn a_claim_that_names_nobody_who_is_gone_says_so() {
+    let (mut world, _) = bereaved();
+    world.start("old2", "/w/y");
+    world.send("a", "old2", "x");
+    world.end("old2");
+    assert_eq!(world.err(claim("a", Some("nobody"))).kind, ErrorKind::NotFound);
+    assert_eq!(world.err(claim("a", Some("a"))).kind, ErrorKind::Refused);
+    assert_eq!(world.err(claim("human:ana", None)).kind, ErrorKind::Invalid);
+    assert_eq!(world.err(claim("gone", None)).kind, ErrorKind::UnknownCaller);
+    let ambiguous = world.err(claim("a", Some("ol")));
+    assert_eq!((ambiguous.kind, ambiguous.candidates.len()), (ErrorKind::Ambiguous, 2));
+    assert_eq!(total(&world.claims("human:ana", Some("old2"))), 1);
+}
+
+#[test]
+fn nobody_claims_its_own_words_or_what_it_has_anyway() {
+    let mut world = World::new();
+    for id in ["a", "old", "new"] {
+        world.start(id, "/w/x");
+    }
+    world.send("new", "old", "mine");
+    world.send("a", "old", "yours");
+    world.broadcast("a", "everyone", "read by new");
+    assert_eq!(world.inbox("new"), ["read by new"]);
+    world.broadcast("a", "everyone", "waits for new");
+    world.end("old");
+    let claimed = world.claims("new", None);
+    assert_eq!((total(&claimed), claimed.more), (3, false));
+    assert_eq!(world.inbox("new"), ["yours", "waits for new"]);
+    let of_old = world.roster.tables.mail.unread_of(&"old".into());
+    assert_eq!(of_old.len(), 1, "its own words end undeliverable if nobody else claims them");
+    assert!(world.is_departed("old"));
+    world.end("new");
+    assert!(!world.is_departed("new"), "it left nothing");
+}
+
+#[test]
+fn a_great_many_messages_are_claimed_in_turns() {
+    let mut world = World::new();
+    world.start("a", "/w/a");
+    world.start("old", "/w/x");
+    for number in 0..CLAIM_MESSAGES_MAX + 5 {
+        world.apply(send("a", "old", &number.to_string())).reply.unwrap();
+    }
+    world.roster.commit();
+    world.end("old");
+    world.start("new", "/w/x");
+    let (first, second) = (world.claims("new", None), world.claims("new", None));
+    assert_eq!((total(&first), first.more), (CLAIM_MESSAGES_MAX, true));
+    assert_eq!((total(&second), second.more), (5, false));
+    assert_eq!(world.unread("new"), CLAIM_MESSAGES_MAX + 5);
+    world.end("new");
+    world.start("newer", "/w/x");
+    assert_eq!(total(&world.claims("newer", None)), CLAIM_MESSAGES_MAX, "and it is left again");
+}
+
+#[test]
+fn what_nobody_claims_ends_at_its_time_and_the_sender_learns_it() {
+    let (mut world, ids) = bereaved();
+    // One with a time of its own; the others have the usual ones.
+    world.start("old", "/w/x");
+    let sent = world.send("a", "old", "soon").message.row.clone();
+    let expires_at = Some(world.now.wall_ms + 3 * DAY);
+    let soon = sent.id.clone();
+    let terms = Some(Box::new(Terms { expires_at, ..Terms::default() }));
+    world.apply(Request::External(vec![ExternalEvent::Set(Message { terms, ..sent }.into())])).reply.unwrap();
+    world.roster.commit();
+    world.end("old");
+    let ended = |standing: DeliveryStanding| {
+        matches!(standing, DeliveryStanding::Settled(Step::Undeliverable(Reason::SessionEnded), _))
+    };
+    world.tick(KEPT_AGE_MAX_MS - MINUTE);
+    assert!(!ended(world.standing(&ids[1], "old")));
+    world.tick(2 * MINUTE);
+    assert!(ended(world.standing(&ids[1], "old")), "its rooms' mail after a day");
+    assert!(world.inbox("a").is_empty(), "of which nobody is told");
+    assert!(!ended(world.standing(&soon, "old")));
+    world.tick(2 * DAY);
+    assert!(ended(world.standing(&soon, "old")), "at the time that the message says");
+    let told = world.inbox("a");
+    assert!(told.len() == 1 && told[0].contains(soon.as_str()), "{told:?}");
+    world.tick(UNCLAIMED_MAIL_AGE_MAX_MS - 3 * DAY - HOUR);
+    assert!(!ended(world.standing(&ids[0], "old")) && world.is_departed("old"));
+    world.tick(2 * HOUR);
+    assert!(ended(world.standing(&ids[0], "old")) && ended(world.standing(&ids[2], "old")));
+    let told = world.inbox("a");
+    assert!(told.len() == 2 && told.iter().all(|notice| notice.contains("ended and did not come back")), "{told:?}");
+    assert!(!world.is_departed("old"));
+    assert_eq!(world.start("new", "/w/x").left, None);
+    assert!(world.start("old", "/w/x").inbox.is_empty(), "it is settled");
+    world.tick(READ_MESSAGE_AGE_MAX_MS - DAY);
+    assert!(world.roster.row(ItemType::Message, ids[0].as_str()).is_some(), "its sender can still look it up");
+    world.tick(2 * DAY);
+    assert!(world.roster.row(ItemType::Message, ids[0].as_str()).is_none());
+}
+
+#[test]
+fn a_direct_message_that_is_never_read_ends_with_a_word_to_its_sender() {
+    let mut world = World::new();
+    world.start("a", "/w/a");
+    let id = world.send("a", "human:ana", "hello?").message.row.id.clone();
+    world.tick(UNREAD_MESSAGE_AGE_MAX_MS + HOUR);
+    assert!(matches!(world.standing(&id, "human:ana"), DeliveryStanding::Settled(Step::Expired, _)));
+    let told = world.inbox("a");
+    assert!(told.len() == 1 && told[0].contains("did not read your message"), "{told:?}");
+    world.tick(READ_MESSAGE_AGE_MAX_MS + HOUR);
+    assert!(world.roster.row(ItemType::Message, id.as_str()).is_none());
+}
+
+#[test]
+fn a_place_is_a_directory_a_name_and_an_operator() {
+    let told = |cwd: &str, operator: Option<&str>| {
+        let (mut world, _) = bereaved();
+        let operator = operator.map(str::to_owned);
+        let report = HookReport { operator, ..report("new", cwd) };
+        world.hook(Request::session_start(report)).left.is_some()
+    };
+    assert!(told("/w/x", None));
+    assert!(!told("/w/y", None) && !told("/w/x", Some("bo")) && !told("", None));
+}
+
+#[test]
+fn a_row_of_an_outsider_about_one_who_is_there_or_left_nothing_is_dropped() {
+    let (mut world, _) = bereaved();
+    world.start("b", "/w/x");
+    let Some(Row::Departed(old)) = world.roster.row(ItemType::Departed, "old") else { panic!() };
+    for id in ["b", "never"] {
+        let row = crate::model::Departed { id: id.into(), ..old.row.clone() };
+        world.ok(Request::External(vec![ExternalEvent::Set(row.into())]));
+        assert!(world.is_departed(id));
+    }
+    world.sweep();
+    assert!(!world.is_departed("b") && !world.is_departed("never") && world.is_departed("old"));
+}

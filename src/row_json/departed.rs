@@ -1,0 +1,45 @@
+//! The JSON form of sessions that ended and left mail. As for all rows: keys in alphabetical order, absent fields left out,
+//! unknown ones ignored.
+
+use super::{Text, Texts, text, to_text};
+use crate::ids::SessionId;
+use crate::model::Departed;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DepartedJson<'a> {
+    #[serde(borrow)]
+    cwd: Text<'a>,
+    due_at: i64,
+    ended_at: i64,
+    #[serde(borrow)]
+    pub(super) id: Text<'a>,
+    #[serde(borrow)]
+    nickname: Text<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    operator: Option<Text<'a>>,
+}
+
+/// The JSON text of a session that ended and left mail.
+pub fn departed_text(row: &Departed) -> String {
+    to_text(&DepartedJson {
+        cwd: (&row.cwd).into(),
+        due_at: row.due_at,
+        ended_at: row.ended_at,
+        id: row.id.as_str().into(),
+        nickname: (&row.nickname).into(),
+        operator: text(&row.operator),
+    })
+}
+
+pub(super) fn build_departed(item: &DepartedJson<'_>, texts: &mut impl Texts) -> Departed {
+    Departed {
+        id: SessionId::from(texts.common(&item.id.0)),
+        nickname: texts.common(&item.nickname.0),
+        cwd: texts.common(&item.cwd.0),
+        operator: item.operator.as_ref().map(|operator| texts.common(&operator.0)),
+        ended_at: item.ended_at,
+        due_at: item.due_at,
+    }
+}
