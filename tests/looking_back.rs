@@ -126,7 +126,7 @@ fn the_command_finds_what_is_far_back_and_says_in_which_state_it_is() {
     }
     let ran = place.run(&["history", "--search", "NEEDLE"]);
     let text = String::from_utf8(ran.stdout).unwrap();
-    assert!(text.contains("    a needle\n") && text.contains("two@b: queued"), "{text}");
+    assert!(text.contains("    a needle\n") && text.contains("two@b: waits for its next prompt\n"), "{text}");
     assert!(!text.contains("hay"), "{text}");
     assert_eq!(ran.status.code(), Some(0));
 }
