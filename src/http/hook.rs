@@ -27,7 +27,7 @@ enum Asked {
     /// Something of the store, to be answered in this form.
     Store(Box<Request>, Form),
     /// Mail of a session, as soon as it comes.
-    Wait(wait::Wish),
+    Wait(Box<wait::Wish>),
     /// To wait, for one to whom no mail comes: it is from a subagent.
     WaitInVain,
     /// Nothing: it comes from a subagent.
@@ -48,7 +48,7 @@ pub(super) fn route(request: &gate::Request) -> Action {
     }
     match read(request) {
         Ok(Asked::Store(request, form)) => Action::Ask(*request, Shape::Hook(form)),
-        Ok(Asked::Wait(wish)) => Action::Wait(wish),
+        Ok(Asked::Wait(wish)) => Action::Wait(*wish),
         Ok(Asked::WaitInVain) => Action::Respond(wait::over()),
         Ok(Asked::Nothing(form)) => Action::Respond(form.silent()),
         Err(invalid) => Action::Respond(error(&invalid)),

@@ -65,7 +65,8 @@ pub(super) fn read(request: &gate::Request) -> Result<Asked, RequestError> {
     // One that comes again, since the daemon went, brings nobody back who is gone.
     let registers = query.get("again").is_none();
     let request = Request::Wait { event, at_least, registers }.by(caller);
-    Ok(Asked::Wait(Wish { request, session, until: Instant::now() + Duration::from_secs(seconds) }))
+    let until = Instant::now() + Duration::from_secs(seconds);
+    Ok(Asked::Wait(Box::new(Wish { request, session, until })))
 }
 
 /// Somebody who waits, as the store knows it.
