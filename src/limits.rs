@@ -11,6 +11,8 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const HEAD_HEADERS_MAX: usize = 64;
 /// Bytes of a request body.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of the body of a hook, which brings along what tools were told and have said.
+pub const HOOK_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Time from accept until head and body are there in full.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 /// Time for a caller to take an answer that did not fit its socket's buffer, and to close.
@@ -408,7 +410,8 @@ pub const ROOM_MEMBERS_SHOWN_MAX: usize = 8;
 pub const RECIPIENTS_SHOWN_MAX: usize = 10;
 
 const _: () = assert!(HEAD_BYTES_MAX < BODY_BYTES_MAX);
-const _: () = assert!(BODY_BYTES_MAX < GATE_HELD_BYTES_MAX / 8, "a few large requests are no reason to close any");
+const _: () = assert!(HOOK_BODY_BYTES_MAX < GATE_HELD_BYTES_MAX / 8, "a few large requests are no reason to close any");
+const _: () = assert!(BODY_BYTES_MAX < HOOK_BODY_BYTES_MAX);
 const _: () = assert!(ANSWER_PATIENCE.as_millis() < ANSWER_DEADLINE.as_millis());
 const _: () = assert!(
     2 * (GATE_CONNECTIONS_MAX + WS_CLIENTS_MAX + PROCESS_HANDLES_MAX) + WAITERS_MAX + DESCRIPTORS_RESERVED

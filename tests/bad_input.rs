@@ -133,10 +133,10 @@ fn depth_in_a_field_that_does_not_matter_harms_nobody() {
 #[test]
 fn a_body_larger_than_256_kib_is_refused_before_it_is_read() {
     let calm = Calm::new();
-    let fits = json!({"session_id": "", "x": "x".repeat(256 * 1024 - 24)}).to_string();
-    assert_eq!(fits.len(), 256 * 1024);
-    refused_by_every_hook(&calm, fits.as_bytes(), 400, "256 KiB are read, and hold no id");
-    refused_by_every_hook(&calm, format!("{fits} ").as_bytes(), 413, "256 KiB and a byte");
+    let fits = json!({"session_id": "", "x": "x".repeat(1024 * 1024 - 24)}).to_string();
+    assert_eq!(fits.len(), 1024 * 1024);
+    refused_by_every_hook(&calm, fits.as_bytes(), 400, "1 MiB is read, and holds no id");
+    refused_by_every_hook(&calm, format!("{fits} ").as_bytes(), 413, "1 MiB and a byte");
     for path in HOOKS {
         let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10485760\r\n\r\n");
         assert_hook_refusal(&Answer::parse(&exchange(calm.daemon.hooks, head.as_bytes())), 413, "10 MiB announced");

@@ -215,6 +215,9 @@ fn a_session_that_tells_of_its_steps_gets_urgent_mail_at_their_end() {
         daemon.post_json("/v1/messages", &json!({"asSession": "a", "to": "s", "body": "b", "priority": "now"}));
     assert_eq!(answer.status, 201);
     assert_eq!(mail(&claude(&daemon, "s", "PostToolUse", json!({"tool_name": "Bash"}))), [""; 0]);
+    // The events of hooks may be large: what tools have read rides in them.
+    let calls = json!({"tool_calls": [{"tool_name": "Read", "tool_response": "x".repeat(900 * 1024)}]});
+    assert_eq!(mail(&claude(&daemon, "s", "PostToolBatch", calls)), ["b"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use super::Credential;
 use super::host::{host_is_ours, origin_is_ours};
 use super::respond::{Line, Reason, Refusal};
-use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEAD_HEADERS_MAX};
+use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEAD_HEADERS_MAX, HOOK_BODY_BYTES_MAX};
 use crate::model::TokenHash;
 use std::net::SocketAddr;
 use tiny_http::Method;
@@ -78,9 +78,12 @@ const VERSION: Refusal = Refusal::new(Reason::Head, 505, "http_version", "Only H
 const BAD_LENGTH: Refusal =
     bad_body(400, "bad_content_length", "There must be one Content-Length, a number in decimal digits.");
 const TOO_LARGE: Refusal = bad_body(413, "too_large", "The request body is larger than 256 KiB.");
+const HOOK_TOO_LARGE: Refusal =
+    bad_body(413, "too_large", "The event is larger than 1 MiB; `marshal hook` shortens it.");
 
 // The messages say these numbers.
 const _: () = assert!(HEAD_BYTES_MAX == 16 * 1024 && HEAD_HEADERS_MAX == 64 && BODY_BYTES_MAX == 256 * 1024);
+const _: () = assert!(HOOK_BODY_BYTES_MAX == 1024 * 1024);
 
 /// Looks for the empty line that ends the head, starting at `from` (everything before was looked at in an earlier
 /// call). Line ends other than CRLF and NUL are refused at once: what reads them differently could be smuggled past.
@@ -129,7 +132,11 @@ pub(super) fn admit(bytes: &[u8], door: DoorFacts) -> Result<Head, Refusal> {
         return Err(bad_head("bad_target", "The request target must be a path."));
     }
     let mut headers = Headers(owned_headers(parsed.headers)?);
-    let body_bytes = body_length(&headers)?;
+    // What tools have said and been told rides in the events of hooks.
+    let body_bytes = match target.starts_with("/hook/") {
+        true => body_length(&headers, HOOK_BODY_BYTES_MAX, HOOK_TOO_LARGE)?,
+        false => body_length(&headers, BODY_BYTES_MAX, TOO_LARGE)?,
+    };
     let continues = expects_continue(&headers)? && version == 1;
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query.to_owned())),
@@ -198,7 +205,7 @@ impl Headers {
 }
 
 /// The length of the body, said in exactly one way.
-fn body_length(headers: &Headers) -> Result<usize, Refusal> {
+fn body_length(headers: &Headers, bytes_max: usize, too_large: Refusal) -> Result<usize, Refusal> {
     if headers.all("transfer-encoding").next().is_some() {
         return Err(match headers.all("content-length").next() {
             Some(_) => bad_body(400, "two_lengths", "Content-Length and Transfer-Encoding exclude each other."),
@@ -213,8 +220,8 @@ fn body_length(headers: &Headers) -> Result<usize, Refusal> {
     }
     // Digits that do not fit the type are a number all the same, only too large a one.
     match digits.parse::<usize>() {
-        Ok(length) if length <= BODY_BYTES_MAX => Ok(length),
-        _ => Err(TOO_LARGE),
+        Ok(length) if length <= bytes_max => Ok(length),
+        _ => Err(too_large),
     }
 }
 

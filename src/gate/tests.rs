@@ -175,7 +175,7 @@ fn a_refusal_is_readable_for_a_caller_who_goes_on_sending() {
     for (path, empty) in [("/hook/x", true), ("/v1/x", false)] {
         let mut stream = gate.connect();
         let body = "x".repeat(limits::DRAIN_BYTES_MAX);
-        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len() + 1);
         stream.write_all(head.as_bytes()).unwrap();
         // The refusal is there long before the body: a gate that closed now would break the caller's writing.
         stream.peek(&mut [0]).unwrap();
