@@ -26,6 +26,9 @@ pub(super) struct Wanted {
     pub(super) times_below: u32,
 }
 
+/// What is asked of a human, where the host does not say more.
+const PERMISSION: &str = "permission";
+
 /// What is known of the turn that a session is in. In memory alone: after a restart the next turn tells.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pulse {
@@ -287,13 +290,21 @@ fn next_doing(doing: &Doing, event: &HookEvent, continues: bool, now: i64) -> Do
         EventKind::Stop if continues => (State::Working, None, None),
         EventKind::Stop => (State::Idle, None, None),
         EventKind::Failed(why) => (State::Waiting, Some(Arc::from(why.as_str())), None),
-        EventKind::NeedsHuman(what) => (State::Waiting, Some(Arc::from(what.as_str())), next.tool.clone()),
+        EventKind::NeedsHuman(what) => (State::Waiting, Some(asked_for(what, next.tool.as_deref())), next.tool.clone()),
     };
     if (next.state, &next.waiting_for) != (Some(state), &waiting_for) {
         next.since = now;
     }
     (next.state, next.waiting_for, next.tool) = (Some(state), waiting_for, tool);
     next
+}
+
+/// For what a session waits. A host that does not say which permission it asks for has told of the tool just before.
+fn asked_for(what: &str, tool: Option<&str>) -> Arc<str> {
+    match tool {
+        Some(tool) if what == PERMISSION => Arc::from(format!("{PERMISSION}: {tool}")),
+        _ => Arc::from(what),
+    }
 }
 
 fn validate_event(event: &HookEvent) -> Result<(), RequestError> {

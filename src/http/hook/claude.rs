@@ -99,6 +99,7 @@ mod tests {
         let waits = |what: &str| EventKind::NeedsHuman(what.to_owned());
         let table = [
             ("permission_prompt", "Claude needs your permission to use Bash", waits("permission: Bash")),
+            ("permission_prompt", "Claude needs your permission", waits("permission")),
             ("permission_prompt", "Claude needs your permission to use mcp__a__b.", waits("permission: mcp__a__b")),
             ("permission_prompt", "Claude needs your permission to use the web for this", waits("permission")),
             ("permission_prompt", "", waits("permission")),

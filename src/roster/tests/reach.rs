@@ -61,3 +61,18 @@ fn what_a_session_is_at_is_told_and_kept_no_longer_than_it_is_true() {
     let doing = world.session("s").doing;
     assert_eq!((doing.state, doing.tool, doing.since), (Some(State::Idle), None, world.now.wall_ms));
 }
+
+#[test]
+fn a_permission_that_is_waited_for_is_one_for_the_tool_that_was_told_of() {
+    let mut world = World::new();
+    world.start("s", "/w/x");
+    let mut waits = |kind: EventKind, asked: &str| {
+        event(&mut world, "s", kind, None);
+        event(&mut world, "s", EventKind::NeedsHuman(asked.to_owned()), None);
+        world.session("s").doing.waiting_for.map(|what| what.to_string())
+    };
+    assert_eq!(waits(EventKind::BeforeTool("Bash".to_owned()), "permission").as_deref(), Some("permission: Bash"));
+    assert_eq!(waits(EventKind::Other, "permission: Edit").as_deref(), Some("permission: Edit"));
+    assert_eq!(waits(EventKind::Other, "input").as_deref(), Some("input"));
+    assert_eq!(waits(EventKind::AfterTools, "permission").as_deref(), Some("permission"));
+}
