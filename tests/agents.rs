@@ -242,6 +242,23 @@ fn claude_code_is_not_woken_by_the_end_of_the_daemon_but_by_the_next_one() {
 }
 
 #[test]
+fn claude_code_that_asks_for_permission_waits_for_its_human() {
+    let Some(mut stage) = Stage::for_agent("claude").filter(|_| terminal::is_there()) else { return };
+    stage.home.claude_that_may(&host::claude_hooks(), &[]);
+    let terminal = stage.in_terminal(&["first prompt"]);
+    let turn = stage.model.turn();
+    let id = stage.roster.comes();
+    turn.run("touch asked-for");
+    let sessions = stage.roster.until("it waits", |sessions| sessions[&id]["state"] == "waiting");
+    assert_eq!(sessions[&id]["waitingFor"], "permission: Bash", "{sessions:?}");
+    terminal.press("Enter");
+    let turn = stage.model.turn();
+    stage.roster.until("it works", |sessions| sessions[&id]["state"] == "working");
+    turn.say("all done");
+    stage.roster.can_be_woken(&id);
+}
+
+#[test]
 fn codex_hears_at_every_point_of_a_turn() {
     let Some(mut stage) = Stage::for_agent("codex") else { return };
     let mut hooks = host::codex_hooks();

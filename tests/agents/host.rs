@@ -104,8 +104,14 @@ impl Home {
 
     /// Settings of Claude Code with these hooks. The rest keeps it from asking people questions.
     pub fn claude(&self, hooks: &Value) {
+        self.claude_that_may(hooks, &["Bash(*)"]);
+    }
+
+    /// The same, where it may use these tools alone without asking.
+    pub fn claude_that_may(&self, hooks: &Value, allowed: &[&str]) {
         let mut settings = hooks.clone();
-        settings["permissions"] = json!({"allow": ["Bash(*)"]});
+        // In its usual mode it would have each command judged by a server that is not there.
+        settings["permissions"] = json!({"allow": allowed, "defaultMode": "default"});
         self.write(".claude/settings.json", &settings.to_string());
         let approved = json!({"approved": [&KEY[KEY.len() - 20..]], "rejected": []});
         let project = self.project.to_str().unwrap();

@@ -1,17 +1,21 @@
 //! A daemon as its users see it: through the command line, and the stream of events.
 
-use super::support::events::Events;
+use super::PATIENCE;
+use super::support::events::{Event, Events};
 use super::support::{Daemon, Place};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
 
 pub type Sessions = BTreeMap<String, Value>;
 
 pub struct Roster {
     pub place: Place,
-    events: Events,
+    events: Receiver<Event>,
     /// Killed when this is dropped.
     daemon: Daemon,
 }
@@ -24,7 +28,15 @@ impl Roster {
 
     fn start_in(place: Place) -> Self {
         let daemon = place.start_locked();
-        let events = Events::subscribe(&daemon.socket, &[]);
+        let ((sender, events), (subscribed, is_subscribed), socket) = (channel(), channel(), daemon.socket.clone());
+        // It ends with the daemon, at the latest.
+        let hear = move || {
+            let mut stream = Events::subscribe(&socket, &[]);
+            subscribed.send(()).unwrap();
+            while stream.try_next().is_some_and(|event| sender.send(event).is_ok()) {}
+        };
+        Builder::new().name("events".to_owned()).spawn(hear).unwrap();
+        is_subscribed.recv().unwrap();
         Self { place, events, daemon }
     }
 
@@ -77,15 +89,17 @@ impl Roster {
         all.into_iter().map(|session| (session["id"].as_str().unwrap().to_owned(), session)).collect()
     }
 
-    /// Waits until the roster is as wanted: it is looked at again after each event.
+    /// Waits until the roster is as wanted. It is looked at again after each event; and without one now and then, since
+    /// that somebody waits for a session's mail is told to nobody.
     pub fn until(&mut self, what: &str, wanted: impl Fn(&Sessions) -> bool) -> Sessions {
+        let end = Instant::now() + PATIENCE;
         loop {
             let sessions = self.sessions();
             if wanted(&sessions) {
                 return sessions;
             }
-            eprintln!("waiting until {what}; the roster: {}", serde_json::json!(sessions));
-            self.events.next_event();
+            assert!(Instant::now() < end, "never so: {what}; the roster: {}", serde_json::json!(sessions));
+            let _ = self.events.recv_timeout(Duration::from_millis(250));
         }
     }
 
@@ -102,9 +116,10 @@ impl Roster {
 
     /// Waits until a session has gone, and says why it went.
     pub fn goes(&mut self, id: &str) -> String {
-        eprintln!("waiting until {id} leaves");
+        let end = Instant::now() + PATIENCE;
         loop {
-            let event = self.events.next_event();
+            let event = self.events.recv_timeout(end.saturating_duration_since(Instant::now()));
+            let event = event.unwrap_or_else(|_| panic!("{id} does not leave"));
             if event.name == "leave" && event.data["sessionId"] == id {
                 assert!(!self.sessions().contains_key(id));
                 return event.data["reason"].as_str().unwrap().to_owned();
