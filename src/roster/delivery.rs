@@ -147,7 +147,7 @@ impl Roster {
             }
         }
         if matches!(kind, EventKind::Start { same_context: false }) {
-            return self.tables.mail.begin_anew(session);
+            return self.begin_anew(session);
         }
         if self.tables.mail.handed_count(session) == 0 {
             return;
@@ -168,6 +168,19 @@ impl Roster {
         let times = self.tables.delivery(message, session).map_or(0, |delivery| delivery.times);
         let until = self.tables.now.mono_ms + HANDED_LEASE_MS;
         self.tables.mail.note_handed(place, session, Some((Path::Prompt, until)), times);
+    }
+
+    /// A session goes on without what was before its model: what it was handed, or is on its way to it, is free again. The
+    /// rows say so too, or after a restart its next step would count as a sign that it has read that.
+    pub(super) fn begin_anew(&mut self, session: &SessionId) {
+        for message in self.tables.mail.taken_by(session) {
+            if let Some(Delivery { step: Step::Handed(_), times, .. }) = self.tables.delivery(&message, session) {
+                let times = *times;
+                self.set_step(session, &message, Step::Kept, times);
+                self.dirty.insert(session.clone());
+            }
+        }
+        self.tables.mail.begin_anew(session);
     }
 
     /// What was to be handed to a session has left: it is handed over if it arrived whole, else it is free again.
@@ -191,15 +204,19 @@ impl Roster {
                 if complete {
                     self.hand(session, message, path);
                 } else {
-                    self.release(session, place);
+                    self.release(session, message, place);
                 }
             }
         }
     }
 
-    /// A message that was to be handed to a session, or was, is free again.
-    fn release(&mut self, session: &SessionId, place: u64) {
+    /// A message that was to be handed to a session is free again; if it was handed to it before, that stands.
+    fn release(&mut self, session: &SessionId, message: &MessageId, place: u64) {
         self.tables.mail.release(session, place);
+        if let Some(Delivery { step: Step::Handed(path), times, .. }) = self.tables.delivery(message, session) {
+            let (path, times) = (*path, *times);
+            self.tables.mail.note_handed(place, session, Some((path, i64::MIN)), times);
+        }
         self.tables.waiters.rouse(session);
     }
 

@@ -57,7 +57,7 @@ impl Roster {
         let pulse = self.pulses.get(&id).cloned().unwrap_or_default();
         let same_prompt = event.prompt_id.is_some() && event.prompt_id.as_deref() == pulse.prompt_id.as_deref();
         if self.is_another_run(&id, &event) {
-            self.tables.mail.begin_anew(&id);
+            self.begin_anew(&id);
         }
         self.note_proof(&id, &event.kind, same_prompt, pulse.by_step);
         if event.kind == EventKind::End {

@@ -265,6 +265,13 @@ impl Mailboxes {
         waiting.is_some_and(|waiting| waiting.lease == lease)
     }
 
+    /// What a session was handed and has not been seen to read, or is on its way to it.
+    pub(crate) fn taken_by(&self, session: &SessionId) -> Vec<MessageId> {
+        let Some(inbox) = self.unread.get(session) else { return Vec::new() };
+        let taken = inbox.handed.union(&inbox.on_its_way);
+        taken.filter_map(|place| self.order.get(place)).map(|facts| facts.id.clone()).collect()
+    }
+
     /// What a session was handed, or is on its way to it, may be gone with what was before the model: all of it is free.
     pub(crate) fn begin_anew(&mut self, session: &SessionId) {
         let Some(inbox) = self.unread.get_mut(session) else { return };

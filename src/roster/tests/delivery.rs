@@ -391,3 +391,47 @@ fn nobody_is_told_twice_what_became_of_a_message_and_no_notice_has_a_notice() {
     world.sweep();
     assert_eq!(world.unread("a"), 0);
 }
+
+#[test]
+fn what_was_handed_to_an_earlier_run_is_read_by_none_of_the_next_not_even_after_a_restart() {
+    for begins in [EventKind::Start { same_context: false }, EventKind::BeforeTool("Bash".to_owned())] {
+        for answer_is_lost in [false, true] {
+            let mut world = World::new();
+            world.start("a", "/w/x");
+            let in_process = |pid| Some(crate::model::Process { pid, started: 1, boot: "boot".into() });
+            let in_run = |pid, kind, takes| {
+                let mut told = event(kind, takes);
+                told.report.process = in_process(pid);
+                told
+            };
+            happens(&mut world, in_run(1, EventKind::Start { same_context: false }, None));
+            world.send("a", "b", "m");
+            let Reply::Hook(reply) = happens(&mut world, in_run(1, EventKind::Stop, Some(Path::Stop))) else {
+                panic!()
+            };
+            let messages: Vec<_> = reply.inbox.iter().map(|handing| handing.message.row.id.clone()).collect();
+            let (path, lease) = (reply.path, reply.lease);
+            let handed = |messages, lease, complete| Request::InboxHanded {
+                session: "b".into(),
+                messages,
+                path,
+                lease,
+                complete,
+            };
+            world.ok(handed(messages.clone(), lease, true));
+            if answer_is_lost {
+                // It is handed over again when nothing has shown that it was read, but that answer does not arrive.
+                world.pass(crate::limits::HANDED_LEASE_MS + 1);
+                let again = happens(&mut world, in_run(1, EventKind::Other, Some(Path::Start)));
+                let Reply::Hook(again) = again else { panic!() };
+                assert_eq!(again.inbox.len(), 1);
+                world.ok(handed(messages.clone(), again.lease, false));
+            }
+            happens(&mut world, in_run(2, begins.clone(), None));
+            let mut world = world.restarted(0);
+            happens(&mut world, in_run(2, EventKind::Stop, None));
+            let deliveries = world.roster.tables.reads.len();
+            assert_eq!((deliveries, world.unread("b")), (0, 1), "{begins:?}, lost: {answer_is_lost}");
+        }
+    }
+}
