@@ -101,6 +101,9 @@ impl ReadId {
     }
 }
 
+/// The name under which the daemon itself writes to those whose messages it has something to tell about.
+pub const NOTICE_SENDER: &str = "marshal";
+
 /// What session ids of humans begin with. No session may register under such an id.
 pub const HUMAN_PREFIX: &str = "human:";
 

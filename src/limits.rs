@@ -281,6 +281,8 @@ pub const QUOTED_IDS_MAX: usize = 64;
 pub const CLOCK_LEAP_MAX_MS: i64 = 60 * 60 * 1000;
 /// How long a wall clock that leapt must stand before messages are deleted on its word.
 pub const CLOCK_BELIEVED_AFTER_MS: i64 = 24 * 60 * 60 * 1000;
+/// How long a wall clock that leapt must stand before it is settled on its word that a message has expired.
+pub const CLOCK_SETTLES_AFTER_MS: i64 = 60 * 1000;
 /// Age at which a message that everybody has read is deleted.
 pub const READ_MESSAGE_AGE_MAX_MS: i64 = 14 * 24 * 60 * 60 * 1000;
 /// Age at which a message that somebody has not read is deleted.

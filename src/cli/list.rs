@@ -10,7 +10,7 @@ use crate::limits::{LIST_CELL_COLUMNS_MIN, LIST_COLUMNS_MAX};
 use crate::time::human_age;
 
 /// What clears a terminal and begins at its top.
-const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
+const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// `marshal ls`
 pub(crate) fn ls(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {

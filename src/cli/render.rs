@@ -6,7 +6,7 @@ use super::wire::{Compacted, Delivery, Message, Messages, Recipient, Room, Rooms
 use super::words;
 use crate::event_log::MALFORMED_NAME;
 use crate::event_log::survey::{Ending, Survey};
-use crate::ids::HUMAN_PREFIX;
+use crate::ids::{HUMAN_PREFIX, NOTICE_SENDER};
 use crate::limits::{COMPACT_OVER_BYTES, COMPACT_RATIO, RECIPIENTS_SHOWN_MAX, ROOM_MEMBERS_SHOWN_MAX};
 use crate::model::{ItemType, Proof, proof_words};
 use crate::time::{human_age, human_utc};
@@ -63,7 +63,10 @@ fn message_block(message: &Message, now_ms: i64, colour: bool) -> String {
     );
     let from_human = message.from_session_id.starts_with(HUMAN_PREFIX);
     let proof = message.proof.as_deref().and_then(Proof::parse);
-    let _ = write!(text, ", {}", proof_words(proof, from_human));
+    // No session can have this id.
+    let is_notice = message.from_session_id == NOTICE_SENDER;
+    let known = if is_notice { "from the daemon itself" } else { proof_words(proof, from_human) };
+    let _ = write!(text, ", {known}");
     if let Some(readers) = message.read_by {
         let _ = write!(text, ", read by {readers}");
     }

@@ -53,6 +53,10 @@ fn addresses<'a>(parsed: &Parsed, operands: &'a [&'a str]) -> Result<(Vec<String
     }
     let (to, words) =
         operands.split_first().ok_or_else(|| parsed.usage(format!("missing {}", parsed.command.operands)))?;
+    if to.ends_with(',') {
+        let message = "TO ends with a comma: several recipients have commas between them and no spaces, as in web,api";
+        return Err(parsed.usage(message).into());
+    }
     let to: Vec<String> = to.split(',').map(str::trim).filter(|to| !to.is_empty()).map(str::to_owned).collect();
     if to.is_empty() {
         return Err(parsed.usage("TO is empty").into());

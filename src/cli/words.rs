@@ -44,7 +44,8 @@ fn queued(delivery: &Delivery) -> &'static str {
         Some("between_tools") => "is working: waits for the end of the tool that it uses",
         Some("no_live_path") => "waits until it looks into its inbox: nothing shows how it would hear of it",
         Some("ended") => "has ended: kept until it comes back",
-        Some("held") => "waits a while: it was handed over without a sign that it was read",
+        Some("needs_human") => "waits for its human, and the message with it",
+        Some("held") => "waits for its next prompt: mail has prolonged its turn often enough",
         _ => "waits for its next prompt",
     }
 }

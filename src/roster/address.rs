@@ -1,12 +1,11 @@
 //! Who is meant: an address becomes a session, a human's mailbox or a room, a caller becomes a sender. It must not
 //! guess: what fits nothing or more than one thing is an error that lists candidates.
 
-use super::delivery::NOTICE_SENDER;
 use super::speaker::Speaker;
 use super::terms::Answered;
 use super::{Caller, Known, Roster, validate};
 use crate::error::{ErrorKind, RequestError};
-use crate::ids::{HUMAN_PREFIX, RoomId, SessionId};
+use crate::ids::{HUMAN_PREFIX, NOTICE_SENDER, RoomId, SessionId};
 use crate::limits::{ADDRESSES_MAX, CANDIDATES_MAX, ID_BYTES_MAX};
 use crate::model::{GROUP_PREFIX, Recipient, Room, Stored};
 use std::collections::{BTreeMap, BTreeSet};

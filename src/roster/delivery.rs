@@ -3,16 +3,13 @@
 //! what the session does after that can show that it was read.
 
 use super::{Change, EventKind, MessageState, Roster};
-use crate::ids::{IdSource, MessageId, ReadId, SessionId, new_id_at};
+use crate::ids::{IdSource, MessageId, NOTICE_SENDER, ReadId, RoomId, SessionId, new_id_at};
 use crate::limits::{HANDED_LEASE_MS, HANDINGS_MAX, KEPT_MESSAGES_MAX, SWEEP_ROWS_MAX};
 use crate::model::{
-    Delivery, Evidence, ItemType, Message, MessageRead, Path, Priority, Proof, Reason, Recipient, Row, State, Step,
-    Stored, Terms,
+    Delivery, Evidence, ItemType, Message, MessageRead, Path, Priority, Reason, Recipient, Row, State, Step, Stored,
+    Terms,
 };
 use std::sync::Arc;
-
-/// The name under which marshal itself writes to those whose messages it has something to tell about.
-pub(super) const NOTICE_SENDER: &str = "marshal";
 
 /// Where a message is, for one of its recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +72,9 @@ pub enum Queued {
     NoLivePath,
     /// For the recipient to come back: its session ended.
     Ended,
-    /// For a while: it was handed over without a sign that it was read, or the turn has been prolonged often enough.
+    /// For the recipient's human, without whom it does not go on.
+    NeedsHuman,
+    /// For the recipient's next prompt, though its turn goes on: that has been prolonged by mail often enough.
     Held,
 }
 
@@ -89,6 +88,7 @@ impl Queued {
             Self::BetweenTools => "between_tools",
             Self::NoLivePath => "no_live_path",
             Self::Ended => "ended",
+            Self::NeedsHuman => "needs_human",
             Self::Held => "held",
         }
     }
@@ -143,7 +143,10 @@ impl Roster {
     pub(super) fn note_proof(&mut self, session: &SessionId, kind: &EventKind, same_prompt: bool, by_step: bool) {
         if let EventKind::Prompt { quoted } = kind {
             for message in quoted {
-                self.mark_read(session, message, Evidence::Quoted);
+                // An id can be quoted by anybody: it shows that a text arrived which was on its way there.
+                if self.was_taken(session, message) {
+                    self.mark_read(session, message, Evidence::Quoted);
+                }
             }
         }
         if matches!(kind, EventKind::Start { same_context: false }) {
@@ -168,6 +171,15 @@ impl Roster {
         let times = self.tables.delivery(message, session).map_or(0, |delivery| delivery.times);
         let until = self.tables.now.mono_ms + HANDED_LEASE_MS;
         self.tables.mail.note_handed(place, session, Some((Path::Prompt, until)), times);
+    }
+
+    /// Whether a session was handed a message, or is being handed it now.
+    fn was_taken(&self, session: &SessionId, message: &MessageId) -> bool {
+        let Some(place) = self.tables.messages.get(message).map(|placed| placed.place) else { return false };
+        let mail = &self.tables.mail;
+        mail.handed_by(place, session).is_some()
+            || mail.is_on_its_way(place, session, self.tables.now.mono_ms)
+            || self.tables.delivery(message, session).is_some_and(|delivery| delivery.times > 0)
     }
 
     /// A session goes on without what was before its model: what it was handed, or is on its way to it, is free again. The
@@ -317,11 +329,13 @@ impl Roster {
     }
 
     /// Keeps the newest of what a session has not read of its rooms' messages: they are its own when it has left the rooms.
-    pub(super) fn keep_room_mail(&mut self, session: &SessionId) {
-        let to_room = |(_, id): &(u64, MessageId)| {
-            let placed = self.tables.messages.get(id);
-            placed.is_some_and(|placed| matches!(placed.stored.row.to, Recipient::Room(_)))
-        };
+    /// Without a room, of all.
+    pub(super) fn keep_room_mail(&mut self, session: &SessionId, room: Option<&RoomId>) {
+        let to_room =
+            |(_, id): &(u64, MessageId)| match self.tables.messages.get(id).map(|placed| &placed.stored.row.to) {
+                Some(Recipient::Room(to)) => room.is_none_or(|room| room == to),
+                _ => false,
+            };
         let unread = self.tables.mail.unread_of(session).into_iter().rev().filter(to_room);
         let unread: Vec<MessageId> = unread.take(KEPT_MESSAGES_MAX).map(|(_, id)| id).collect();
         for message in unread {
@@ -337,7 +351,12 @@ impl Roster {
             if is_full(self) {
                 break;
             }
+            let Some(place) = self.tables.messages.get(&message).map(|placed| placed.place) else { continue };
             for session in self.awaiting(&message) {
+                // It may be reading it just now, which a later sweep will know.
+                if self.tables.mail.is_leased(place, &session, self.tables.now.mono_ms) {
+                    continue;
+                }
                 let is_there = self.tables.sessions.contains_key(&session) || session.is_human();
                 let step = if is_there { Step::Expired } else { Step::Undeliverable(Reason::SessionEnded) };
                 self.settle(&session, &message, step.clone());
@@ -361,7 +380,7 @@ impl Roster {
         }
         let name = &row.to_nick;
         let text = match step {
-            Step::Expired => format!("{name} did not read your message {message} before it expired"),
+            Step::Expired => format!("{name} is not known to have read your message {message} before it expired"),
             Step::Undeliverable(Reason::SessionEnded) => {
                 format!(
                     "your message {message} did not get to {name}: the session {recipient} ended and did not come back"
@@ -403,7 +422,8 @@ impl Roster {
             body: Arc::from(text),
             sent_at: self.tables.now.wall_ms,
             read_at: None,
-            proof: Some(Proof::Operator),
+            // It is no operator's word, and nobody's who could prove anything.
+            proof: None,
             terms: Some(Box::new(terms)),
         });
         self.dirty.insert(to.clone());
@@ -508,6 +528,10 @@ impl Roster {
         if self.would_wake(session, priority) && self.tables.mail.is_free(place, session, self.tables.now.mono_ms) {
             return Queued::OnItsWay;
         }
+        if self.has_live_path(session) {
+            let waits = priority < Priority::Now && self.tables.working.contains(session);
+            return if waits { Queued::Working } else { Queued::OnItsWay };
+        }
         let Some(placed) = self.tables.sessions.get(session) else {
             return if session.is_human() { Queued::NoLivePath } else { Queued::Ended };
         };
@@ -519,7 +543,8 @@ impl Roster {
                 let is_held = self.pulses.get(session).is_some_and(|pulse| pulse.may_not_stop());
                 if is_held { Queued::Held } else { Queued::Working }
             }
-            Some(State::Working | State::Waiting) if hears(Path::Prompt) => Queued::Working,
+            Some(State::Working) if hears(Path::Prompt) && priority >= Priority::Next => Queued::Working,
+            Some(State::Waiting) => Queued::NeedsHuman,
             _ if hears(Path::Prompt) || placed.stored.row.hooks => Queued::BetweenTurns,
             _ => Queued::NoLivePath,
         }

@@ -153,7 +153,12 @@ impl Roster {
             let Some(placed) = placed else {
                 return Err(RequestError::not_found("no message with this id is stored"));
             };
-            let messages = vec![self.history_entry(placed, true)];
+            let mut entry = self.history_entry(placed, true);
+            // How far it got with others is its sender's business.
+            if let Some(me) = only.filter(|me| *me != placed.stored.row.from_session_id) {
+                entry.deliveries.retain(|view| view.session == me);
+            }
+            let messages = vec![entry];
             return Ok(Answer::new(Reply::History(HistoryPage { messages, before: None, newest: None }), Wait::Batch));
         }
         let limit = query.limit.unwrap_or(PAGE_MESSAGES_DEFAULT);

@@ -207,12 +207,24 @@ impl Roster {
         Answer::new(Reply::Hook(reply), Wait::Session(id.clone()))
     }
 
+    /// Whether nobody need read a message any more, which the next sweep will settle.
+    fn has_expired(&mut self, session: &SessionId, message: &MessageId) -> bool {
+        let Some(placed) = self.tables.messages.get(message) else { return true };
+        let is_over = placed.stored.row.expires_at().is_some_and(|at| at <= self.tables.now.wall_ms);
+        if is_over {
+            self.tables.mail.release(session, placed.place);
+        }
+        is_over
+    }
+
     /// Takes the oldest of what a session wants by this way, to be put into an answer.
     pub(super) fn hand_out(&mut self, id: &SessionId, path: Path, wanted: Wanted, ids: &mut dyn IdSource) -> HookReply {
         let unread = self.tables.mail.unread_count(id);
         let now = self.tables.now.mono_ms;
         let until = now + HANDOVER_LEASE_MS;
         let (leased, on_their_way, lease) = self.tables.mail.lease(id, wanted, now, until);
+        let leased = leased.into_iter().filter(|l| !self.has_expired(id, &l.id));
+        let leased: Vec<_> = leased.collect();
         let leased: Vec<_> = leased.into_iter().filter(|l| !self.give_up(id, &l.id, l.times, ids)).collect();
         // What the agent has been given a moment ago, and not acknowledged yet, does not wait for it any more.
         let waiting = unread.saturating_sub(on_their_way);

@@ -5,7 +5,7 @@
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{MessageId, SessionId};
 use crate::limits::{LOOP_TURNS_MAX, LOOP_WINDOW_MS, LOOPS_KNOWN_MAX};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Thousandths of a turn.
 const TURN: i64 = 1000;
@@ -88,6 +88,7 @@ impl Loops {
 
     /// A human has spoken: nothing that concerns these sessions, or this thread, is a loop of programs.
     pub(super) fn reset(&mut self, sessions: &[SessionId], thread: Option<&MessageId>) {
+        let sessions: BTreeSet<&SessionId> = sessions.iter().collect();
         self.levels.retain(|circle, _| match circle {
             Circle::Pair(a, b) => !sessions.contains(a) && !sessions.contains(b),
             Circle::Thread(id) => thread != Some(id),

@@ -259,6 +259,12 @@ impl Mailboxes {
         waiting.is_some_and(|waiting| waiting.handed.is_none() && waiting.leased_until > now_mono)
     }
 
+    /// Whether a message is in an answer on its way to a session, or was handed to it a moment ago.
+    pub(crate) fn is_leased(&self, place: u64, session: &SessionId, now_mono: i64) -> bool {
+        let waiting = self.unread.get(session).and_then(|inbox| inbox.get(place));
+        waiting.is_some_and(|waiting| waiting.leased_until > now_mono)
+    }
+
     /// Whether a message is in this very answer on its way to a session.
     pub(crate) fn is_in(&self, place: u64, session: &SessionId, lease: u64) -> bool {
         let waiting = self.unread.get(session).and_then(|inbox| inbox.get(place));

@@ -74,6 +74,8 @@ pub struct Roster {
     /// that a message is old.
     last_sweep: Option<Now>,
     believe_clock_from: i64,
+    /// The same for settling what becomes of messages.
+    settle_from: i64,
     /// Suspects that the current batch has dealt with: if it cannot be written, they are suspects again.
     checked: Vec<(ItemType, Arc<str>)>,
     /// Processes of which the current batch tells the end.
@@ -152,6 +154,7 @@ impl Roster {
             pulses: BTreeMap::new(),
             last_sweep: None,
             believe_clock_from: i64::MIN,
+            settle_from: i64::MIN,
         }
     }
 

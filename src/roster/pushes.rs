@@ -88,6 +88,11 @@ struct LivePath {
 }
 
 impl Roster {
+    /// Whether what is for a session is pushed to a client of its.
+    pub(super) fn has_live_path(&self, session: &SessionId) -> bool {
+        self.live_path(session).is_some()
+    }
+
     /// The client to push to. A session with hooks gets its mail in their answers; pushing it too would show it twice,
     /// unless its shim has said that pushes reach the model, in which case the push counts as the handover.
     fn live_path(&self, session: &SessionId) -> Option<LivePath> {

@@ -52,6 +52,10 @@ impl Roster {
         for room in current {
             let joined = self.tables.rooms.get(&room).is_some_and(|placed| !placed.stored.row.kind.is_auto());
             if !joined && !wanted.iter().any(|(id, _)| *id == room) {
+                // It has not left by its own wish: what was sent there while it was in it is for it.
+                if self.tables.rooms.contains_key(&room) {
+                    self.keep_room_mail(&session.id, Some(&room));
+                }
                 self.remove_member(&room, &session.id);
             }
         }

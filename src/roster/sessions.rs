@@ -227,7 +227,7 @@ impl Roster {
     pub(super) fn remove_session(&mut self, session: &SessionId, why: Gone) {
         let Some(row) = self.tables.sessions.get(session).map(|placed| placed.stored.row.clone()) else { return };
         // Before its receipts go, by which it is known what it has read.
-        self.keep_room_mail(session);
+        self.keep_room_mail(session, None);
         let reads: Vec<_> = self.tables.reads_of.get(session).into_iter().flatten().cloned().collect();
         for read in reads {
             self.remove_read(read.as_str());

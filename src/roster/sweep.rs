@@ -4,7 +4,8 @@
 use super::{Answer, Gone, Reply, Roster, Wait};
 use crate::ids::{IdSource, MessageId, ReadId, SessionId};
 use crate::limits::{
-    CLOCK_BELIEVED_AFTER_MS, CLOCK_LEAP_MAX_MS, READ_MESSAGE_AGE_MAX_MS, SWEEP_ROWS_MAX, UNREAD_MESSAGE_AGE_MAX_MS,
+    CLOCK_BELIEVED_AFTER_MS, CLOCK_LEAP_MAX_MS, CLOCK_SETTLES_AFTER_MS, READ_MESSAGE_AGE_MAX_MS, SWEEP_ROWS_MAX,
+    UNREAD_MESSAGE_AGE_MAX_MS,
 };
 use crate::model::{ItemType, Row};
 use crate::time::Now;
@@ -45,7 +46,7 @@ impl Roster {
         self.calm_down(is_full);
         self.tables.pushes.sweep(now.mono_ms);
         self.watch_clock(now);
-        if now.mono_ms >= self.believe_clock_from {
+        if now.mono_ms >= self.settle_from {
             self.expire(ids, is_full);
             self.end_unclaimed(ids, is_full);
             self.miss_replies(ids, is_full);
@@ -81,6 +82,8 @@ impl Roster {
         let leapt = |last: Now| (now.wall_ms - last.wall_ms) - (now.mono_ms - last.mono_ms) > CLOCK_LEAP_MAX_MS;
         if self.last_sweep.is_some_and(leapt) {
             self.believe_clock_from = now.mono_ms + CLOCK_BELIEVED_AFTER_MS;
+            // A machine that has slept is not wrong for long; and what is settled is still there to be looked at.
+            self.settle_from = now.mono_ms + CLOCK_SETTLES_AFTER_MS;
         }
         self.last_sweep = Some(now);
     }

@@ -2,7 +2,7 @@
 //! gets an error can do something about it, a row that was silently changed confuses everybody.
 
 use crate::error::{ErrorKind, RequestError};
-use crate::ids::{HUMAN_PREFIX, MemberId, ReadId};
+use crate::ids::{HUMAN_PREFIX, MemberId, NOTICE_SENDER, ReadId};
 use crate::limits::{ID_BYTES_MAX, MESSAGE_BODY_BYTES_MAX, NAME_BYTES_MAX};
 use crate::model::Row;
 
@@ -15,6 +15,11 @@ pub(super) fn new_session_id(text: &str) -> Result<(), RequestError> {
     no_control("session id", text)?;
     if text.starts_with(HUMAN_PREFIX) || text.starts_with('@') {
         return Err(RequestError::invalid(format!("session ids cannot begin with '{HUMAN_PREFIX}' or '@'")));
+    }
+    if text == NOTICE_SENDER {
+        return Err(RequestError::invalid(format!(
+            "'{NOTICE_SENDER}' is the name under which the daemon itself writes"
+        )));
     }
     if !is_separable(text) {
         return Err(RequestError::invalid("session ids cannot begin with ':' or hold '::'"));
@@ -31,7 +36,10 @@ fn is_separable(session_id: &str) -> bool {
 pub(super) fn is_sound(row: &Row) -> bool {
     match row {
         // Stricter rules hold at the doors; marshal 0.9 let an empty id into its log.
-        Row::Session(stored) => !stored.row.id.is_human() && is_separable(stored.row.id.as_str()),
+        Row::Session(stored) => {
+            let id = stored.row.id.as_str();
+            !stored.row.id.is_human() && is_separable(id) && id != NOTICE_SENDER
+        }
         Row::RoomMember(stored) => stored.row.id == MemberId::of(&stored.row.room_id, &stored.row.session_id),
         Row::MessageRead(stored) => stored.row.id == ReadId::of(&stored.row.message_id, &stored.row.session_id),
         Row::Registration(stored) => is_separable(stored.row.id.as_str()),

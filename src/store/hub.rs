@@ -127,7 +127,7 @@ impl Hub {
             let Some(client) = self.tracked.get(&message.row.id).cloned() else { continue };
             let data = delivery_news(&message.row, view, event.at);
             let frame = serde_json::json!({ "event": "marshal:delivery", "data": data });
-            self.send(&client, Frame::Text(frame.to_string()));
+            self.send(&client, Frame::News(frame.to_string()));
         }
     }
 

@@ -31,6 +31,8 @@ pub enum Frame {
         /// The members `deletes` and `upserts` of the JSON object, shared by all clients.
         body: Arc<str>,
     },
+    /// A text that nobody asked for.
+    News(String),
     /// A message for a session of the client.
     Notify {
         /// A name for the push; shims drop one without.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// [`diff`]) or none, and add nothing.
 pub(super) fn write(frame: &Frame, out: &mut Vec<u8>) {
     match frame {
-        Frame::Text(text) => out.extend_from_slice(text.as_bytes()),
+        Frame::Text(text) | Frame::News(text) => out.extend_from_slice(text.as_bytes()),
         Frame::Notify { tx, push } => event(out, "ws:m:command", &notify(tx, push)),
         Frame::Answer { tx, command_id, result } => match &**result {
             Ok(reply) => event(out, "ws:m:command-response", &Response { response: reply_json(reply), tx }),

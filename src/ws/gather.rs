@@ -134,7 +134,7 @@ impl Gatherer {
                 write_header(bytes, OpCode::Data(Data::Text), parts.iter().map(|part| part.len()).sum());
                 parts.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
             }
-            Frame::Answer { .. } | Frame::Text(_) => write_text(bytes, &frame),
+            Frame::Answer { .. } | Frame::Text(_) | Frame::News(_) => write_text(bytes, &frame),
         }
     }
 

@@ -227,7 +227,7 @@ fn every_state_goes_only_where_it_may_and_final_ones_stay() {
     let leased = "queued on_its_way";
     let table = [
         // An answer that it is not in says nothing of it.
-        ("queued", [q, q, push, read, quote, e, s, c, u, ended, u, q]),
+        ("queued", [q, q, push, read, q, e, s, c, u, ended, u, q]),
         ("leased", [h, q, push, read, quote, e, s, c, u, leased, u, q]),
         // That it ends shows that the prompt with which it came was taken.
         ("handed", [h, h, push, read, quote, e, s, c, u, "read ?", "read ?", h]),

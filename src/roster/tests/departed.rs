@@ -306,7 +306,7 @@ fn a_direct_message_that_is_never_read_ends_with_a_word_to_its_sender() {
     world.tick(UNREAD_MESSAGE_AGE_MAX_MS + HOUR);
     assert!(matches!(world.standing(&id, "human:ana"), DeliveryStanding::Settled(Step::Expired, _)));
     let told = world.inbox("a");
-    assert!(told.len() == 1 && told[0].contains("did not read your message"), "{told:?}");
+    assert!(told.len() == 1 && told[0].contains("is not known to have read your message"), "{told:?}");
     world.tick(READ_MESSAGE_AGE_MAX_MS + HOUR);
     assert!(world.roster.row(ItemType::Message, id.as_str()).is_none());
 }

@@ -1,0 +1,120 @@
+//! Senders are told what is so: cases in which it would be easy to tell them more, or to forget somebody.
+
+use super::*;
+use crate::model::Step;
+
+fn expiring(world: &mut World) -> MessageId {
+    let wishes = Wishes { expires: Some(Expiry::In(MINUTE)), ..Wishes::default() };
+    let sending = Sending { wishes, ..Sending::new(caller("a"), "b", "text") };
+    let Reply::Sent(sent) = world.ok(Request::Send(Box::new(sending))) else { panic!() };
+    sent.message.row.id.clone()
+}
+
+fn standing(world: &World, message: &MessageId, session: &str) -> DeliveryStanding {
+    let placed = &world.roster.tables.messages[message];
+    world.roster.delivery_to(&placed.stored.row, placed.place, session.into()).standing
+}
+
+fn pair() -> World {
+    let mut world = World::new();
+    world.start("a", "/w/a");
+    world.start("b", "/w/b");
+    world
+}
+
+#[test]
+fn what_was_sent_to_a_room_is_for_those_whose_identity_has_taken_them_out_of_it_since() {
+    let mut world = pair();
+    world.start("a", "/w/b");
+    let message = world.broadcast("a", "project:b", "m").message.row.id.clone();
+    world.start("b", "/w/elsewhere");
+    assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Queued(_)));
+    world.pass(crate::limits::HANDOVER_LEASE_MS);
+    assert_eq!(world.inbox("b"), ["m"]);
+}
+
+#[test]
+fn a_message_that_is_being_read_as_it_expires_is_read() {
+    let mut world = pair();
+    let message = expiring(&mut world);
+    world.pass(MINUTE - SECOND);
+    let HookReply { path, lease, .. } = world.prompt("b");
+    world.pass(2 * SECOND);
+    world.sweep();
+    world.ok(Request::InboxHanded {
+        session: "b".into(),
+        messages: vec![message.clone()],
+        path,
+        lease,
+        complete: true,
+    });
+    world.sweep();
+    assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Handed(..)));
+    world.goes_on("b");
+    assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Read(..)));
+}
+
+#[test]
+fn a_message_that_has_expired_is_handed_to_nobody_even_before_a_sweep_says_so() {
+    let mut world = pair();
+    let message = expiring(&mut world);
+    world.pass(MINUTE);
+    assert!(world.prompt("b").inbox.is_empty());
+    world.sweep();
+    assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Settled(Step::Expired, _)));
+}
+
+#[test]
+fn after_a_sleep_the_clock_is_believed_soon_when_it_says_that_a_message_has_expired() {
+    let mut world = pair();
+    world.sweep();
+    let message = expiring(&mut world);
+    world.jump(8 * HOUR);
+    world.sweep();
+    assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Queued(_)), "the clock may be wrong");
+    world.pass(crate::limits::CLOCK_SETTLES_AFTER_MS);
+    world.sweep();
+    assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Settled(Step::Expired, _)));
+}
+
+#[test]
+fn a_message_that_is_pushed_is_on_its_way() {
+    let mut world = pair();
+    world.publish("k", "c", "c");
+    let sent = world.send("a", "c", "m");
+    assert_eq!((sent.live.is_some(), sent.delivery.standing), (true, DeliveryStanding::Queued(Queued::OnItsWay)));
+}
+
+#[test]
+fn a_prompt_that_quotes_a_message_says_nothing_of_one_that_was_not_handed_over() {
+    let mut world = pair();
+    let message = world.send("a", "b", "m").message.row.id.clone();
+    let kind = EventKind::Prompt { quoted: vec![message] };
+    let takes = Some(crate::model::Path::Prompt);
+    let event = HookEvent { report: report("b", ""), kind, takes, ..HookEvent::default() };
+    let Reply::Hook(reply) = world.ok(Request::HookEvent(Box::new(event))) else { panic!() };
+    assert_eq!(bodies(&reply.inbox), ["m"]);
+}
+
+#[test]
+fn no_session_can_be_taken_for_the_daemon() {
+    let mut world = World::new();
+    assert_eq!(world.err(Request::session_start(report("marshal", "/w"))).kind, ErrorKind::Invalid);
+}
+
+#[test]
+fn how_far_a_message_got_with_others_is_shown_to_its_sender_alone() {
+    let mut world = pair();
+    world.ok(Request::session_start(report_in("c", crate::model::Process { pid: 7, started: 1, boot: "x".into() })));
+    let message = world.broadcast("a", "everyone", "m").message.row.id.to_string();
+    let chain = Arc::from([crate::model::Process { pid: 7, started: 1, boot: "x".into() }]);
+    let as_c = Caller { known: Known::Owner { chain, at_terminal: false }, ..Caller::default() };
+    let mut shown = |caller: Caller| {
+        let query =
+            HistoryQuery { caller: Box::new(caller), message: Some(message.clone()), ..HistoryQuery::default() };
+        let Reply::History(page) = world.ok(Request::History(query)) else { panic!() };
+        page.messages[0].deliveries.iter().map(|view| view.session.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(as_c), ["c"]);
+    assert_eq!(shown(Caller::default()), ["b", "c"]);
+}
