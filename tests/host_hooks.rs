@@ -230,7 +230,10 @@ fn a_prompt_that_quotes_a_message_shows_that_it_was_read() {
     {
         daemon.start_session("a", "/w/a");
         event(&daemon, host, name, "SessionStart", json!({}));
-        let (quoted, other) = (daemon.send("a", name, "quoted"), daemon.send("a", name, "other"));
+        let quoted = daemon.send("a", name, "quoted");
+        assert_eq!(mail(&event(&daemon, host, name, "SessionStart", json!({}))), ["quoted"]);
+        daemon.until_handed(name, 1);
+        let other = daemon.send("a", name, "other");
         let woken = format!("Stop hook feedback: - from a [a] (message {quoted}, 0 s ago): quoted");
         let answer = event(&daemon, host, name, prompt, json!({"prompt": woken}));
         assert_eq!(mail(&answer), ["other"], "what was read does not come again");
