@@ -290,6 +290,8 @@ pub const UNREAD_MESSAGE_AGE_MAX_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
 // ---- processes ----
 
+/// Bytes of what the system tells of a process: some fifty numbers and a short name.
+pub const STAT_BYTES_MAX: usize = 2048;
 /// Processes in a line of descent, from a caller up, that are looked at.
 pub const ANCESTORS_MAX: usize = 1024;
 /// How often the ancestors of a caller are looked at, should one of them end meanwhile.

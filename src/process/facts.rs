@@ -2,11 +2,12 @@
 //! surely not there, or dead and not yet reaped, counts as gone.
 
 use super::Lineage;
-use crate::limits::{ANCESTORS_MAX, LINEAGE_TRIES};
+use crate::limits::{ANCESTORS_MAX, LINEAGE_TRIES, STAT_BYTES_MAX};
 use crate::model::Process;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open, test_kill_process};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
@@ -109,12 +110,13 @@ struct Seen {
 fn look(pid: u32) -> io::Result<Option<Seen>> {
     // The system gives ids that fit a signed number, from one on; zero is not a process.
     let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
-    let text = match std::fs::read(format!("/proc/{pid}/stat")) {
+    let mut buffer = [0; STAT_BYTES_MAX];
+    let text = match read_line(&format!("/proc/{pid}/stat"), &mut buffer) {
         Ok(text) => text,
         Err(error) if is_missing(&error) => return is_gone(id).map(|()| None),
         Err(error) => return Err(error),
     };
-    let stat = parse_stat(&text).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat reads odd")))?;
+    let stat = parse_stat(text).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat reads odd")))?;
     if stat.is_dead {
         return Ok(None);
     }
@@ -122,6 +124,25 @@ fn look(pid: u32) -> io::Result<Option<Seen>> {
     let process = Process { pid, started: stat.started, boot: boot()? };
     let Stat { parent, session_leader, has_terminal, .. } = stat;
     Ok(Some(Seen { process, parent, session_leader, has_terminal }))
+}
+
+/// Reads a file of one line. Hooks look at a dozen of these: the usual way to read a file, of which the size is not known,
+/// would ask the system three times as often.
+fn read_line<'a>(path: &str, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    let mut file = File::open(path)?;
+    let mut count = 0;
+    while count < buffer.len() {
+        match file.read(&mut buffer[count..]) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if buffer[..count].ends_with(b"\n") {
+            break;
+        }
+    }
+    Ok(&buffer[..count])
 }
 
 fn is_missing(error: &io::Error) -> bool {
