@@ -241,9 +241,20 @@ fn a_caller_that_goes_away_without_its_answer_gets_the_messages_again() {
         post_and_reset(daemon.hooks, "/hook/prompt-submit", &hook_body("b", ""), round % 2 == 0);
         let answer = prompt_until_mail(&daemon, "b");
         assert_eq!(bodies(answer.text()), [format!("mail {round}")]);
-        daemon.until_handed("b", 1);
-        assert_eq!(receipts.rows.len(), round, "that it arrived is no sign that it was read");
-        assert_eq!(daemon.prompt("b").text(), "", "what arrived whole comes once");
+        if round % 2 == 0 {
+            daemon.until_handed("b", 1);
+            assert_eq!(receipts.rows.len(), round, "that it arrived is no sign that it was read");
+        }
+        // The hook of one who did not wait may come after the one that took the mail, and show that the session goes on.
+        let is_read = || {
+            let one = daemon.get(&format!("/v1/messages/{message}")).json();
+            one["deliveries"][0]["state"] == "read"
+        };
+        let end = std::time::Instant::now() + DEADLINE;
+        while !is_read() {
+            assert_eq!(daemon.prompt("b").text(), "", "what arrived whole comes once");
+            assert!(std::time::Instant::now() < end, "that the session goes on shows nothing");
+        }
         receipts.until("receipt", |rows| rows.contains_key(&format!("{message}::b")));
         assert_eq!(receipts.rows.len(), round + 1, "what was read whole is acknowledged, and nothing else");
     }
