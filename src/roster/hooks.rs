@@ -2,6 +2,7 @@
 //! answers. It must not know the words of any host.
 
 use super::delivery::urgency;
+use super::mailbox::Leased;
 use super::sessions::basename;
 use super::{
     Answer, EventKind, Gone, Handing, Handled, HookEvent, HookReply, HookReport, Reply, Roster, Wait, validate,
@@ -223,29 +224,16 @@ impl Roster {
         let now = self.tables.now.mono_ms;
         let until = now + HANDOVER_LEASE_MS;
         let (leased, on_their_way, lease) = self.tables.mail.lease(id, wanted, now, until);
-        let leased = leased.into_iter().filter(|l| !self.has_expired(id, &l.id));
-        let leased: Vec<_> = leased.collect();
-        let leased: Vec<_> = leased.into_iter().filter(|l| !self.give_up(id, &l.id, l.times, ids)).collect();
+        let is_wanted = |l: &Leased| !self.has_expired(id, &l.id) && !self.give_up(id, &l.id, l.times, ids);
+        let leased: Vec<Leased> = leased.into_iter().filter(is_wanted).collect();
         // What the agent has been given a moment ago, and not acknowledged yet, does not wait for it any more.
         let waiting = unread.saturating_sub(on_their_way);
-        let handing = |leased: &super::mailbox::Leased| {
+        let handing = |leased: &Leased| {
             let message = self.tables.messages.get(&leased.id)?.stored.clone();
             Some(Handing { message, repeat: leased.times > 0 })
         };
         let inbox = leased.iter().filter_map(handing).collect();
         HookReply { session: None, introduce: false, inbox, waiting, path, lease, left: None }
-    }
-
-    pub(super) fn inbox_handed(
-        &mut self,
-        session: &SessionId,
-        messages: &[MessageId],
-        path: Path,
-        lease: u64,
-        complete: bool,
-    ) -> Handled {
-        self.handed(session, messages, path, lease, complete);
-        Ok(Answer::new(Reply::Done, Wait::No))
     }
 
     /// Sessions that said they were working and have been silent since are idle, as far as anybody can tell: their host

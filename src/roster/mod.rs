@@ -219,7 +219,8 @@ impl Roster {
         match request {
             Request::HookEvent(event) => self.hook_event(*event, ids),
             Request::InboxHanded { session, messages, path, lease, complete } => {
-                self.inbox_handed(&session, &messages, path, lease, complete)
+                self.handed(&session, &messages, path, lease, complete);
+                Ok(Answer::new(Reply::Done, Wait::No))
             }
             Request::Wait { event, at_least, registers } => self.wait(*event, at_least, registers, ids),
             Request::WaiterGone(session) => Ok(self.waiter_gone(&session)),
