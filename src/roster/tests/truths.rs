@@ -118,3 +118,20 @@ fn how_far_a_message_got_with_others_is_shown_to_its_sender_alone() {
     assert_eq!(shown(as_c), ["c"]);
     assert_eq!(shown(Caller::default()), ["b", "c"]);
 }
+
+#[test]
+fn a_thread_is_told_from_another_one() {
+    let mut world = pair();
+    let mut begin = |body: &str| {
+        let first = world.send("a", "b", body).message.row.id.clone();
+        let wishes = Wishes { reply_to: Some(first.to_string()), ..Wishes::default() };
+        let sending = Sending { wishes, ..Sending::new(caller("b"), "a", &format!("to {body}")) };
+        world.ok(Request::Send(Box::new(sending)));
+        first
+    };
+    let (one, _) = (begin("one"), begin("two"));
+    let query = HistoryQuery { thread: Some(one.to_string()), ..HistoryQuery::default() };
+    let Reply::History(page) = world.ok(Request::History(query)) else { panic!() };
+    let said: Vec<_> = page.messages.iter().map(|entry| entry.message.row.body.to_string()).collect();
+    assert_eq!(said, ["one", "to one"]);
+}
