@@ -125,7 +125,7 @@ fn a_thread_is_told_from_another_one() {
     let mut begin = |body: &str| {
         let first = world.send("a", "b", body).message.row.id.clone();
         let wishes = Wishes { reply_to: Some(first.to_string()), ..Wishes::default() };
-        let sending = Sending { wishes, ..Sending::new(caller("b"), "a", &format!("to {body}")) };
+        let sending = Sending { wishes, ..Sending::new(caller("b"), "a", format!("to {body}")) };
         world.ok(Request::Send(Box::new(sending)));
         first
     };
