@@ -292,6 +292,16 @@ pub const UNREAD_MESSAGE_AGE_MAX_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
 /// Bytes of what the system tells of a process: some fifty numbers and a short name.
 pub const STAT_BYTES_MAX: usize = 2048;
+/// Bytes of its `status`, some sixty lines, that are read: the one that counts is among the first.
+pub const STATUS_BYTES_MAX: usize = 4096;
+/// Processes that one thread remembers between two looks, each of which takes a file descriptor.
+pub const ANCESTORS_REMEMBERED_MAX: usize = 64;
+/// Threads that remember processes: those that serve HTTP, and the one that lets WebSocket clients in.
+pub const REMEMBERING_THREADS: usize = HTTP_WORKERS + 1;
+/// File descriptors that the system must allow for each that a thread remembers.
+pub const DESCRIPTORS_PER_REMEMBERED: usize = 64;
+/// Age at which a process is worth being remembered.
+pub const REMEMBERED_AGE_MIN: Duration = Duration::from_secs(2);
 /// Processes in a line of descent, from a caller up, that are looked at.
 pub const ANCESTORS_MAX: usize = 1024;
 /// How often the ancestors of a caller are looked at, should one of them end meanwhile.
@@ -418,7 +428,10 @@ const _: () = assert!(HOOK_BODY_BYTES_MAX < GATE_HELD_BYTES_MAX / 8, "a few larg
 const _: () = assert!(BODY_BYTES_MAX < HOOK_BODY_BYTES_MAX);
 const _: () = assert!(ANSWER_PATIENCE.as_millis() < ANSWER_DEADLINE.as_millis());
 const _: () = assert!(
-    2 * (GATE_CONNECTIONS_MAX + WS_CLIENTS_MAX + PROCESS_HANDLES_MAX) + WAITERS_MAX + DESCRIPTORS_RESERVED
+    2 * (GATE_CONNECTIONS_MAX + WS_CLIENTS_MAX + PROCESS_HANDLES_MAX)
+        + WAITERS_MAX
+        + DESCRIPTORS_RESERVED
+        + REMEMBERING_THREADS * ANCESTORS_REMEMBERED_MAX
         < DESCRIPTORS_WANTED as usize,
     "with what is asked for, descriptors are not what runs out"
 );

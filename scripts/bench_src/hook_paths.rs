@@ -1,5 +1,6 @@
 //! What each event of each host costs at its one address, on the Unix socket: from the request's first byte until the
-//! answer is read to its end. Beside it, in turn: a bare answerer on such a socket, and the disk. Then what a whole `curl` takes,
+//! answer is read to its end. Beside it, in turn: a bare answerer on such a socket, and a write and `fdatasync` of as many bytes
+//! as the event has put into the log. Then what a whole `curl` takes,
 //! beside a `curl` to the bare answerer.
 
 use crate::daemon::{Daemon, Place};
@@ -103,10 +104,10 @@ pub(crate) fn add(bench: &Bench, report: &mut Report) {
     let steps = steps();
     let bare = Bare::start(bench);
     let quiet = request(&Step::new("claude", "FileChanged", ""), &hook_client::session(0));
-    let (mut floors, mut echoes) = (Vec::new(), Vec::new());
-    let mut times: Vec<Vec<Duration>> = steps.iter().map(|_| Vec::new()).collect();
+    let mut echoes = Vec::new();
+    let mut times: Vec<(Vec<Duration>, Vec<Duration>)> = steps.iter().map(|_| Default::default()).collect();
     for life in 0..bench.count(300, 20) {
-        for (step, times) in steps.iter().zip(&mut times) {
+        for (step, (times, floors)) in steps.iter().zip(&mut times) {
             let session = format!("{}{:07x}-0000-4000-8000-000000000000", &step.host[..1], life);
             if step.with_mail {
                 send(&daemon, &session);
@@ -116,22 +117,24 @@ pub(crate) fn add(bench: &Bench, report: &mut Report) {
             // to be closed, before the first of these is answered; and the second finds it on disk.
             call(&daemon.socket(), &quiet);
             call(&daemon.socket(), &quiet);
+            let before = daemon.log_bytes();
             times.push(call(&daemon.socket(), &request));
+            let written = daemon.log_bytes() - before;
             echoes.push(call(&bare.socket, &request));
             if step.synced {
-                floors.push(disk.once());
+                floors.push(disk.once_of(written));
             }
         }
     }
-    let (disk, echo) = (Times::new(floors), Times::new(echoes));
+    let echo = Times::new(echoes);
     report.note(
         "each event from the request's first byte to the answer's end, on the Unix socket, when nothing else is asked",
     );
     report.add(Figure::times("a bare answerer on a Unix socket", &echo));
-    for (step, times) in steps.iter().zip(times) {
+    for (step, (times, floors)) in steps.iter().zip(times) {
         let figure = Figure::times(step.name(), &Times::new(times));
         report.add(if step.synced {
-            figure.beside("fdatasync", disk.p50()).aim(Aim::AboveFloorAtMost(ABOVE_DISK_US))
+            figure.beside("same bytes", Times::new(floors).p50()).aim(Aim::AboveFloorAtMost(ABOVE_DISK_US))
         } else {
             figure.beside("bare", echo.p50()).aim(Aim::AtMost(UNSYNCED_US))
         });

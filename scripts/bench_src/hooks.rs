@@ -8,6 +8,7 @@ use crate::hook_client::{hook, session, start_many};
 use crate::probe::{DiskProbe, EchoProbe};
 use crate::report::{Aim, Figure, Report, Times};
 use crate::ws_client::Client;
+use std::cell::Cell;
 
 /// Microseconds that a durable hook may take beyond the disk's own time.
 const START_ABOVE_DISK_US: f64 = 300.0;
@@ -27,16 +28,19 @@ pub(crate) fn section(bench: &Bench, report: &mut Report) {
 
     let disk = DiskProbe::new(bench);
     let mut number = NEW;
+    let written = Cell::new(0);
     let once = |daemon: &Daemon| {
         number += 1;
+        let before = daemon.log_bytes();
         let took = hook(daemon, "session-start", number);
+        written.set(daemon.log_bytes() - before);
         // The end of the session keeps the roster at the size that was asked for.
         hook(daemon, "session-end", number);
         took
     };
-    let (floor, starts) = in_turn(bench.count(400, 40), &daemons, || disk.once(), once);
+    let (floor, starts) = in_turn(bench.count(400, 40), &daemons, || disk.once_of(written.get()), once);
     for (name, times) in names.iter().zip(&starts) {
-        let figure = Figure::times(format!("session-start, {name}"), times).beside("fdatasync", floor.p50());
+        let figure = Figure::times(format!("session-start, {name}"), times).beside("same bytes", floor.p50());
         report.add(figure.aim(Aim::AboveFloorAtMost(START_ABOVE_DISK_US)));
     }
 

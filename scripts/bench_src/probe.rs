@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-const LINE_BYTES: usize = 300;
+const LINE_BYTES: u64 = 300;
 
 pub(crate) fn section(bench: &Bench, report: &mut Report) {
     report.add(Figure::times("append 300 bytes + fdatasync", &disk(bench, LINE_BYTES, Duration::ZERO)));
@@ -37,7 +37,7 @@ pub(crate) fn beside_echo<T>(bench: &Bench, measure: impl FnOnce() -> T) -> (T, 
     (result, before.and(echo(bench)).p50())
 }
 
-fn disk(bench: &Bench, bytes: usize, pause: Duration) -> Times {
+fn disk(bench: &Bench, bytes: u64, pause: Duration) -> Times {
     let probe = DiskProbe::of(bench, bytes);
     let once = |_| {
         std::thread::sleep(pause);
@@ -53,7 +53,7 @@ fn echo(bench: &Bench) -> Times {
 /// Bytes appended and synced, on the file system of the daemon's log.
 pub(crate) struct DiskProbe {
     file: File,
-    line: Vec<u8>,
+    line_bytes: u64,
     _place: Place,
 }
 
@@ -62,16 +62,22 @@ impl DiskProbe {
         Self::of(bench, LINE_BYTES)
     }
 
-    fn of(bench: &Bench, bytes: usize) -> Self {
+    fn of(bench: &Bench, bytes: u64) -> Self {
         let place = Place::new(bench);
         let file = OpenOptions::new().append(true).create(true).open(place.log());
         let file = file.unwrap_or_else(|error| die(&format!("the disk probe cannot make its file: {error}")));
-        Self { file, line: vec![b'x'; bytes], _place: place }
+        Self { file, line_bytes: bytes, _place: place }
     }
 
     pub(crate) fn once(&self) -> Duration {
+        self.once_of(self.line_bytes)
+    }
+
+    /// The same for so many bytes: more of them take longer, so that the floor must have as many as what is measured.
+    pub(crate) fn once_of(&self, bytes: u64) -> Duration {
+        let bytes = vec![b'x'; usize::try_from(bytes).expect("few bytes")];
         let begun = Instant::now();
-        (&self.file).write_all(&self.line).and_then(|()| self.file.sync_data()).expect("the disk probe writes");
+        (&self.file).write_all(&bytes).and_then(|()| self.file.sync_data()).expect("the disk probe writes");
         begun.elapsed()
     }
 }

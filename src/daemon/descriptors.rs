@@ -2,7 +2,8 @@
 //! clients nor processes that are watched can take them all. It must not count what is open; those who hold them do.
 
 use crate::limits::{
-    DESCRIPTORS_RESERVED, DESCRIPTORS_WANTED, GATE_CONNECTIONS_MAX, PROCESS_HANDLES_MAX, WAITERS_MAX, WS_CLIENTS_MAX,
+    ANCESTORS_REMEMBERED_MAX, DESCRIPTORS_PER_REMEMBERED, DESCRIPTORS_RESERVED, DESCRIPTORS_WANTED,
+    GATE_CONNECTIONS_MAX, PROCESS_HANDLES_MAX, REMEMBERING_THREADS, WAITERS_MAX, WS_CLIENTS_MAX,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -42,7 +43,8 @@ pub(super) fn raise() -> Shares {
 /// each; what these do not need is for those who wait too. `None` is no limit.
 fn share(descriptors: Option<u64>) -> Shares {
     let all = descriptors.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
-    let free = all.saturating_sub(DESCRIPTORS_RESERVED);
+    let remembered = (all / DESCRIPTORS_PER_REMEMBERED).min(ANCESTORS_REMEMBERED_MAX) * REMEMBERING_THREADS;
+    let free = all.saturating_sub(DESCRIPTORS_RESERVED + remembered);
     let process_handles = (free / 6).min(PROCESS_HANDLES_MAX);
     let half = ((free - process_handles - free / 6) / 2).max(1);
     let (gate_connections, ws_clients) = (half.min(GATE_CONNECTIONS_MAX), half.min(WS_CLIENTS_MAX));
@@ -59,7 +61,7 @@ mod tests {
         let (gate_connections, ws_clients) = (GATE_CONNECTIONS_MAX, WS_CLIENTS_MAX);
         let all = Shares { gate_connections, ws_clients, process_handles: PROCESS_HANDLES_MAX, waiters: WAITERS_MAX };
         assert_eq!((share(None), share(Some(DESCRIPTORS_WANTED))), (all, share(Some(u64::MAX))));
-        assert_eq!(share(Some(256)), Shares { gate_connections: 70, ws_clients: 70, process_handles: 34, waiters: 34 });
+        assert_eq!(share(Some(256)), Shares { gate_connections: 66, ws_clients: 66, process_handles: 32, waiters: 32 });
         assert!(share(Some(20_000)).waiters >= 10_000);
         for few in [0, 20, DESCRIPTORS_RESERVED as u64] {
             let least = Shares { gate_connections: 1, ws_clients: 1, process_handles: 0, waiters: 0 };

@@ -294,12 +294,13 @@ impl Worker {
             Ok(_) => return caller.answer(form.silent().into_bytes(), None),
             Err(error) => return caller.answer(hook::error(&error).into_bytes(), None),
         };
-        if form.takes_text() && matches!(reply.path, Path::Start | Path::Prompt) {
-            self.look_at_branch(&reply);
-        }
         match self.hand_over(&reply, form) {
             Some((response, settle)) => caller.answer(response, settle),
             None => caller.answer(form.silent().into_bytes(), None),
+        }
+        // The caller waits for its answer, and nobody for this.
+        if form.takes_text() && matches!(reply.path, Path::Start | Path::Prompt) {
+            self.look_at_branch(&reply);
         }
     }
 

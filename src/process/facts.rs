@@ -2,10 +2,12 @@
 //! surely not there, or dead and not yet reaped, counts as gone.
 
 use super::Lineage;
-use crate::limits::{ANCESTORS_MAX, LINEAGE_TRIES, STAT_BYTES_MAX};
+use super::remembered::Remembered;
+use crate::limits::{ANCESTORS_MAX, LINEAGE_TRIES, STAT_BYTES_MAX, STATUS_BYTES_MAX};
 use crate::model::Process;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, geteuid, pidfd_open, test_kill_process};
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -29,63 +31,117 @@ pub fn identify_all(pids: &[u32]) -> Vec<io::Result<Option<Process>>> {
 /// # Errors
 /// As for [`identify`].
 pub fn identify_own(pid: u32) -> io::Result<Option<Process>> {
-    let Some(process) = identify(pid)? else { return Ok(None) };
-    let status = match std::fs::read(format!("/proc/{pid}/status")) {
-        Ok(status) => status,
+    MEMORY.with_borrow_mut(|memory| identify_own_with(pid, memory))
+}
+
+fn identify_own_with(pid: u32, memory: &mut Remembered) -> io::Result<Option<Process>> {
+    memory.begin();
+    if let Some((process, _)) = memory.get(pid) {
+        let is_own = is_own(pid);
+        if memory.all_live() {
+            return is_own.map(|is_own| is_own.then_some(process));
+        }
+        memory.forget_used();
+    }
+    let Some(seen) = look(pid)? else { return Ok(None) };
+    let is_own = match is_own(pid) {
+        Ok(is_own) => is_own,
         // It ended just now.
         Err(error) if is_missing(&error) => return identify(pid),
         Err(error) => return Err(error),
     };
-    let is_own = effective_user(&status) == Some(geteuid().as_raw());
     // The two files may have been those of two processes, one after the other.
-    Ok(identify(pid)?.filter(|again| is_own && *again == process))
+    let own = identify(pid)?.filter(|again| is_own && *again == seen.process);
+    if own.is_some() {
+        remember(seen, memory);
+    }
+    Ok(own)
+}
+
+/// Whether the process with this id acts under our user's rights.
+fn is_own(pid: u32) -> io::Result<bool> {
+    let mut buffer = [0; STATUS_BYTES_MAX];
+    let status = read_once(&format!("/proc/{pid}/status"), &mut buffer)?;
+    Ok(effective_user(status) == Some(geteuid().as_raw()))
 }
 
 /// A process, and what it tells of who started it. If its ancestors cannot be told up to the first process, which happens
 /// when one ends just then, nothing is told.
 pub fn lineage(pid: u32) -> Lineage {
-    let (chain, is_whole) = (0..LINEAGE_TRIES).map(|_| walk(pid)).find(|(_, is_whole)| *is_whole).unwrap_or_default();
-    if !is_whole {
-        return Lineage::default();
-    }
-    let own = look(pid).ok().flatten();
-    let at_terminal = own.is_some_and(|seen| {
-        // A process that was left behind by its parents still names its terminal; the shell of that terminal is not
-        // among its ancestors any more.
-        chain.first() == Some(&seen.process)
-            && seen.has_terminal
-            && chain.iter().any(|process| process.pid == seen.session_leader)
-    });
+    MEMORY.with_borrow_mut(|memory| lineage_with(pid, memory))
+}
+
+fn lineage_with(pid: u32, memory: &mut Remembered) -> Lineage {
+    let whole = (0..LINEAGE_TRIES).map(|_| walk(pid, memory)).find(|walk| walk.is_whole);
+    let Some(Walk { own: Some(own), chain, .. }) = whole else { return Lineage::default() };
+    // A process that was left behind by its parents still names its terminal; the shell of that terminal is not among its
+    // ancestors any more.
+    let at_terminal = own.has_terminal && chain.iter().any(|process| process.pid == own.session_leader);
     Lineage { chain, at_terminal }
 }
 
 /// A process and those from which it descends, nearest first, as far as they can be read: without the first process of
 /// the system, from which everything descends. Empty if the process itself is not there.
 pub fn ancestors(pid: u32) -> Vec<Process> {
-    walk(pid).0
+    walk(pid, &mut Remembered::nothing()).chain
 }
 
-/// The same, and whether it reaches the first process.
-fn walk(pid: u32) -> (Vec<Process>, bool) {
-    let mut line = Vec::new();
-    let mut next = look(pid).ok().flatten();
-    while let Some(seen) = next {
-        let (child, parent) = (seen.process.clone(), seen.parent);
-        line.push(seen.process);
-        if parent <= 1 {
-            return (line, true);
-        }
-        if line.len() == ANCESTORS_MAX {
-            break;
-        }
-        // A parent that ends leaves its children to another one: if it is still the parent after it was looked at, it
-        // was there all the time, and nobody else had its id.
-        next = look(parent).ok().flatten().filter(|_| {
-            let again = look(child.pid).ok().flatten();
-            again.is_some_and(|again| again.process == child && again.parent == parent)
+thread_local! {
+    static MEMORY: RefCell<Remembered> = RefCell::new(Remembered::sized());
+}
+
+/// What is found on the way up from a process.
+#[derive(Default)]
+struct Walk {
+    /// The process itself.
+    own: Option<Seen>,
+    /// As [`ancestors`] gives them.
+    chain: Vec<Process>,
+    /// Whether they reach the first process.
+    is_whole: bool,
+}
+
+/// Goes up from a process. Those that are remembered are not looked at, but asked at the end whether they live.
+fn walk(pid: u32, memory: &mut Remembered) -> Walk {
+    memory.begin();
+    let Some(own) = look(pid).ok().flatten() else { return Walk::default() };
+    let (mut chain, mut looked_at) = (vec![own.process.clone()], Vec::new());
+    let (mut child, mut parent) = (own.process.clone(), own.parent);
+    while parent > 1 && chain.len() < ANCESTORS_MAX {
+        let next = memory.get(parent).or_else(|| {
+            let seen = look(parent).ok().flatten()?;
+            // A parent that ends leaves its children to another one: if it is still the parent after it was looked at, it
+            // was there all the time, and nobody else had its id.
+            let again = look(child.pid).ok().flatten()?;
+            let is_parent = again.process == child && again.parent == parent;
+            let found = (seen.process.clone(), seen.parent);
+            looked_at.push(seen);
+            is_parent.then_some(found)
         });
+        let Some(next) = next else { break };
+        (child, parent) = next;
+        chain.push(child.clone());
     }
-    (line, false)
+    let is_whole = parent <= 1 && memory.all_live();
+    if is_whole {
+        looked_at.into_iter().for_each(|seen| remember(seen, memory));
+    } else {
+        memory.forget_used();
+    }
+    Walk { own: Some(own), chain, is_whole }
+}
+
+/// Remembers a process, if it is worth it and was not gone meanwhile.
+fn remember(seen: Seen, memory: &mut Remembered) {
+    if !memory.wants(&seen.process) {
+        return;
+    }
+    let Ok(Some(handle)) = handle(seen.process.pid) else { return };
+    // A handle belongs to whoever has the id at that moment: if that is the same one after it was taken, it is this one's.
+    let again = look(seen.process.pid).ok().flatten();
+    if let Some(again) = again.filter(|again| again.process == seen.process) {
+        memory.keep(again.process, again.parent, handle);
+    }
 }
 
 /// Something that becomes readable when the process ends that has this id now; none if there is none. A process that is
@@ -111,7 +167,7 @@ fn look(pid: u32) -> io::Result<Option<Seen>> {
     // The system gives ids that fit a signed number, from one on; zero is not a process.
     let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
     let mut buffer = [0; STAT_BYTES_MAX];
-    let text = match read_line(&format!("/proc/{pid}/stat"), &mut buffer) {
+    let text = match read_once(&format!("/proc/{pid}/stat"), &mut buffer) {
         Ok(text) => text,
         Err(error) if is_missing(&error) => return is_gone(id).map(|()| None),
         Err(error) => return Err(error),
@@ -126,23 +182,17 @@ fn look(pid: u32) -> io::Result<Option<Seen>> {
     Ok(Some(Seen { process, parent, session_leader, has_terminal }))
 }
 
-/// Reads a file of one line. Hooks look at a dozen of these: the usual way to read a file, of which the size is not known,
-/// would ask the system three times as often.
-fn read_line<'a>(path: &str, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+/// Reads a file of `/proc` that fits, which gives all of itself at once. Hooks look at some of these: the usual way to read a
+/// file, of which the size is not known, would ask the system several times as often.
+fn read_once<'a>(path: &str, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
     let mut file = File::open(path)?;
-    let mut count = 0;
-    while count < buffer.len() {
-        match file.read(&mut buffer[count..]) {
-            Ok(0) => break,
-            Ok(more) => count += more,
+    loop {
+        match file.read(buffer) {
+            Ok(count) => return Ok(&buffer[..count]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        if buffer[..count].ends_with(b"\n") {
-            break;
-        }
     }
-    Ok(&buffer[..count])
 }
 
 fn is_missing(error: &io::Error) -> bool {
@@ -271,6 +321,112 @@ mod tests {
     fn whose_a_process_is_is_told_by_the_rights_that_it_has() {
         assert_eq!(effective_user(b"Name:\tx\nUmask:\t0022\nUid:\t1000\t7\t1000\t1000\nGid:\t1\t2\t3\t4\n"), Some(7));
         assert_eq!(effective_user(b"Name:\tUid: 1\n"), None);
+    }
+
+    /// A shell below a shell below us, and what runs in it.
+    struct Family {
+        child: std::process::Child,
+        grandchild: u32,
+        last: u32,
+    }
+
+    impl Family {
+        fn start() -> Self {
+            let script = "sh -c 'echo $$; sleep 600 & echo $!; wait; :'; :";
+            let mut child = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+            let mut lines = io::BufRead::lines(io::BufReader::new(child.stdout.take().unwrap()));
+            let mut pid = || lines.next().unwrap().unwrap().trim().parse().unwrap();
+            Self { grandchild: pid(), last: pid(), child }
+        }
+
+        fn pids(&self) -> [u32; 3] {
+            [self.last, self.grandchild, self.child.id()]
+        }
+    }
+
+    impl Drop for Family {
+        fn drop(&mut self) {
+            for pid in [self.last, self.grandchild] {
+                let _ = kill(pid);
+            }
+            let _ = (self.child.kill(), self.child.wait());
+        }
+    }
+
+    fn kill(pid: u32) -> rustix::io::Result<()> {
+        rustix::process::kill_process(Pid::from_raw(pid as i32).unwrap(), rustix::process::Signal::KILL)
+    }
+
+    fn of_any_age(max: usize) -> Remembered {
+        Remembered::new(max, std::time::Duration::ZERO)
+    }
+
+    #[test]
+    fn what_is_remembered_tells_the_same_and_is_bounded() {
+        let family = Family::start();
+        let plain = lineage_with(family.last, &mut Remembered::nothing());
+        assert_eq!(plain.chain[..3].iter().map(|process| process.pid).collect::<Vec<_>>(), family.pids());
+        for max in [0, 1, 2, 64] {
+            let mut memory = of_any_age(max);
+            for _ in 0..3 {
+                assert_eq!(lineage_with(family.last, &mut memory), plain);
+            }
+            // Not the caller, which is another one each time.
+            assert_eq!(memory.len(), max.min(plain.chain.len() - 1));
+            assert!(memory.get(family.last).is_none());
+        }
+        let mut of_old = Remembered::new(64, std::time::Duration::from_secs(3600));
+        lineage_with(family.last, &mut of_old);
+        assert!(of_old.get(family.grandchild).is_none());
+    }
+
+    #[test]
+    fn when_a_remembered_ancestor_ends_the_line_is_the_new_one() {
+        for ends in [1, 2] {
+            let family = Family::start();
+            let mut memory = of_any_age(64);
+            let before = lineage_with(family.last, &mut memory);
+            assert!(memory.get(family.grandchild).is_some() && memory.get(family.child.id()).is_some());
+            kill(family.pids()[ends]).unwrap();
+            while identify(family.pids()[ends]).unwrap().is_some() {
+                std::thread::yield_now();
+            }
+            let after = lineage_with(family.last, &mut memory);
+            assert_eq!(after, lineage_with(family.last, &mut Remembered::nothing()));
+            assert_eq!(after.chain[..ends], before.chain[..ends]);
+            assert!(!after.chain.contains(&before.chain[ends]));
+        }
+    }
+
+    #[test]
+    fn one_that_was_forgotten_for_want_of_room_may_have_ended_meanwhile() {
+        let family = Family::start();
+        let mut memory = of_any_age(64);
+        lineage_with(family.last, &mut memory);
+        memory.begin();
+        memory.get(family.child.id());
+        memory.forget_used();
+        kill(family.child.id()).unwrap();
+        while identify(family.child.id()).unwrap().is_some() {
+            std::thread::yield_now();
+        }
+        let after = lineage_with(family.last, &mut memory);
+        assert_eq!(after, lineage_with(family.last, &mut Remembered::nothing()));
+        assert_eq!(after.chain[1].pid, family.grandchild);
+    }
+
+    #[test]
+    fn a_remembered_process_is_ours_until_it_is_killed() {
+        let mut child = Command::new("sleep").arg("600").stdout(Stdio::null()).spawn().unwrap();
+        let mut memory = of_any_age(64);
+        let first = identify_own_with(child.id(), &mut memory).unwrap().unwrap();
+        assert_eq!((memory.len(), identify_own_with(child.id(), &mut memory).unwrap()), (1, Some(first)));
+        child.kill().unwrap();
+        while identify(child.id()).unwrap().is_some() {
+            std::thread::yield_now();
+        }
+        assert_eq!((identify_own_with(child.id(), &mut memory).unwrap(), memory.len()), (None, 0));
+        child.wait().unwrap();
     }
 
     #[test]

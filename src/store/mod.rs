@@ -224,6 +224,7 @@ impl<D: Disk> Store<D> {
             let committed = self.commit(now)?;
             self.publish(now, commands.len() > 0 || behind());
             self.release(held, committed, now);
+            self.processes.wake();
             for (session, is_heard) in self.events.take_turned() {
                 self.roster.note_subscriber(&session, is_heard);
             }

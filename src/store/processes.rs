@@ -39,13 +39,15 @@ pub(super) struct Processes {
     is_behind: bool,
     /// It is time to tell it all of that.
     is_due: bool,
+    /// Something is wished of which the watcher does not know yet.
+    is_wished: bool,
     /// Processes whose end was told, while sessions that are on disk live in them.
     ended: BTreeSet<Process>,
 }
 
 impl Processes {
     pub(super) fn new(watch: ProcessWatch) -> Self {
-        Self { watch, is_behind: true, is_due: false, ended: BTreeSet::new() }
+        Self { watch, is_behind: true, is_due: false, is_wished: false, ended: BTreeSet::new() }
     }
 
     /// Takes note of what was committed.
@@ -64,10 +66,17 @@ impl Processes {
             return;
         }
         match self.watch.wishes.try_send(wish) {
-            Ok(()) => (self.watch.wake)(),
+            Ok(()) => self.is_wished = true,
             Err(TrySendError::Full(_)) => self.is_behind = true,
             // The watcher has ended: the daemon is stopping.
             Err(TrySendError::Disconnected(_)) => {}
+        }
+    }
+
+    /// Has the watcher look at what is wished. It costs more than to wish: those who wait for an answer come first.
+    pub(super) fn wake(&mut self) {
+        if std::mem::take(&mut self.is_wished) {
+            (self.watch.wake)();
         }
     }
 
@@ -82,6 +91,7 @@ impl Processes {
         if std::mem::take(&mut self.is_due) && self.is_behind {
             self.is_behind = false;
             self.wish(ProcessWish::WatchOnly(roster.processes().cloned().collect()));
+            self.wake();
         }
     }
 
