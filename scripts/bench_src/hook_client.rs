@@ -21,13 +21,16 @@ pub(crate) fn request(address: SocketAddr, hook: &str, session: &str, cwd: &str)
     .into_bytes()
 }
 
-/// One request on a connection of its own; the answer is in `answer`.
-pub(crate) fn call(address: SocketAddr, request: &[u8], answer: &mut Vec<u8>) -> io::Result<()> {
+/// One request on a connection of its own; the answer is in `answer`. Says how long it took from the request's first byte
+/// to the answer's end: what it takes to connect is the system's.
+pub(crate) fn call(address: SocketAddr, request: &[u8], answer: &mut Vec<u8>) -> io::Result<Duration> {
     answer.clear();
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
+    let begun = Instant::now();
     stream.write_all(request)?;
-    stream.read_to_end(answer).map(drop)
+    stream.read_to_end(answer)?;
+    Ok(begun.elapsed())
 }
 
 /// The id of the n-th session; the first eight characters differ, since nicknames are made of them.
@@ -39,13 +42,10 @@ pub(crate) fn session(number: usize) -> String {
 pub(crate) fn hook(daemon: &Daemon, hook: &str, number: usize) -> Duration {
     let bytes = request(daemon.hooks, hook, &session(number), &format!("/work/project-{}", number % 40));
     let mut answer = Vec::with_capacity(4096);
-    let begun = Instant::now();
-    let result = call(daemon.hooks, &bytes, &mut answer);
-    let took = begun.elapsed();
-    if result.is_err() || !answer.starts_with(b"HTTP/1.1 200 ") {
-        die(&format!("{hook} failed: {result:?}: {}", String::from_utf8_lossy(&answer)));
+    match call(daemon.hooks, &bytes, &mut answer) {
+        Ok(took) if answer.starts_with(b"HTTP/1.1 200 ") => took,
+        other => die(&format!("{hook} failed: {other:?}: {}", String::from_utf8_lossy(&answer))),
     }
-    took
 }
 
 /// Starts sessions `from..to` from many threads.

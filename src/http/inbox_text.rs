@@ -52,11 +52,16 @@ fn introduce(session: &Session, text: &mut String) {
 fn tell_what_is_left(left: &Left, session: &Session, text: &mut String) {
     let (id, nickname) = (name(session.id.as_str()), name(&left.nickname));
     let messages = if left.messages == 1 { "1 message" } else { &format!("{} messages", left.messages) };
+    let others = match left.others {
+        0 => String::new(),
+        1 => ", and another one before it has left some too".to_owned(),
+        count => format!(", and {count} others before it have left some too"),
+    };
     // As above.
     let _ = writeln!(
         text,
-        "<marshal_left>The session {nickname}, which worked here before you and is gone, has left {messages} unread. To take \
-         over what is unread run `marshal inbox --session {id} --claim`.</marshal_left>"
+        "<marshal_left>The session {nickname}, which worked here before you and is gone, has left {messages} unread{others}. \
+         To take over what is unread run `marshal inbox --session {id} --claim`.</marshal_left>"
     );
 }
 
@@ -288,14 +293,17 @@ mod tests {
 
     #[test]
     fn what_a_session_left_that_is_gone_can_be_claimed() {
-        let left = |messages| Some(Left { nickname: Arc::from("beta@1 (x)"), messages });
+        let left = |messages, others| Some(Left { nickname: Arc::from("beta@1 (x)"), messages, others });
         let text = |left| answer(&HookReply { left, ..reply(Vec::new(), 0) }, 0).0;
         assert_eq!(
-            text(left(1)),
+            text(left(1, 0)),
             "<marshal_left>The session beta@1 _x_, which worked here before you and is gone, has left 1 message unread. To take \
              over what is unread run `marshal inbox --session s2 --claim`.</marshal_left>\n"
         );
-        assert!(text(left(12)).contains("has left 12 messages unread"));
+        assert!(
+            text(left(12, 1)).contains("has left 12 messages unread, and another one before it has left some too. To")
+        );
+        assert!(text(left(1, 9)).contains("has left 1 message unread, and 9 others before it have left some too. To"));
         assert_eq!(text(None), "");
     }
 
@@ -355,7 +363,7 @@ mod tests {
             let inbox: Vec<_> = bodies.iter().map(|body| message(body)).collect();
             let mut reply = reply(inbox, bodies.len() + 7);
             reply.introduce = true;
-            reply.left = Some(Left { nickname: Arc::from("&".repeat(300)), messages: 7 });
+            reply.left = Some(Left { nickname: Arc::from("&".repeat(300)), messages: 7, others: 7 });
             let (text, shown) = answer(&reply, 1);
             prop_assert!(characters(&text) <= HOOK_ANSWER_CHARACTERS_MAX);
             prop_assert!(shown >= bodies.len().min(1));

@@ -16,17 +16,17 @@ use std::sync::Arc;
 /// Where a session was: the root of its nickname, its directory, and the human that it worked for.
 type Place = (Arc<str>, Arc<str>, Option<Arc<str>>);
 
-/// The indexes over sessions that are gone: by their place, and by when their mail ends.
+/// The indexes over sessions that are gone: by their place and when they ended, and by when their mail ends.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Departures {
-    by_place: BTreeMap<Place, BTreeSet<SessionId>>,
+    by_place: BTreeMap<Place, BTreeSet<(i64, SessionId)>>,
     by_due: BTreeSet<(i64, SessionId)>,
 }
 
 impl Departures {
     pub(crate) fn insert(&mut self, row: &Departed) {
         if let Some(place) = place(&row.nickname, &row.id, &row.cwd, row.operator.as_ref()) {
-            self.by_place.entry(place).or_default().insert(row.id.clone());
+            self.by_place.entry(place).or_default().insert((row.ended_at, row.id.clone()));
         }
         self.by_due.insert((row.due_at, row.id.clone()));
     }
@@ -35,7 +35,7 @@ impl Departures {
         if let Some(place) = place(&row.nickname, &row.id, &row.cwd, row.operator.as_ref())
             && let Some(sessions) = self.by_place.get_mut(&place)
         {
-            sessions.remove(&row.id);
+            sessions.remove(&(row.ended_at, row.id.clone()));
             if sessions.is_empty() {
                 self.by_place.remove(&place);
             }
@@ -151,22 +151,19 @@ impl Roster {
         !awaiting.is_empty()
     }
 
-    /// Those who were in this place and are gone, the last one last, each with how many messages it left.
-    fn gone_from(&self, place: &Place) -> Vec<(&Departed, usize)> {
-        let gone = self.tables.departures.by_place.get(place).into_iter().flatten();
-        let gone = gone.filter_map(|id| self.tables.departed.get(id)).map(|placed| &placed.stored.row);
-        let mut gone: Vec<_> = gone.map(|row| (row, self.tables.mail.unread_count(&row.id))).collect();
-        gone.retain(|(_, count)| *count > 0);
-        gone.sort_by_key(|(row, _)| row.ended_at);
-        gone
+    /// Those who were in this place, are gone and have left something, in the order in which they ended.
+    fn gone_from(&self, place: &Place) -> Option<&BTreeSet<(i64, SessionId)>> {
+        self.tables.departures.by_place.get(place)
     }
 
     /// What those left unread who were in a session's place.
     pub(super) fn left_for(&self, row: &Session) -> Option<Left> {
-        let gone = self.gone_from(&place_of(row)?);
-        let (last, _) = gone.last()?;
-        let messages = gone.iter().map(|(_, count)| count).sum();
-        Some(Left { nickname: last.nickname.clone(), messages })
+        let gone = self.gone_from(&place_of(row)?)?;
+        let (_, last) = gone.last()?;
+        let nickname = self.tables.departed.get(last)?.stored.row.nickname.clone();
+        let messages = self.tables.mail.unread_count(last);
+        // A row that somebody else has written may be of one that left nothing, until the next sweep.
+        (messages > 0).then_some(Left { nickname, messages, others: gone.len() - 1 })
     }
 
     pub(super) fn claim_mail(&mut self, caller: &Caller, from: Option<&str>, ids: &mut dyn IdSource) -> Handled {
@@ -189,8 +186,8 @@ impl Roster {
             }
             None if by.is_human() => return Err(RequestError::invalid("say whose mail you claim: --from SESSION")),
             None => {
-                let gone = here.as_ref().map(|here| self.gone_from(here)).unwrap_or_default();
-                gone.into_iter().map(|(row, _)| row.id.clone()).collect()
+                let gone = here.as_ref().and_then(|here| self.gone_from(here));
+                gone.into_iter().flatten().map(|(_, id)| id.clone()).collect()
             }
         };
         let claimed = self.claim_from(&gone, &by, ids);

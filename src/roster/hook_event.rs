@@ -93,8 +93,10 @@ pub struct Handing {
 /// What a session left unread that is gone, for one in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
-    /// The nickname of the one that is gone.
+    /// The nickname of the one that was there last.
     pub nickname: Arc<str>,
     /// How many messages it left.
     pub messages: usize,
+    /// How many that were there before it have left some too.
+    pub others: usize,
 }

@@ -98,7 +98,7 @@ fn one_in_its_place_is_told_what_it_left_and_takes_it_over_and_the_sender_learns
             world = world.restarted(HOUR);
         }
         let left = world.start("new", "/w/x").left.unwrap();
-        assert_eq!((&*left.nickname, left.messages), ("x@old", 3));
+        assert_eq!((&*left.nickname, left.messages, left.others), ("x@old", 3, 0));
         assert!(world.prompt("new").left.is_none(), "once is enough");
         let claimed = world.claims("new", None);
         assert_eq!((claimed.by.as_str(), total(&claimed), claimed.more), ("new", 3, false));
@@ -309,6 +309,23 @@ fn a_direct_message_that_is_never_read_ends_with_a_word_to_its_sender() {
     assert!(told.len() == 1 && told[0].contains("is not known to have read your message"), "{told:?}");
     world.tick(READ_MESSAGE_AGE_MAX_MS + HOUR);
     assert!(world.roster.row(ItemType::Message, id.as_str()).is_none());
+}
+
+#[test]
+fn of_several_that_are_gone_the_last_one_is_named_and_the_others_are_counted() {
+    let (mut world, _) = bereaved();
+    // Their order is that of their ends, not of their names.
+    for next in ["zz", "aa"] {
+        world.start(next, "/w/x");
+        world.send("a", next, "more");
+        world.end(next);
+        world.tick(1000);
+    }
+    let left = world.start("new", "/w/x").left.unwrap();
+    assert_eq!((&*left.nickname, left.messages, left.others), ("x@aa", 1, 2));
+    let claimed = world.claims("new", None);
+    let from: Vec<&str> = claimed.from.iter().map(|(id, ..)| id.as_str()).collect();
+    assert_eq!((from, total(&claimed)), (vec!["old", "zz", "aa"], 5));
 }
 
 #[test]
