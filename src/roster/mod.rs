@@ -39,7 +39,7 @@ mod waiters;
 pub use delivery::{DeliveryView, Queued, Standing as DeliveryStanding};
 pub use hook_event::*;
 pub use past::*;
-pub use reach::Reach;
+pub use reach::{Reach, Sighting};
 pub use request::*;
 pub use sending::{BroadcastSent, Expiry, Repeated, Sending, Sent, SentTo, Wishes};
 pub use tables::{Change, Gone};
@@ -82,6 +82,8 @@ pub struct Roster {
     ended: Vec<Process>,
     /// What is known of the turns that sessions are in.
     pulses: BTreeMap<SessionId, Pulse>,
+    /// Sessions of which somebody came or went who makes them hear, so that their reach may be another one.
+    reach_moved: BTreeSet<SessionId>,
 }
 
 /// On what an answer depends.
@@ -152,6 +154,7 @@ impl Roster {
             checked: Vec::new(),
             ended: Vec::new(),
             pulses: BTreeMap::new(),
+            reach_moved: BTreeSet::new(),
             last_sweep: None,
             believe_clock_from: i64::MIN,
             settle_from: i64::MIN,

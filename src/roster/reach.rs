@@ -3,7 +3,9 @@
 
 use super::Roster;
 use crate::ids::SessionId;
-use crate::model::{Path, Session, State};
+use crate::model::{Path, Session, State, Stored};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// How soon a session hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +35,30 @@ impl Reach {
     }
 }
 
+/// A session as it is seen at a moment: with what follows from more than its row.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    /// The session.
+    pub session: Arc<Stored<Session>>,
+    /// How soon it hears.
+    pub reach: Reach,
+    /// Messages that wait for it.
+    pub unread: usize,
+}
+
 impl Roster {
+    /// A session as it is seen now.
+    pub fn sighting(&self, session: Arc<Stored<Session>>) -> Sighting {
+        let mail = &self.tables.mail;
+        let unread = mail.unread_count(&session.row.id) - mail.handed_count(&session.row.id);
+        Sighting { reach: self.reach(&session.row), unread, session }
+    }
+
+    /// The sessions of which somebody came or went, since this was asked last, who makes them hear.
+    pub fn take_reach_moved(&mut self) -> BTreeSet<SessionId> {
+        std::mem::take(&mut self.reach_moved)
+    }
+
     /// How soon a session hears.
     pub(super) fn reach(&self, row: &Session) -> Reach {
         let tables = &self.tables;
@@ -57,6 +82,7 @@ impl Roster {
 
     /// Notes whether somebody hears of events for a session.
     pub fn note_subscriber(&mut self, session: &SessionId, is_there: bool) {
+        self.reach_moved.insert(session.clone());
         if is_there {
             self.tables.subscribed.insert(session.clone());
         } else {

@@ -2,7 +2,7 @@
 //! of. It must not delete a session without its memberships and receipts.
 
 use super::nickname::same_root;
-use super::{Answer, Gone, Handled, Reply, Roster, SessionChange, SessionView, Wait, validate};
+use super::{Answer, Gone, Handled, Reply, Roster, SessionChange, SessionView, Sighting, Wait, validate};
 use crate::error::RequestError;
 use crate::ids::{ClientId, SessionId};
 use crate::limits::{ACTIVITY_NOTED_EVERY_MS, NAME_BYTES_MAX, PATH_BYTES_MAX, TEXT_BYTES_MAX};
@@ -176,7 +176,8 @@ impl Roster {
     }
 
     pub(super) fn client_connected(&mut self, client: ClientId) -> Handled {
-        self.tables.presence.connect(client);
+        self.tables.presence.connect(client.clone());
+        self.reach_moved.extend(self.tables.presence.held_by(&client));
         Ok(Answer::new(Reply::Done, Wait::No))
     }
 
@@ -194,6 +195,7 @@ impl Roster {
                 self.push_again(&session, Some(client), &mut answer);
             }
         }
+        self.reach_moved.extend(self.tables.presence.held_by(client));
         self.tables.presence.disconnect(client, now);
         Ok(answer)
     }
@@ -269,15 +271,16 @@ impl Roster {
     /// A session as a listing shows it.
     pub(super) fn view_session(&self, session: &Arc<Stored<Session>>) -> SessionView {
         let (tables, row) = (&self.tables, &session.row);
+        let Sighting { session, reach, unread } = self.sighting(session.clone());
         SessionView {
-            session: session.clone(),
             connected: row.client_id.as_ref().is_some_and(|client| tables.presence.is_connected(client)),
-            unread: tables.mail.unread_count(&row.id) - tables.mail.handed_count(&row.id),
+            reach,
+            unread,
             woken_by: tables.waiters.at_least(&row.id),
             rooms: tables.rooms_of.get(&row.id).into_iter().flatten().map(|(room, _)| room.clone()).collect(),
-            reach: self.reach(row),
             presence_proven: row.presence.as_ref().is_some_and(|presence| presence.expires_at > tables.now.wall_ms),
             registration: tables.registrations.get(&row.id).map(|placed| placed.stored.clone()),
+            session,
         }
     }
 }

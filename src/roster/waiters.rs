@@ -118,12 +118,14 @@ impl Roster {
         self.hook_event(HookEvent { kind, agent, takes: None, ..event }, ids)?;
         self.note_path(&id, Path::Wait);
         self.tables.waiters.begin(&id, at_least);
+        self.reach_moved.insert(id.clone());
         Ok(Answer::new(Reply::Waits(id.clone()), Wait::Session(id)))
     }
 
     /// Nobody waits for a session's mail any more.
     pub(super) fn waiter_gone(&mut self, session: &SessionId) -> Answer {
         self.tables.waiters.end(session);
+        self.reach_moved.insert(session.clone());
         Answer::new(Reply::Done, Wait::No)
     }
 

@@ -6,7 +6,7 @@ use super::outbox::{Frame, Outbox};
 use crate::ids::{ClientId, SessionId};
 use crate::limits::{EVENTS_KEPT_BYTES_MAX, EVENTS_KEPT_MAX, EVENTS_RETRY_MS};
 use crate::model::{ItemType, Message, Recipient, Row, Session, Stored};
-use crate::roster::{Change, DeliveryView, Gone, Hearing, Known, Limit, Roster};
+use crate::roster::{Change, DeliveryView, Gone, Hearing, Known, Limit, Reach, Roster, Sighting};
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
@@ -27,17 +27,17 @@ pub struct Event {
 #[derive(Debug)]
 pub enum News {
     /// A session is on the roster, or registered under another token.
-    Join(Arc<Stored<Session>>),
+    Join(Sighting),
     /// A session is not on the roster any more, or its token is void.
     Leave(Arc<Stored<Session>>, Gone),
-    /// A session's row changed, in more than signs of life.
-    Change(Arc<Stored<Session>>),
+    /// A session's row changed, in more than signs of life, or how soon it hears.
+    Change(Sighting),
     /// A message was sent; with its place in the log's order.
     Message(Arc<Stored<Message>>, u64),
     /// A message has got further, for one recipient.
     Delivery(Arc<Stored<Message>>, Box<DeliveryView>),
     /// What came meanwhile is not known any more: these are the sessions now.
-    Reset(Vec<Arc<Stored<Session>>>),
+    Reset(Vec<Sighting>),
 }
 
 impl Event {
@@ -68,6 +68,8 @@ pub(super) struct Events {
     unlimited: BTreeSet<ClientId>,
     /// Sessions for which a first subscriber came or the last one went, of which the roster has not heard.
     turned: BTreeMap<SessionId, bool>,
+    /// How soon each session hears, as it was told last.
+    reaches: BTreeMap<SessionId, Reach>,
 }
 
 #[derive(Debug)]
@@ -90,6 +92,7 @@ impl Events {
             by_session: BTreeMap::new(),
             unlimited: BTreeSet::new(),
             turned: BTreeMap::new(),
+            reaches: BTreeMap::new(),
         }
     }
 
@@ -142,7 +145,8 @@ impl Events {
     }
 
     fn reset(&self, roster: &Roster, now: Now) -> Arc<Event> {
-        let sessions = roster.rows(ItemType::Session).into_iter().filter_map(as_session).collect();
+        let sessions = roster.rows(ItemType::Session).into_iter().filter_map(as_session);
+        let sessions = sessions.map(|session| roster.sighting(session)).collect();
         self.event(self.last, now, News::Reset(sessions))
     }
 
@@ -181,8 +185,25 @@ impl Events {
 
     /// Tells of the changes of a batch that is on disk, each subscriber in one piece. Says what there was to tell.
     pub(super) fn publish(&mut self, changes: &[Change], roster: &Roster, now: Now) -> Vec<Arc<Event>> {
+        let events = self.publish_news(all_news(changes, roster), roster, now);
+        self.dismiss(changes);
+        events
+    }
+
+    /// Tells of those among these sessions that hear sooner or later than was told: of somebody who came or went for them
+    /// there is no row. To be called between batches, when all that the roster shows is on disk.
+    pub(super) fn publish_reach(&mut self, sessions: BTreeSet<SessionId>, roster: &Roster, now: Now) {
+        let rows = sessions.iter().filter_map(|id| roster.row(ItemType::Session, id.as_str()).and_then(as_session));
+        let seen = rows.map(|session| roster.sighting(session));
+        let moved = seen.filter(|seen| self.reaches.get(&seen.session.row.id) != Some(&seen.reach));
+        let news = moved.map(News::Change).collect();
+        self.publish_news(news, roster, now);
+    }
+
+    fn publish_news(&mut self, news: Vec<News>, roster: &Roster, now: Now) -> Vec<Arc<Event>> {
         let mut events: Vec<Arc<Event>> = Vec::new();
-        for news in all_news(changes, roster) {
+        for news in news {
+            self.note_reach(&news);
             self.last += 1;
             let event = self.event(self.last, now, news);
             self.keep(event.clone());
@@ -191,8 +212,19 @@ impl Events {
         if !events.is_empty() && !self.subscribers.is_empty() {
             self.tell(&events, roster);
         }
-        self.dismiss(changes);
         events
+    }
+
+    fn note_reach(&mut self, news: &News) {
+        match news {
+            News::Join(seen) | News::Change(seen) => {
+                self.reaches.insert(seen.session.row.id.clone(), seen.reach);
+            }
+            News::Leave(session, _) => {
+                self.reaches.remove(&session.row.id);
+            }
+            _ => {}
+        }
     }
 
     fn keep(&mut self, event: Arc<Event>) {
@@ -299,7 +331,7 @@ impl Events {
 /// Whether a session may hear of an event. Of itself it hears only that it is not there any more.
 fn is_heard(event: &Event, own: &SessionId, roster: &Roster) -> bool {
     match &event.news {
-        News::Join(session) | News::Change(session) => session.row.id != *own,
+        News::Join(seen) | News::Change(seen) => seen.session.row.id != *own,
         News::Leave(..) | News::Reset(_) => true,
         News::Message(message, place) => roster.is_for(&message.row, *place, own),
         News::Delivery(message, view) => message.row.from_session_id == *own || view.session == *own,
@@ -324,11 +356,11 @@ fn all_news(changes: &[Change], roster: &Roster) -> Vec<News> {
         }
         match (&change.before, &change.after) {
             (None, Some((Row::Message(message), place))) => news.push(News::Message(message.clone(), *place)),
-            (None, Some((Row::Session(session), _))) => news.push(News::Join(session.clone())),
+            (None, Some((Row::Session(session), _))) => news.push(News::Join(roster.sighting(session.clone()))),
             (Some((Row::Session(before), _)), Some((Row::Session(after), _)))
                 if !away.contains(&after.row.id) && is_visible(&before.row, &after.row) =>
             {
-                news.push(News::Change(after.clone()));
+                news.push(News::Change(roster.sighting(after.clone())));
             }
             // One that is away was told of.
             (Some((Row::Session(before), _)), None) if !away.remove(&before.row.id) => {
@@ -342,7 +374,8 @@ fn all_news(changes: &[Change], roster: &Roster) -> Vec<News> {
                 }
             }
             (_, Some((Row::Registration(new), _))) if away.remove(&new.row.id) => {
-                news.extend(row_at(&changes[at..], &new.row.id, roster).map(News::Join));
+                let session = row_at(&changes[at..], &new.row.id, roster);
+                news.extend(session.map(|session| News::Join(roster.sighting(session))));
             }
             _ => {}
         }

@@ -228,6 +228,10 @@ impl<D: Disk> Store<D> {
             for (session, is_heard) in self.events.take_turned() {
                 self.roster.note_subscriber(&session, is_heard);
             }
+            let moved = self.roster.take_reach_moved();
+            if !moved.is_empty() {
+                self.events.publish_reach(moved, &self.roster, now);
+            }
             held = Vec::new();
             if commands.len() == 0 {
                 self.processes.catch_up(&self.roster);

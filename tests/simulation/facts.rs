@@ -73,7 +73,10 @@ impl Facts {
             .sessions
             .entry(session.to_owned())
             .or_insert_with(|| vec![Version { number: 0, may_be: BTreeSet::from([None]) }]);
-        let may_be: BTreeSet<SessionState> = versions.last().unwrap().may_be.iter().flat_map(becomes).collect();
+        // It may find the session as an outsider has left it.
+        let outsiders = self.outsiders.get(session).into_iter().flatten();
+        let may_be: BTreeSet<SessionState> =
+            versions.last().unwrap().may_be.iter().chain(outsiders).flat_map(becomes).collect();
         if may_be.contains(&None) {
             self.without(session);
         }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::limits::EVENTS_KEPT_MAX;
-use crate::model::{Process, TokenHash};
-use crate::roster::{Known, Limit, Registering};
+use crate::model::{Priority, Process, TokenHash};
+use crate::roster::{HookEvent, Known, Limit, Registering};
 
 fn token(number: u8) -> TokenHash {
     TokenHash([number; 32])
@@ -42,8 +42,8 @@ fn told(frames: &Receiver<Box<Frame>>) -> Vec<String> {
             Frame::Raw(bytes) => told.push(String::from_utf8(bytes).unwrap().lines().next().unwrap().to_owned()),
             Frame::End => told.push("end".to_owned()),
             Frame::Events(events) => told.extend(events.iter().map(|event| match &event.news {
-                News::Join(session) => format!("join {}", session.row.id),
-                News::Change(session) => format!("change {}", session.row.id),
+                News::Join(seen) => format!("join {}", seen.session.row.id),
+                News::Change(seen) => format!("change {}", seen.session.row.id),
                 News::Leave(session, gone) => format!("leave {} {}", session.row.id, gone.as_str()),
                 News::Message(message, _) => format!("message {} {}", message.row.from_session_id, message.row.body),
                 News::Delivery(message, view) => {
@@ -97,7 +97,8 @@ fn m08_watchers_hear_that_a_session_left_before_it_joins_again() {
     let own = bench.subscribe("own", Some(("s", 1)), None);
     bench.register("s", 2);
     bench.turn();
-    assert_eq!(told(&all), [CONNECTED, "join s", "leave s replaced", "join s"]);
+    // While its own subscriber is there, it hears at once.
+    assert_eq!(told(&all), [CONNECTED, "join s", "change s", "leave s replaced", "join s", "change s"]);
     assert_eq!(told(&own), [CONNECTED, "leave s replaced", "end"], "a void token hears nothing more");
     // The token moves to another session: one leave, not two.
     bench.register("t", 2);
@@ -124,7 +125,7 @@ fn m25_a_session_hears_of_its_own_mail_only_and_never_its_own_echo() {
     bench.register("c", 3);
     bench.turn();
     let (a, b) = (bench.subscribe("ka", Some(("a", 1)), None), bench.subscribe("kb", Some(("b", 2)), None));
-    assert_eq!((told(&a).len(), told(&b).len()), (1, 1));
+    assert_eq!((told(&a), told(&b)), (vec![CONNECTED.to_owned(), "change b".to_owned()], vec![CONNECTED.to_owned()]));
     bench.send("c", "a");
     bench.turn();
     assert_eq!((told(&a), told(&b)), (vec!["message c x".to_owned()], vec![]));
@@ -142,6 +143,75 @@ fn m25_a_session_hears_of_its_own_mail_only_and_never_its_own_echo() {
     assert_eq!(told(&b), ["leave a deregistered"]);
 }
 
+/// Somebody who waits until the test says that it has left.
+struct Patient;
+
+impl Waiter for Patient {
+    fn number(&self) -> u64 {
+        7
+    }
+
+    fn begin(&mut self) -> bool {
+        true
+    }
+
+    fn wake(self: Box<Self>, reply: HookReply) -> Result<(), (Box<dyn Waiter>, HookReply)> {
+        Err((self, reply))
+    }
+
+    fn dismiss(self: Box<Self>) -> Result<(), Box<dyn Waiter>> {
+        Ok(())
+    }
+
+    fn refuse(self: Box<Self>, error: RequestError) {
+        panic!("{error}");
+    }
+}
+
+/// How soon sessions hear, as a subscriber was told.
+fn reaches(frames: &Receiver<Box<Frame>>) -> Vec<(String, &'static str, usize)> {
+    let events = frames.try_iter().flat_map(|frame| match *frame {
+        Frame::Events(events) => events.to_vec(),
+        _ => Vec::new(),
+    });
+    let seen = events.map(|event| match &event.news {
+        News::Join(seen) | News::Change(seen) => (seen.session.row.id.to_string(), seen.reach.as_str(), seen.unread),
+        other => panic!("{other:?}"),
+    });
+    seen.collect()
+}
+
+#[test]
+fn watchers_hear_how_soon_a_session_hears_when_nothing_else_has_changed() {
+    let mut bench = Bench::new();
+    let all = bench.subscribe("all", None, None);
+    bench.start("s");
+    bench.turn();
+    assert_eq!(reaches(&all), [("s".to_owned(), "next_prompt", 0)]);
+    let report = HookReport { session_id: "s".to_owned(), ..HookReport::default() };
+    let event = Box::new(HookEvent { report, ..HookEvent::default() });
+    let request = Request::Wait { event, at_least: Priority::Now, registers: false };
+    bench.batch.push(Command::Wait { request, waiter: Box::new(Patient) });
+    bench.turn();
+    // That it has been seen to wait is a change of its own, at which it is not there yet.
+    assert_eq!(reaches(&all).last(), Some(&("s".to_owned(), "wakeable", 0)));
+    bench.batch.push(Command::WaiterGone { session: "s".into(), number: Patient.number() });
+    bench.turn();
+    bench.turn();
+    assert_eq!(reaches(&all), [("s".to_owned(), "next_prompt", 0)], "once");
+    // A shim that is there, goes and comes back.
+    let _frames = bench.client("c1", 64);
+    bench.publish("c1", "shim");
+    bench.turn();
+    assert_eq!(reaches(&all), [("shim".to_owned(), "now", 0)]);
+    bench.batch.push(Command::Disconnect { client: "c1".into() });
+    bench.turn();
+    assert_eq!(reaches(&all), [("shim".to_owned(), "none", 0)]);
+    let _frames = bench.client("c1", 64);
+    bench.turn();
+    assert_eq!(reaches(&all), [("shim".to_owned(), "now", 0)]);
+}
+
 #[test]
 fn a_subscriber_that_comes_back_hears_what_it_missed() {
     let mut bench = Bench::new();
@@ -153,14 +223,15 @@ fn a_subscriber_that_comes_back_hears_what_it_missed() {
     bench.turn();
     let since = |bench: &mut Bench, number: u64, as_session: Option<(&str, u8)>| {
         let id = id_of(bench, number);
+        bench.batch.push(Command::Disconnect { client: "k".into() });
         let frames = bench.subscribe("k", as_session, Some(&id));
         told(&frames)[1..].to_vec()
     };
     assert_eq!(since(&mut bench, 0, None), ["join a", "join b", "message b x", "message a x"]);
     assert_eq!(since(&mut bench, 3, None), ["message a x"]);
     assert_eq!(since(&mut bench, 4, None), Vec::<String>::new());
-    assert_eq!(since(&mut bench, 2, Some(("a", 1))), ["message b x"], "and no more than it may");
     assert_eq!(since(&mut bench, 5, None), ["reset 2"], "no such event has been");
+    assert_eq!(since(&mut bench, 2, Some(("a", 1))), ["message b x"], "and no more than it may");
     for other in ["", "x", "7", "another-run-1", "-1"] {
         let frames = bench.subscribe("k", None, Some(other));
         assert_eq!(told(&frames), [CONNECTED, "reset 2"], "{other:?}");
@@ -169,8 +240,9 @@ fn a_subscriber_that_comes_back_hears_what_it_missed() {
         bench.task("a", &format!("task {number}"));
         bench.turn();
     }
-    assert_eq!(since(&mut bench, 4, None).len(), EVENTS_KEPT_MAX);
-    assert_eq!(since(&mut bench, 3, None), ["reset 2"], "what is not kept any more cannot be told");
+    // One more has told that a subscriber for `a` came.
+    assert_eq!(since(&mut bench, 5, None).len(), EVENTS_KEPT_MAX);
+    assert_eq!(since(&mut bench, 4, None), ["reset 2"], "what is not kept any more cannot be told");
 }
 
 #[test]
