@@ -16,7 +16,7 @@ mod terminal;
 mod wire;
 
 use host::{Agent, Home};
-use model::Model;
+use model::{Held, Model};
 use roster::Roster;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -69,6 +69,23 @@ impl Stage {
         assert!(status.success(), "{said}");
     }
 
+    /// What the session hears from the middle of a tool on, which is let go then: what is urgent after the tool, the rest when
+    /// it would stop; and that it ends. Gives the ids of both.
+    fn hears_until_its_end(&mut self, id: &str, tool: Held) -> [String; 2] {
+        let robin = self.roster.send(&["--priority", "now"], id, "the robin sings");
+        let wren = self.roster.send(&[], id, "the wren sings");
+        drop(tool);
+        let turn = self.model.turn();
+        let counts = (turn.count("the robin sings"), turn.count("the wren sings"));
+        assert_eq!(counts, (1, 0), "after the tool: {}", turn.body);
+        turn.say("all done");
+        let turn = self.model.turn();
+        assert_eq!(turn.count("the wren sings"), 1, "when it would stop: {}", turn.body);
+        turn.say("now all is done");
+        assert_eq!(self.roster.goes(id), "ended");
+        [robin, wren]
+    }
+
     fn in_terminal(&self, arguments: &[&str]) -> Terminal {
         let program = [&[self.program.to_str().unwrap()], arguments].concat();
         let environment = self.home.environment(self.model.address);
@@ -94,17 +111,7 @@ fn claude_code_hears_at_every_point_of_a_turn() {
     turn.run(&format!("marshal send human:ana 'the swan answers' && {}", stage.model.hold("tool")));
     let held = stage.model.held("tool");
     stage.roster.until("it works", |sessions| sessions[ID]["state"] == "working" && sessions[ID]["tool"] == "Bash");
-    let robin = stage.roster.send(&["--priority", "now"], ID, "the robin sings");
-    let wren = stage.roster.send(&[], ID, "the wren sings");
-    drop(held);
-    let turn = stage.model.turn();
-    assert_eq!((turn.count("the robin sings"), turn.count("the wren sings")), (1, 0), "after the tool: {}", turn.body);
-    turn.say("all done");
-    let turn = stage.model.turn();
-    assert_eq!(turn.count("the wren sings"), 1, "when it would stop: {}", turn.body);
-    turn.say("now all is done");
-
-    assert_eq!(stage.roster.goes(ID), "ended");
+    let [robin, wren] = stage.hears_until_its_end(ID, held);
     let (status, said) = agent.wait();
     assert!(status.success() && said.contains("now all is done"), "{said}");
     stage.model.assert_once(&["the lark sings", "the robin sings", "the wren sings"]);
@@ -153,16 +160,7 @@ fn claude_code_hears_by_hooks_that_are_requests() {
     let turn = stage.model.turn();
     turn.run(&stage.model.hold("tool"));
     let held = stage.model.held("tool");
-    let robin = stage.roster.send(&["--priority", "now"], ID, "the robin sings");
-    let wren = stage.roster.send(&[], ID, "the wren sings");
-    drop(held);
-    let turn = stage.model.turn();
-    assert_eq!((turn.count("the robin sings"), turn.count("the wren sings")), (1, 0), "after the tool: {}", turn.body);
-    turn.say("all done");
-    let turn = stage.model.turn();
-    assert_eq!(turn.count("the wren sings"), 1, "when it would stop: {}", turn.body);
-    turn.say("now all is done");
-    assert_eq!(stage.roster.goes(ID), "ended");
+    let [robin, wren] = stage.hears_until_its_end(ID, held);
     drop(agent);
     stage.model.assert_once(&["the robin sings", "the wren sings"]);
     stage.roster.assert_read(&[&robin, &wren]);
@@ -274,16 +272,7 @@ fn codex_hears_at_every_point_of_a_turn() {
     assert_eq!(turn.count("the lark sings"), 1, "with the prompt: {}", turn.body);
     turn.run(&stage.model.hold("tool"));
     let held = stage.model.held("tool");
-    let robin = stage.roster.send(&["--priority", "now"], &id, "the robin sings");
-    let wren = stage.roster.send(&[], &id, "the wren sings");
-    drop(held);
-    let turn = stage.model.turn();
-    assert_eq!((turn.count("the robin sings"), turn.count("the wren sings")), (1, 0), "after the tool: {}", turn.body);
-    turn.say("all done");
-    let turn = stage.model.turn();
-    assert_eq!(turn.count("the wren sings"), 1, "when it would stop: {}", turn.body);
-    turn.say("now all is done");
-    assert_eq!(stage.roster.goes(&id), "ended");
+    let [robin, wren] = stage.hears_until_its_end(&id, held);
     let (status, said) = agent.wait();
     assert!(status.success(), "{said}");
     stage.model.assert_once(&["the lark sings", "the robin sings", "the wren sings"]);
