@@ -271,6 +271,9 @@ pub const KEPT_MESSAGES_MAX: usize = 1000;
 pub const KEPT_AGE_MAX_MS: i64 = 24 * 60 * 60 * 1000;
 /// The same for messages to it that do not say themselves until when they count, if nobody claims them.
 pub const UNCLAIMED_MAIL_AGE_MAX_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+/// Sessions that ended without mail whose place is remembered, for as long as mail would be that they had left: the last.
+/// Only those that have sent or got something can be written to by their ids, so that the others need not be.
+pub const DEPARTED_WITHOUT_MAIL_MAX: usize = 4096;
 /// Messages taken over in one request.
 pub const CLAIM_MESSAGES_MAX: usize = 1000;
 /// Message ids named in a notice.

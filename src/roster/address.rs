@@ -161,7 +161,8 @@ impl Roster {
     fn former_session(&self, address: &str) -> Option<SessionId> {
         let former = SessionId::from(address);
         let mail = &self.tables.mail;
-        let is_known = mail.unread_count(&former) > 0 || mail.concerning(&former, u64::MAX).next().is_some();
+        let has_mail = mail.unread_count(&former) > 0 || mail.concerning(&former, u64::MAX).next().is_some();
+        let is_known = has_mail || self.tables.departed.contains_key(address);
         (is_known && address != NOTICE_SENDER).then_some(former)
     }
 

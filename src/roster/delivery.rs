@@ -413,8 +413,9 @@ impl Roster {
     pub(super) fn write_notice(&mut self, about: &Message, text: &str, ids: &mut dyn IdSource) {
         let to = &about.from_session_id;
         let terms = Terms { reply_to: Some(about.id.clone()), notice: true, ..Terms::default() };
+        let id = MessageId::from(new_id_at(ids, self.tables.now.wall_ms));
         self.tables.set(Message {
-            id: MessageId::from(new_id_at(ids, self.tables.now.wall_ms)),
+            id: id.clone(),
             from_session_id: SessionId::from(NOTICE_SENDER),
             from_nick: Arc::from(NOTICE_SENDER),
             to: Recipient::Session(to.clone()),
@@ -426,6 +427,7 @@ impl Roster {
             proof: None,
             terms: Some(Box::new(terms)),
         });
+        self.leave_for(to, &id);
         self.dirty.insert(to.clone());
     }
 

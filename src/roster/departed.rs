@@ -7,7 +7,8 @@ use super::{Answer, Caller, Claimed, Handled, Left, Reply, Roster, Wait};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, ReadId, SessionId};
 use crate::limits::{
-    CANDIDATES_MAX, CLAIM_MESSAGES_MAX, KEPT_AGE_MAX_MS, NOTICE_IDS_MAX, SWEEP_ROWS_MAX, UNCLAIMED_MAIL_AGE_MAX_MS,
+    CANDIDATES_MAX, CLAIM_MESSAGES_MAX, DEPARTED_WITHOUT_MAIL_MAX, KEPT_AGE_MAX_MS, NOTICE_IDS_MAX, SWEEP_ROWS_MAX,
+    UNCLAIMED_MAIL_AGE_MAX_MS,
 };
 use crate::model::{Departed, ItemType, Message, Reason, Recipient, Session, Step};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,15 +17,21 @@ use std::sync::Arc;
 /// Where a session was: the root of its nickname, its directory, and the human that it worked for.
 type Place = (Arc<str>, Arc<str>, Option<Arc<str>>);
 
-/// The indexes over sessions that are gone: by their place and when they ended, and by when their mail ends.
+/// The indexes over sessions that are gone: by their place and when they ended, and by when their mail ends; those without
+/// mail by until when they are known.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Departures {
     by_place: BTreeMap<Place, BTreeSet<(i64, SessionId)>>,
     by_due: BTreeSet<(i64, SessionId)>,
+    without_mail: BTreeSet<(i64, SessionId)>,
 }
 
 impl Departures {
     pub(crate) fn insert(&mut self, row: &Departed) {
+        if !row.has_mail {
+            self.without_mail.insert((row.due_at, row.id.clone()));
+            return;
+        }
         if let Some(place) = place(&row.nickname, &row.id, &row.cwd, row.operator.as_ref()) {
             self.by_place.entry(place).or_default().insert((row.ended_at, row.id.clone()));
         }
@@ -32,6 +39,10 @@ impl Departures {
     }
 
     pub(crate) fn remove(&mut self, row: &Departed) {
+        if !row.has_mail {
+            self.without_mail.remove(&(row.due_at, row.id.clone()));
+            return;
+        }
         if let Some(place) = place(&row.nickname, &row.id, &row.cwd, row.operator.as_ref())
             && let Some(sessions) = self.by_place.get_mut(&place)
         {
@@ -46,6 +57,12 @@ impl Departures {
     fn due(&self, now: i64) -> Vec<SessionId> {
         let due = self.by_due.iter().take_while(|(at, _)| *at <= now).take(SWEEP_ROWS_MAX);
         due.map(|(_, session)| session.clone()).collect()
+    }
+
+    /// The one without mail that is to be forgotten next: because its time is over, or there are too many of them.
+    fn forgettable(&self, now: i64) -> Option<SessionId> {
+        let (due_at, session) = self.without_mail.first()?;
+        (*due_at <= now || self.without_mail.len() > DEPARTED_WITHOUT_MAIL_MAX).then(|| session.clone())
     }
 }
 
@@ -68,35 +85,80 @@ fn place_of(row: &Session) -> Option<Place> {
 }
 
 impl Roster {
-    /// Notes what a session leaves that has just ended.
+    /// Notes what a session leaves that has just ended; and where it was, if mail can still come for it.
     pub(super) fn note_departed(&mut self, row: &Session) {
-        let unread = self.tables.mail.unread_of(&row.id);
-        if unread.is_empty() {
-            return;
-        }
         let ended_at = self.tables.now.wall_ms;
+        let unread = self.tables.mail.unread_of(&row.id);
         let ends = unread.iter().filter_map(|(_, message)| self.mail_ends_at(message, ended_at));
-        let due_at = ends.min().unwrap_or(ended_at);
+        let first_end = ends.min();
         let (id, nickname, cwd, operator) =
             (row.id.clone(), row.nickname.clone(), row.cwd.clone(), row.operator.clone());
-        self.tables.set(Departed { id, nickname, cwd, operator, ended_at, due_at });
+        let due_at = first_end.unwrap_or(ended_at);
+        let departed = Departed { id, nickname, cwd, operator, ended_at, due_at, has_mail: first_end.is_some() };
+        if departed.has_mail {
+            self.tables.set(departed);
+        } else {
+            self.remember_place(departed);
+        }
     }
 
-    /// Until when a message is kept for a session that ended at a moment.
+    /// Keeps in mind where one was who has no mail, for as long as it would be kept had there been some, if it can be
+    /// written to and its place is known.
+    fn remember_place(&mut self, row: Departed) {
+        let due_at = row.ended_at.saturating_add(UNCLAIMED_MAIL_AGE_MAX_MS);
+        let can_be_written_to = self.tables.mail.concerning(&row.id, u64::MAX).next().is_some();
+        if can_be_written_to && !row.cwd.is_empty() && due_at > self.tables.now.wall_ms {
+            self.tables.set(Departed { due_at, has_mail: false, ..row });
+            if let Some(oldest) = self.tables.departures.forgettable(i64::MIN) {
+                self.tables.delete(ItemType::Departed, oldest.as_str());
+            }
+        } else {
+            self.tables.delete(ItemType::Departed, row.id.as_str());
+        }
+    }
+
+    /// A message has come for a session that is gone: it is kept as what that has left. If nobody knows any more where it
+    /// was, nobody can be told of its mail, which ends in time all the same.
+    pub(super) fn leave_for(&mut self, session: &SessionId, message: &MessageId) {
+        if self.tables.sessions.contains_key(session) || session.is_human() {
+            return;
+        }
+        let now = self.tables.now.wall_ms;
+        let known = self.tables.departed.get(session).map(|placed| placed.stored.row.clone());
+        let nowhere = || Departed {
+            id: session.clone(),
+            nickname: session.shared(),
+            cwd: Arc::from(""),
+            operator: None,
+            ended_at: now,
+            due_at: now,
+            has_mail: false,
+        };
+        let before = known.unwrap_or_else(nowhere);
+        let Some(ends_at) = self.mail_ends_at(message, before.ended_at) else { return };
+        let due_at = if before.has_mail { before.due_at.min(ends_at) } else { ends_at };
+        if !before.has_mail || due_at < before.due_at {
+            self.tables.set(Departed { due_at, has_mail: true, ..before });
+        }
+    }
+
+    /// Until when a message is kept for a session that ended at a moment, or before it was sent.
     fn mail_ends_at(&self, message: &MessageId, ended_at: i64) -> Option<i64> {
         let row = &self.tables.messages.get(message)?.stored.row;
         Some(match row.to {
             Recipient::Room(_) => ended_at.saturating_add(KEPT_AGE_MAX_MS),
             Recipient::Session(_) => {
-                row.expires_at().unwrap_or_else(|| ended_at.saturating_add(UNCLAIMED_MAIL_AGE_MAX_MS))
+                row.expires_at().unwrap_or_else(|| ended_at.max(row.sent_at).saturating_add(UNCLAIMED_MAIL_AGE_MAX_MS))
             }
         })
     }
 
-    /// Forgets a session that is gone once nothing is left of its mail.
+    /// Forgets a session that is gone once nothing is left of its mail, and none can come that somebody in its place could
+    /// be told of.
     pub(super) fn forget_departed(&mut self, session: &SessionId) {
-        if self.tables.departed.contains_key(session) && self.tables.mail.unread_count(session) == 0 {
-            self.tables.delete(ItemType::Departed, session.as_str());
+        let Some(placed) = self.tables.departed.get(session) else { return };
+        if placed.stored.row.has_mail && self.tables.mail.unread_count(session) == 0 {
+            self.remember_place(placed.stored.row.clone());
         }
     }
 
@@ -105,12 +167,23 @@ impl Roster {
         if self.tables.sessions.contains_key(session) {
             self.tables.delete(ItemType::Departed, session.as_str());
         }
-        self.forget_departed(session);
+        let Some(row) = self.tables.departed.get(session).map(|placed| placed.stored.row.clone()) else { return };
+        if self.tables.mail.unread_count(session) == 0 {
+            self.remember_place(row);
+        } else if !row.has_mail {
+            self.tables.set(Departed { has_mail: true, ..row });
+        }
     }
 
     /// Settles what was kept for sessions that are gone, and that nobody has claimed in time.
     pub(super) fn end_unclaimed(&mut self, ids: &mut dyn IdSource, is_full: impl Fn(&Self) -> bool) {
         let now = self.tables.now.wall_ms;
+        while let Some(session) = self.tables.departures.forgettable(now) {
+            if is_full(self) {
+                return;
+            }
+            self.tables.delete(ItemType::Departed, session.as_str());
+        }
         for session in self.tables.departures.due(now) {
             let Some(row) = self.tables.departed.get(&session).map(|placed| placed.stored.row.clone()) else {
                 continue;
@@ -130,7 +203,7 @@ impl Roster {
                 self.tell_sender(&message, &session, &step, ids);
             }
             self.forget_departed(&session);
-            if self.tables.departed.contains_key(&session) {
+            if self.tables.mail.unread_count(&session) > 0 {
                 self.tables.set(Departed { due_at, ..row });
             }
         }
@@ -267,8 +340,8 @@ impl Roster {
 
     /// The session that is gone and that an address means: its id, its nickname, or the beginning of its id.
     fn resolve_departed(&self, address: &str) -> Result<&Departed, RequestError> {
-        let rows = || self.tables.departed.values().map(|placed| &placed.stored.row);
-        if let Some(placed) = self.tables.departed.get(address) {
+        let rows = || self.tables.departed.values().map(|placed| &placed.stored.row).filter(|row| row.has_mail);
+        if let Some(placed) = self.tables.departed.get(address).filter(|placed| placed.stored.row.has_mail) {
             return Ok(&placed.stored.row);
         }
         let named: Vec<&Departed> = rows().filter(|row| *row.nickname == *address).collect();

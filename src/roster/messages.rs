@@ -115,6 +115,9 @@ impl Roster {
             };
             let message = self.store_message(sender, to.recipient(), to_nick, body, terms.clone(), ids);
             let place = self.tables.messages.get(&message.row.id).map_or(0, |placed| placed.place);
+            if let Target::One(session) = &to {
+                self.leave_for(session, &message.row.id);
+            }
             for (session, by) in covered {
                 if let Some(by) = sent.get(by).map(|sent| sent.message().row.id.clone()) {
                     self.settle(&session, &message.row.id, Step::Superseded(by));

@@ -132,7 +132,7 @@ pub struct RosterCounts {
     pub deliveries: usize,
     /// Sessions that somebody waits for who can wake them.
     pub waiters: usize,
-    /// Sessions that ended and left mail.
+    /// Sessions that ended and left mail, or for which some can still come.
     pub departed: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The JSON form of sessions that ended and left mail. As for all rows: keys in alphabetical order, absent fields left out,
+//! The JSON form of sessions that ended. As for all rows: keys in alphabetical order, absent fields left out,
 //! unknown ones ignored.
 
 use super::{Text, Texts, text, to_text};
@@ -13,6 +13,8 @@ pub(super) struct DepartedJson<'a> {
     cwd: Text<'a>,
     due_at: i64,
     ended_at: i64,
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    has_mail: bool,
     #[serde(borrow)]
     pub(super) id: Text<'a>,
     #[serde(borrow)]
@@ -21,12 +23,22 @@ pub(super) struct DepartedJson<'a> {
     operator: Option<Text<'a>>,
 }
 
-/// The JSON text of a session that ended and left mail.
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+/// The JSON text of a session that ended.
 pub fn departed_text(row: &Departed) -> String {
     to_text(&DepartedJson {
         cwd: (&row.cwd).into(),
         due_at: row.due_at,
         ended_at: row.ended_at,
+        has_mail: row.has_mail,
         id: row.id.as_str().into(),
         nickname: (&row.nickname).into(),
         operator: text(&row.operator),
@@ -41,5 +53,6 @@ pub(super) fn build_departed(item: &DepartedJson<'_>, texts: &mut impl Texts) ->
         operator: item.operator.as_ref().map(|operator| texts.common(&operator.0)),
         ended_at: item.ended_at,
         due_at: item.due_at,
+        has_mail: item.has_mail,
     }
 }

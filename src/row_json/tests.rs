@@ -46,6 +46,7 @@ fn rows_of_the_recorded_log_come_back_to_the_letter() {
     round_trip(ItemType::MessageRead, r#"{"id":"m::e","messageId":"m","readAt":4,"sessionId":"e"}"#);
     round_trip(ItemType::Departed, r#"{"cwd":"/x","dueAt":5,"endedAt":3,"id":"s","nickname":"x","operator":"al"}"#);
     round_trip(ItemType::Departed, r#"{"cwd":"","dueAt":5,"endedAt":3,"id":"s","nickname":"x"}"#);
+    round_trip(ItemType::Departed, r#"{"cwd":"","dueAt":5,"endedAt":3,"hasMail":false,"id":"s","nickname":"x"}"#);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use super::*;
 use crate::ids::SessionId;
 use crate::limits::{
-    CLAIM_MESSAGES_MAX, KEPT_AGE_MAX_MS, READ_MESSAGE_AGE_MAX_MS, UNCLAIMED_MAIL_AGE_MAX_MS, UNREAD_MESSAGE_AGE_MAX_MS,
+    CLAIM_MESSAGES_MAX, DEPARTED_WITHOUT_MAIL_MAX, KEPT_AGE_MAX_MS, READ_MESSAGE_AGE_MAX_MS, SWEEP_ROWS_MAX,
+    UNCLAIMED_MAIL_AGE_MAX_MS, UNREAD_MESSAGE_AGE_MAX_MS,
 };
 use crate::model::{Reason, Step, Terms};
 
@@ -28,7 +29,7 @@ impl World {
     }
 
     fn is_departed(&self, id: &str) -> bool {
-        self.roster.row(ItemType::Departed, id).is_some()
+        matches!(self.roster.row(ItemType::Departed, id), Some(Row::Departed(row)) if row.row.has_mail)
     }
 
     fn tick(&mut self, ms: i64) {
@@ -352,4 +353,89 @@ fn a_row_of_an_outsider_about_one_who_is_there_or_left_nothing_is_dropped() {
     }
     world.sweep();
     assert!(!world.is_departed("b") && !world.is_departed("never") && world.is_departed("old"));
+}
+
+/// `old` ends, having read all that came from `a`.
+fn content() -> World {
+    let mut world = World::new();
+    world.start("a", "/w/a");
+    world.start("old", "/w/x");
+    world.send("a", "old", "read");
+    assert_eq!(world.inbox("old"), ["read"]);
+    world.end("old");
+    world
+}
+
+#[test]
+fn what_comes_for_one_who_has_ended_without_mail_is_left_to_its_place() {
+    for (before, after) in [(false, false), (true, false), (false, true)] {
+        let mut world = content();
+        if before {
+            world = world.restarted(HOUR);
+        }
+        assert_eq!(world.err(claim("a", Some("old"))).kind, ErrorKind::NotFound, "it has left nothing yet");
+        let sent = world.send("a", "old", "late");
+        assert_eq!(sent.delivery.standing, DeliveryStanding::Queued(Queued::Ended));
+        let id = sent.message.row.id.clone();
+        if after {
+            world = world.restarted(HOUR);
+        }
+        let left = world.start("new", "/w/x").left.unwrap();
+        assert_eq!((&*left.nickname, left.messages, left.others), ("x@old", 1, 0));
+        assert_eq!(total(&world.claims("new", None)), 1);
+        assert!(matches!(world.standing(&id, "old"), DeliveryStanding::Settled(Step::Claimed(_), _)));
+        assert_eq!(world.inbox("new"), ["late"]);
+        assert!(!world.is_departed("old"));
+        world.send("a", "old", "later");
+        assert_eq!(total(&world.claims("new", None)), 1, "and again");
+    }
+}
+
+#[test]
+fn what_comes_for_one_who_has_ended_ends_a_week_after_it_was_sent_whatever_is_known_of_its_place() {
+    // Within the time for which its place is known; when that is not known any more; and after other mail.
+    for (later, has_mail) in [(0, false), (6 * DAY, false), (8 * DAY, false), (6 * DAY, true)] {
+        let mut world = content();
+        if has_mail {
+            world.send("a", "old", "before");
+        }
+        world.tick(later);
+        let id = world.send("a", "old", "late").message.row.id.clone();
+        world.tick(UNCLAIMED_MAIL_AGE_MAX_MS - HOUR);
+        assert!(matches!(world.standing(&id, "old"), DeliveryStanding::Queued(Queued::Ended)), "{later}");
+        world.inbox("a");
+        world.tick(2 * HOUR);
+        let ended = DeliveryStanding::Settled(Step::Undeliverable(Reason::SessionEnded), 0);
+        assert_eq!(world.standing(&id, "old").as_str(), ended.as_str(), "{later}");
+        let told = world.inbox("a");
+        assert!(told.len() == 1 && told[0].contains(id.as_str()), "{later}: {told:?}");
+        assert!(world.roster.row(ItemType::Departed, "old").is_none(), "{later}: nothing is kept of it");
+    }
+}
+
+#[test]
+fn of_those_who_ended_without_mail_the_last_ones_are_known_and_nobody_who_cannot_be_written_to() {
+    let mut world = World::new();
+    world.start("a", "/w/a");
+    world.start("silent", "/w/x");
+    world.end("silent");
+    assert!(world.roster.row(ItemType::Departed, "silent").is_none());
+    for number in 0..DEPARTED_WITHOUT_MAIL_MAX + 3 {
+        let id = format!("s{number}");
+        world.start(&id, "/w/x");
+        world.send(&id, "human:ana", "done");
+        world.pass(1);
+        world.end(&id);
+    }
+    assert_eq!(world.roster.counts().departed, DEPARTED_WITHOUT_MAIL_MAX);
+    assert!(
+        world.roster.row(ItemType::Departed, "s2").is_none() && world.roster.row(ItemType::Departed, "s3").is_some()
+    );
+    world.start("s3", "/w/x");
+    assert!(world.roster.row(ItemType::Departed, "s3").is_none(), "it is there");
+    world.pass(UNCLAIMED_MAIL_AGE_MAX_MS);
+    // So many at once.
+    (0..=DEPARTED_WITHOUT_MAIL_MAX / SWEEP_ROWS_MAX).for_each(|_| world.sweep());
+    let left = world.roster.rows(ItemType::Departed);
+    assert!(left.len() == 1 && left[0].id() == "s3", "of which nothing was heard since: {left:?}");
 }

@@ -274,9 +274,28 @@ pub(super) fn check_rules(roster: &Roster) {
         let sound = !tables.sessions.contains_key(&row.id);
         assert!(sound || suspected(ItemType::Departed, row.id.as_str()), "{} is gone, and there", row.id);
     }
+    check_mail_of_the_gone(roster);
     for room in tables.rooms.values() {
         let row = &room.stored.row;
         let sound = tables.members_of.contains_key(&row.id) || row.id.as_str() == "everyone";
         assert!(sound || suspected(ItemType::Room, row.id.as_str()), "{} is empty", row.id);
     }
+}
+
+/// What was sent here to one who is gone, and is not read, is known as mail that it has left.
+fn check_mail_of_the_gone(roster: &Roster) {
+    let tables = &roster.tables;
+    for (session, places) in tables.mail.inspect().unread {
+        let is_gone = !tables.sessions.contains_key(&session) && !session.is_human();
+        let is_direct = |row: &Message| matches!(row.to, Recipient::Session(_));
+        let came_here = |row: &Message| row.proof.is_some() || row.is_notice();
+        let mut messages = tables.messages.values().filter(|placed| places.contains(&placed.place));
+        if is_gone && messages.any(|placed| is_direct(&placed.stored.row) && came_here(&placed.stored.row)) {
+            let departed = tables.departed.get(&session).map(|placed| &placed.stored.row);
+            let is_suspect = roster.suspects.contains(&(ItemType::Departed, session.shared()));
+            assert!(is_suspect || departed.is_some_and(|row| row.has_mail), "{session} has left mail: {departed:?}");
+        }
+    }
+    let without_mail = tables.departed.values().filter(|placed| !placed.stored.row.has_mail).count();
+    assert!(without_mail <= crate::limits::DEPARTED_WITHOUT_MAIL_MAX + 1, "one is forgotten for each that comes");
 }

@@ -303,7 +303,15 @@ fn external_session(a: usize, b: usize, c: usize, now: Now) -> Session {
 fn external_departed(a: usize, b: usize, now: Now) -> crate::model::Departed {
     let at = now.wall_ms;
     let (nickname, cwd) = (pick(&["x", "y"], b).into(), pick(&["/w/x", ""], b).into());
-    crate::model::Departed { id: pick(&SESSIONS, a).into(), nickname, cwd, operator: None, ended_at: at, due_at: at }
+    crate::model::Departed {
+        id: pick(&SESSIONS, a).into(),
+        nickname,
+        cwd,
+        operator: None,
+        ended_at: at,
+        due_at: at,
+        has_mail: !b.is_multiple_of(3),
+    }
 }
 
 fn external_member(a: usize, b: usize) -> RoomMember {
