@@ -265,7 +265,8 @@ pub const PUSHES_HELD_MAX: usize = 64;
 pub const PUSH_AGAIN_MAX: usize = 20;
 /// Age at which a message is not pushed again: shims of marshal 0.9 never acknowledge by themselves.
 pub const PUSH_AGAIN_AGE_MAX_MS: i64 = 10 * 60 * 1000;
-/// Messages to its rooms that are kept for a session that ended, the newest.
+/// Messages to its rooms that are kept for a session that ended, the newest; and of a room that it leaves, of which it is told
+/// that they did not get to it. What is older it has let lie in any case.
 pub const KEPT_MESSAGES_MAX: usize = 1000;
 /// Time after a session's end after which what it left of its rooms' messages ends unread.
 pub const KEPT_AGE_MAX_MS: i64 = 24 * 60 * 60 * 1000;

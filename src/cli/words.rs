@@ -77,6 +77,7 @@ fn evidence(evidence: Option<&str>) -> String {
 fn reason(reason: Option<&str>) -> String {
     match reason {
         Some("session_ended") => "the session ended and did not come back".to_owned(),
+        Some("left_room") => "it left the room before it was known to have read it".to_owned(),
         Some("never_proved") => "handed again and again without a sign that it was read".to_owned(),
         other => line(other.unwrap_or("nobody said why")),
     }
@@ -103,6 +104,10 @@ mod tests {
         assert_eq!(
             of(r#"{"state":"undeliverable","at":0,"reason":"never_proved"}"#),
             "undeliverable since 00:00:00 UTC: handed again and again without a sign that it was read"
+        );
+        assert_eq!(
+            of(r#"{"state":"undeliverable","at":0,"reason":"left_room"}"#),
+            "undeliverable since 00:00:00 UTC: it left the room before it was known to have read it"
         );
         assert_eq!(
             of(r#"{"state":"superseded","at":0,"by":"m\u001b2"}"#),

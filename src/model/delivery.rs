@@ -171,17 +171,20 @@ pub enum Reason {
     SessionEnded,
     /// It was handed over again and again, and never was there a sign that it was read.
     NeverProved,
+    /// It was for a room, which the session left by its own wish before it was known to have read it.
+    LeftRoom,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::SessionEnded, Self::NeverProved];
+    pub const ALL: [Self; 3] = [Self::SessionEnded, Self::NeverProved, Self::LeftRoom];
 
     /// The spelling on the wire and in the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SessionEnded => "session_ended",
             Self::NeverProved => "never_proved",
+            Self::LeftRoom => "left_room",
         }
     }
 
@@ -194,7 +197,7 @@ impl Reason {
 /// The last that happened to a message on its way to one recipient, short of being read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// It is kept for a session that ended or left the room which the message is for.
+    /// It is kept for a session that ended, or is not in the room any more which the message is for.
     Kept,
     /// The recipient has taken it, as far as can be told from outside.
     Handed(Path),

@@ -331,18 +331,38 @@ impl Roster {
     /// Keeps the newest of what a session has not read of its rooms' messages: they are its own when it has left the rooms.
     /// Without a room, of all.
     pub(super) fn keep_room_mail(&mut self, session: &SessionId, room: Option<&RoomId>) {
+        for message in self.newest_of_rooms(session, room) {
+            if self.tables.delivery(&message, session).is_none() {
+                self.set_step(session, &message, Step::Kept, 0);
+            }
+        }
+    }
+
+    /// Settles what a session has not read of a room that it leaves by its own wish, since it does not want that; as much as
+    /// would be kept for it otherwise. What it was handed, or is on its way to it, it may still read.
+    pub(super) fn decline_room_mail(&mut self, session: &SessionId, room: &RoomId) {
+        for message in self.newest_of_rooms(session, Some(room)) {
+            let Some(place) = self.tables.messages.get(&message).map(|placed| placed.place) else { continue };
+            let is_known = self.tables.delivery(&message, session).is_some();
+            let is_taken = self.tables.mail.is_leased(place, session, self.tables.now.mono_ms)
+                || self.tables.mail.handed_by(place, session).is_some();
+            match (is_taken, is_known) {
+                (true, true) => {}
+                (true, false) => self.set_step(session, &message, Step::Kept, 0),
+                (false, _) => self.settle(session, &message, Step::Undeliverable(Reason::LeftRoom)),
+            }
+        }
+    }
+
+    /// The newest that a session has not read of a room's messages, or of all rooms'.
+    fn newest_of_rooms(&self, session: &SessionId, room: Option<&RoomId>) -> Vec<MessageId> {
         let to_room =
             |(_, id): &(u64, MessageId)| match self.tables.messages.get(id).map(|placed| &placed.stored.row.to) {
                 Some(Recipient::Room(to)) => room.is_none_or(|room| room == to),
                 _ => false,
             };
         let unread = self.tables.mail.unread_of(session).into_iter().rev().filter(to_room);
-        let unread: Vec<MessageId> = unread.take(KEPT_MESSAGES_MAX).map(|(_, id)| id).collect();
-        for message in unread {
-            if self.tables.delivery(&message, session).is_none() {
-                self.set_step(session, &message, Step::Kept, 0);
-            }
-        }
+        unread.take(KEPT_MESSAGES_MAX).map(|(_, id)| id).collect()
     }
 
     /// Settles messages whose time is over. Who is gone did not get them; who is there need not read them any more.
@@ -395,6 +415,8 @@ impl Roster {
                 let by = self.tables.sessions.get(by).map_or(by.as_str(), |placed| &placed.stored.row.nickname);
                 format!("your message {message} to {name}, which ended before reading it, was taken over by {by}")
             }
+            // A room's message is told of to nobody.
+            Step::Undeliverable(Reason::LeftRoom) => return,
             Step::Kept | Step::Handed(_) | Step::Superseded(_) => return,
         };
         self.notice(&row, &text, ids);

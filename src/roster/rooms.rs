@@ -52,8 +52,9 @@ impl Roster {
         for room in current {
             let joined = self.tables.rooms.get(&room).is_some_and(|placed| !placed.stored.row.kind.is_auto());
             if !joined && !wanted.iter().any(|(id, _)| *id == room) {
-                // It has not left by its own wish: what was sent there while it was in it is for it.
-                if self.tables.rooms.contains_key(&room) {
+                // It has not left by its own wish: what was sent there while it was in it is for it, unless an outsider is
+                // just taking the room itself away.
+                if self.tables.rooms.contains_key(&room) || !self.tables.outside {
                     self.keep_room_mail(&session.id, Some(&room));
                 }
                 self.remove_member(&room, &session.id);
@@ -168,6 +169,10 @@ impl Roster {
                 found.id, found.kind
             );
             return Err(RequestError::new(ErrorKind::Refused, message));
+        }
+        let is_member = self.tables.members_of.get(&found.id).is_some_and(|members| members.contains_key(&session));
+        if is_member {
+            self.decline_room_mail(&session, &found.id);
         }
         let left = self.remove_member(&found.id, &session);
         self.note_caller(&session);

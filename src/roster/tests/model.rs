@@ -299,3 +299,33 @@ fn check_mail_of_the_gone(roster: &Roster) {
     let without_mail = tables.departed.values().filter(|placed| !placed.stored.row.has_mail).count();
     assert!(without_mail <= crate::limits::DEPARTED_WITHOUT_MAIL_MAX + 1, "one is forgotten for each that comes");
 }
+
+/// Who is still to read what, and who has read what, of all that concerns those who are there.
+#[derive(Debug, Default)]
+pub(super) struct Fates {
+    waiting: BTreeSet<(MessageId, SessionId)>,
+}
+
+pub(super) fn fates(roster: &Roster) -> Fates {
+    let is_there = |session: &SessionId| roster.tables.sessions.contains_key(session) || session.is_human();
+    let named = |place: &u64| roster.tables.mail.at(*place).cloned();
+    let mut fates = Fates::default();
+    for (session, places) in roster.tables.mail.inspect().unread.into_iter().filter(|(session, _)| is_there(session)) {
+        fates.waiting.extend(places.iter().filter_map(named).map(|message| (message, session.clone())));
+    }
+    fates
+}
+
+/// Whatever was still to be read before a request, and is there, is so after it, or its sender sees what became of it.
+pub(super) fn check_fates(before: &Fates, roster: &Roster) {
+    for (message, session) in &before.waiting {
+        let Some(placed) = roster.tables.messages.get(message) else { continue };
+        if roster.tables.mail.is_unread(placed.place, session) {
+            continue;
+        }
+        let views = roster.deliveries(&placed.stored.row, placed.place);
+        let view = views.iter().find(|view| view.session == *session);
+        let is_known = view.is_some_and(|view| !matches!(view.standing, DeliveryStanding::Queued(_)));
+        assert!(is_known, "{message} for {session} has gone without a word: {view:?}");
+    }
+}

@@ -62,7 +62,10 @@ impl Run {
         let (rows, length) = (model::contents(&self.world.roster), self.world.roster.journal().len());
         let unread = model::unread(&self.world.roster);
         let living = living(&self.world.roster, &request);
+        let is_outside = matches!(request, Request::External(_));
+        let fates = if is_outside { model::Fates::default() } else { model::fates(&self.world.roster) };
         let outcome = self.world.apply(request);
+        model::check_fates(&fates, &self.world.roster);
         if let Some(living) = living {
             assert_eq!(processes(&self.world.roster), living, "a process takes its sessions along, and time does not");
         }

@@ -135,3 +135,40 @@ fn a_thread_is_told_from_another_one() {
     let said: Vec<_> = page.messages.iter().map(|entry| entry.message.row.body.to_string()).collect();
     assert_eq!(said, ["one", "to one"]);
 }
+
+#[test]
+fn what_one_who_leaves_a_room_has_not_read_of_it_is_settled_but_for_what_it_has_taken_with_it() {
+    for (restart, handed) in [(false, None), (true, None), (false, Some(true)), (false, Some(false))] {
+        let mut world = pair();
+        world.join("a", "r");
+        world.join("b", "r");
+        let all = world.broadcast("a", "everyone", "of another room").message.row.id.clone();
+        let read = world.broadcast("a", "r", "read").message.row.id.clone();
+        world.inbox("b");
+        let message = world.broadcast("a", "r", "not read").message.row.id.clone();
+        let taken = handed.map(|_| world.prompt("b"));
+        assert!(world.leave("b", "r"));
+        if let (Some(HookReply { path, lease, .. }), Some(complete)) = (taken, handed) {
+            assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Queued(Queued::OnItsWay)));
+            let messages = vec![message.clone()];
+            world.ok(Request::InboxHanded { session: "b".into(), messages, path, lease, complete });
+            assert_eq!(world.inbox("b").is_empty(), complete);
+            world.goes_on("b");
+            assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Read(..)), "{complete}");
+            continue;
+        }
+        if restart {
+            world = world.restarted(0);
+        }
+        let left = Step::Undeliverable(crate::model::Reason::LeftRoom);
+        assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Settled(step, _) if step == left));
+        let placed = &world.roster.tables.messages[&message];
+        let views = world.roster.deliveries(&placed.stored.row, placed.place);
+        assert!(views.iter().any(|view| view.session.as_str() == "b"), "its sender sees it: {views:?}");
+        assert!(matches!(standing(&world, &read, "b"), DeliveryStanding::Read(..)));
+        assert!(matches!(standing(&world, &all, "b"), DeliveryStanding::Read(..)));
+        assert!(world.inbox("b").is_empty() && world.inbox("a").is_empty());
+        world.join("b", "r");
+        assert!(world.inbox("b").is_empty(), "it has left, and what was before is over");
+    }
+}
