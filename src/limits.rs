@@ -268,6 +268,8 @@ pub const PUSH_AGAIN_AGE_MAX_MS: i64 = 10 * 60 * 1000;
 /// Messages to its rooms that are kept for a session that ended, the newest; and of a room that it leaves, of which it is told
 /// that they did not get to it. What is older it has let lie in any case.
 pub const KEPT_MESSAGES_MAX: usize = 1000;
+/// Messages to its rooms of which it stays known that a session has read them when it has ended, the newest.
+pub const KEPT_READS_MAX: usize = 1000;
 /// Time after a session's end after which what it left of its rooms' messages ends unread.
 pub const KEPT_AGE_MAX_MS: i64 = 24 * 60 * 60 * 1000;
 /// The same for messages to it that do not say themselves until when they count, if nobody claims them.

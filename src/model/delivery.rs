@@ -194,13 +194,15 @@ impl Reason {
     }
 }
 
-/// The last that happened to a message on its way to one recipient, short of being read.
+/// The last that happened to a message on its way to one recipient; that it was read, only once its reader is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// It is kept for a session that ended, or is not in the room any more which the message is for.
     Kept,
     /// The recipient has taken it, as far as can be told from outside.
     Handed(Path),
+    /// Final: it was read, by one who is gone since; by what that is known, and by which way it came.
+    Read(Option<Evidence>, Option<Path>),
     /// Final: nobody need read it any more.
     Expired,
     /// Final: another message came in its place.
@@ -217,11 +219,17 @@ impl Step {
         !matches!(self, Self::Kept | Self::Handed(_))
     }
 
+    /// Whether it is final, and the recipient has not read the message.
+    pub fn is_settled(&self) -> bool {
+        self.is_final() && !matches!(self, Self::Read(..))
+    }
+
     /// The spelling on the wire and in the log.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Kept => "kept",
             Self::Handed(_) => "handed",
+            Self::Read(..) => "read",
             Self::Expired => "expired",
             Self::Superseded(_) => "superseded",
             Self::Undeliverable(_) => "undeliverable",
@@ -231,7 +239,7 @@ impl Step {
 }
 
 /// How far one message has got on its way to one recipient, where there is more to say than that it waits. Not in marshal
-/// 0.9; once the message is read, a [`super::MessageRead`] stands in its place.
+/// 0.9; once the message is read, a [`super::MessageRead`] stands in its place, for as long as its reader is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// `<message id>::<session id>`.
@@ -244,6 +252,6 @@ pub struct Delivery {
     pub step: Step,
     /// When, in wall-clock milliseconds.
     pub at: i64,
-    /// How often it was handed over.
+    /// How often it was handed over, if it is not read.
     pub times: u32,
 }

@@ -43,7 +43,7 @@ impl Standing {
         match self {
             Self::Queued(_) | Self::Settled(Step::Kept, _) => MessageState::Queued,
             Self::Handed(..) | Self::Settled(Step::Handed(_), _) => MessageState::Handed,
-            Self::Read(..) => MessageState::Read,
+            Self::Read(..) | Self::Settled(Step::Read(..), _) => MessageState::Read,
             Self::Settled(Step::Expired, _) => MessageState::Expired,
             Self::Settled(Step::Superseded(_), _) => MessageState::Superseded,
             Self::Settled(Step::Undeliverable(_), _) => MessageState::Undeliverable,
@@ -248,25 +248,30 @@ impl Roster {
         let placed = self.tables.messages.get(message)?;
         let is_direct = placed.stored.row.to == Recipient::Session(session.clone());
         if !self.tables.mail.is_unread(placed.place, session) {
-            let read = self.tables.reads.contains_key(&ReadId::of(message, session));
+            let is_read = |delivery: &Delivery| matches!(delivery.step, Step::Read(..));
+            let read = self.tables.reads.contains_key(&ReadId::of(message, session))
+                || self.tables.delivery(message, session).is_some_and(is_read);
             return (read || (is_direct && placed.stored.row.read_at.is_some())).then_some(false);
         }
         let read_at = self.tables.now.wall_ms;
         let id = ReadId::of(message, session);
+        let path = match self.tables.delivery(message, session).map(|delivery| &delivery.step) {
+            Some(Step::Handed(path)) => Some(*path),
+            _ => (evidence == Evidence::Client).then_some(Path::Push),
+        };
+        // The reader may have ended after its answer was on its way: no receipt may outlive it, the fact must.
         if self.tables.sessions.contains_key(session) || session.is_human() {
-            let path = match self.tables.delivery(message, session).map(|delivery| &delivery.step) {
-                Some(Step::Handed(path)) => Some(*path),
-                _ => (evidence == Evidence::Client).then_some(Path::Push),
-            };
-            let (id, message_id, session_id) = (id.clone(), message.clone(), session.clone());
-            self.tables.set(MessageRead { id, message_id, session_id, read_at, evidence: Some(evidence), path });
+            let (message_id, session_id, evidence) = (message.clone(), session.clone(), Some(evidence));
+            self.tables.set(MessageRead { id: id.clone(), message_id, session_id, read_at, evidence, path });
+            self.tables.delete(ItemType::Delivery, id.as_str());
         } else if is_direct {
-            // The reader ended after its answer was on its way: no receipt may outlive it, the fact must.
             let mut row = placed.stored.row.clone();
             row.read_at = Some(read_at);
             self.tables.set(row);
+            self.tables.delete(ItemType::Delivery, id.as_str());
+        } else {
+            self.set_step(session, message, Step::Read(Some(evidence), path), 0);
         }
-        self.tables.delete(ItemType::Delivery, id.as_str());
         self.forget_departed(session);
         Some(true)
     }
@@ -417,7 +422,7 @@ impl Roster {
             }
             // A room's message is told of to nobody.
             Step::Undeliverable(Reason::LeftRoom) => return,
-            Step::Kept | Step::Handed(_) | Step::Superseded(_) => return,
+            Step::Kept | Step::Handed(_) | Step::Read(..) | Step::Superseded(_) => return,
         };
         self.notice(&row, &text, ids);
     }
@@ -492,6 +497,9 @@ impl Roster {
         let read = tables.reads.get(&ReadId::of(&message.id, &session)).map(|placed| &placed.stored.row);
         let standing = match (read, delivery) {
             (Some(read), _) => Standing::Read(read.read_at, read.evidence, read.path),
+            (None, Some(Delivery { step: Step::Read(evidence, path), at, .. })) => {
+                Standing::Read(*at, *evidence, *path)
+            }
             (None, Some(Delivery { step, at, .. })) if step.is_final() => Standing::Settled(step.clone(), *at),
             (None, _) if is_direct && message.read_at.is_some() => {
                 Standing::Read(message.read_at.unwrap_or_default(), None, None)
@@ -517,7 +525,10 @@ impl Roster {
             Row::Delivery(stored) => {
                 let Delivery { message_id, session_id, step, at, times, .. } = &stored.row;
                 let standing = match step {
-                    Step::Kept => return None,
+                    Step::Read(evidence, path) if !next.is_some_and(is_lost_receipt) => {
+                        Standing::Read(*at, *evidence, *path)
+                    }
+                    Step::Kept | Step::Read(..) => return None,
                     Step::Handed(path) => Standing::Handed(*path, *at),
                     settled => Standing::Settled(settled.clone(), *at),
                 };

@@ -13,7 +13,7 @@ use crate::limits::{
     HISTORY_SCAN_BYTES_MAX, HISTORY_SCAN_MAX, HISTORY_SKIP_MAX, PAGE_BODY_BYTES_MAX, PAGE_MESSAGES_DEFAULT,
     PAGE_MESSAGES_MAX, READ_SCAN_MAX,
 };
-use crate::model::{Message, Recipient};
+use crate::model::{Message, Recipient, Step};
 use std::ops::Range;
 
 /// How much still goes into one answer, by messages and by the bytes of their bodies.
@@ -278,7 +278,11 @@ impl Roster {
         // Rooms have many members: most messages are told by less.
         let possible = match state {
             MessageState::Queued | MessageState::Handed => self.tables.mail.waiting_for(placed.place) > 0,
-            MessageState::Read => row.read_at.is_some() || self.tables.receipts(&row.id).next().is_some(),
+            MessageState::Read => {
+                row.read_at.is_some()
+                    || self.tables.receipts(&row.id).next().is_some()
+                    || self.tables.deliveries_of(&row.id).next().is_some()
+            }
             _ => self.tables.deliveries_of(&row.id).next().is_some(),
         };
         if !possible {
@@ -312,7 +316,8 @@ impl Roster {
         let row = &placed.stored.row;
         let is_direct = matches!(row.to, Recipient::Session(_));
         let deliveries = if whole || is_direct { self.deliveries(row, placed.place) } else { Vec::new() };
-        let receipts = self.tables.receipts(&row.id).count();
+        let gone = self.tables.deliveries_of(&row.id).filter(|placed| matches!(placed.stored.row.step, Step::Read(..)));
+        let receipts = self.tables.receipts(&row.id).count() + gone.count();
         HistoryEntry {
             message: placed.stored.clone(),
             read_by: receipts + usize::from(row.read_at.is_some()),

@@ -4,9 +4,9 @@
 use super::nickname::same_root;
 use super::{Answer, Gone, Handled, Reply, Roster, SessionChange, SessionView, Sighting, Wait, validate};
 use crate::error::RequestError;
-use crate::ids::{ClientId, SessionId};
-use crate::limits::{ACTIVITY_NOTED_EVERY_MS, NAME_BYTES_MAX, PATH_BYTES_MAX, TEXT_BYTES_MAX};
-use crate::model::{Doing, ItemType, Recipient, Row, Session, Stored};
+use crate::ids::{ClientId, ReadId, SessionId};
+use crate::limits::{ACTIVITY_NOTED_EVERY_MS, KEPT_READS_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::model::{Delivery, Doing, ItemType, Message, MessageRead, Recipient, Row, Session, Step, Stored};
 use std::sync::Arc;
 
 /// The last component of a path, Unix or Windows; none for a root or an empty path.
@@ -230,9 +230,8 @@ impl Roster {
         let Some(row) = self.tables.sessions.get(session).map(|placed| placed.stored.row.clone()) else { return };
         // Before its receipts go, by which it is known what it has read.
         self.keep_room_mail(session, None);
-        let reads: Vec<_> = self.tables.reads_of.get(session).into_iter().flatten().cloned().collect();
-        for read in reads {
-            self.remove_read(read.as_str());
+        for (newer, read) in self.reads_newest_first(session).iter().enumerate() {
+            self.remove_read(read.as_str(), newer < KEPT_READS_MAX);
         }
         let rooms: Vec<_> =
             self.tables.rooms_of.get(session).into_iter().flatten().map(|(room, _)| room.clone()).collect();
@@ -247,18 +246,33 @@ impl Roster {
         self.dirty.insert(session.clone());
     }
 
-    /// Deletes a receipt; if it is for a direct message, the message keeps the fact.
-    pub(super) fn remove_read(&mut self, read: &str) {
+    /// A session's receipts, those for the newest messages first.
+    fn reads_newest_first(&self, session: &SessionId) -> Vec<ReadId> {
+        let place = |id: &ReadId| {
+            let message = &self.tables.reads.get(id)?.stored.row.message_id;
+            self.tables.messages.get(message).map(|placed| placed.place)
+        };
+        let reads = self.tables.reads_of.get(session).into_iter().flatten();
+        let mut reads: Vec<(Option<u64>, ReadId)> = reads.map(|id| (place(id), id.clone())).collect();
+        reads.sort_unstable();
+        reads.into_iter().rev().map(|(_, id)| id).collect()
+    }
+
+    /// Deletes a receipt, which would be a reader's to marshal 0.9 that is not there. If it is for a direct message, the
+    /// message keeps the fact; else, if it is to be kept, a delivery does, which goes with the message.
+    pub(super) fn remove_read(&mut self, read: &str, is_kept: bool) {
         let Some(placed) = self.tables.reads.get(read) else {
             return;
         };
         let receipt = placed.stored.row.clone();
-        if let Some(message) = self.tables.messages.get(&receipt.message_id)
-            && message.stored.row.to == Recipient::Session(receipt.session_id)
-        {
-            let mut message = message.stored.row.clone();
-            message.read_at = Some(receipt.read_at);
-            self.tables.set(message);
+        if let Some(message) = self.tables.messages.get(&receipt.message_id).map(|placed| &placed.stored.row) {
+            if message.to == Recipient::Session(receipt.session_id.clone()) {
+                self.tables.set(Message { read_at: Some(receipt.read_at), ..message.clone() });
+            } else if is_kept {
+                let MessageRead { id, message_id, session_id, read_at, evidence, path } = receipt;
+                let step = Step::Read(evidence, path);
+                self.tables.set(Delivery { id, message_id, session_id, step, at: read_at, times: 0 });
+            }
         }
         self.tables.delete(ItemType::MessageRead, read);
     }

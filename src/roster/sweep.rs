@@ -135,7 +135,7 @@ impl Roster {
                 };
                 let reader = tables.sessions.contains_key(&read.session_id) || read.session_id.is_human();
                 if !reader || !tables.messages.contains_key(&read.message_id) {
-                    self.remove_read(id);
+                    self.remove_read(id, true);
                 }
             }
             ItemType::Delivery => {

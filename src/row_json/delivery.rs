@@ -2,7 +2,7 @@
 
 use super::{Text, Texts, to_text};
 use crate::ids::{MessageId, ReadId, SessionId};
-use crate::model::{Delivery, ItemType, Path, Reason, Step};
+use crate::model::{Delivery, Evidence, ItemType, Path, Reason, Step};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -12,6 +12,8 @@ pub(super) struct DeliveryJson<'a> {
     /// The message or session that came in the place of this one.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     by: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    evidence: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) id: Text<'a>,
     #[serde(borrow)]
@@ -33,14 +35,21 @@ pub fn delivery_text(row: &Delivery) -> String {
     let by = match &row.step {
         Step::Superseded(message) => Some(message.as_str().into()),
         Step::Claimed(session) => Some(session.as_str().into()),
-        Step::Kept | Step::Handed(_) | Step::Expired | Step::Undeliverable(_) => None,
+        Step::Kept | Step::Handed(_) | Step::Read(..) | Step::Expired | Step::Undeliverable(_) => None,
     };
+    let path = match row.step {
+        Step::Handed(path) => Some(path),
+        Step::Read(_, path) => path,
+        _ => None,
+    };
+    let evidence = if let Step::Read(evidence, _) = row.step { evidence } else { None };
     to_text(&DeliveryJson {
         at: row.at,
         by,
+        evidence: evidence.map(|evidence| evidence.as_str().into()),
         id: row.id.as_str().into(),
         message_id: row.message_id.as_str().into(),
-        path: if let Step::Handed(path) = row.step { Some(path.as_str().into()) } else { None },
+        path: path.map(|path| path.as_str().into()),
         reason: if let Step::Undeliverable(reason) = row.step { Some(reason.as_str().into()) } else { None },
         session_id: row.session_id.as_str().into(),
         state: row.step.as_str().into(),
@@ -58,6 +67,7 @@ pub(super) fn step(item: &DeliveryJson<'_>) -> Result<Step, String> {
     match &*item.state.0 {
         "kept" => Ok(Step::Kept),
         "handed" => Path::parse(&path).map(Step::Handed).ok_or_else(|| format!("unknown path {path:?}")),
+        "read" => Ok(Step::Read(Evidence::parse(&word(&item.evidence)), Path::parse(&path))),
         "expired" => Ok(Step::Expired),
         "superseded" => Ok(Step::Superseded(MessageId::from(by))),
         "undeliverable" => {

@@ -36,7 +36,7 @@ pub fn delivery_value(view: &DeliveryView) -> Value {
                 Step::Superseded(by) => value["by"] = by.as_str().into(),
                 Step::Claimed(by) => value["by"] = by.as_str().into(),
                 Step::Undeliverable(reason) => value["reason"] = reason.as_str().into(),
-                Step::Kept | Step::Handed(_) | Step::Expired => {}
+                Step::Kept | Step::Handed(_) | Step::Read(..) | Step::Expired => {}
             }
         }
     }

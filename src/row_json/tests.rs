@@ -44,6 +44,9 @@ fn rows_of_the_recorded_log_come_back_to_the_letter() {
         r#"{"body":"b","fromNick":"y","fromSessionId":"e","id":"m","proof":"process","sentAt":3,"toNick":"z","toSessionId":"f"}"#,
     );
     round_trip(ItemType::MessageRead, r#"{"id":"m::e","messageId":"m","readAt":4,"sessionId":"e"}"#);
+    let read = r#""id":"m::e","messageId":"m","path":"tools","sessionId":"e","state":"read","times":0}"#;
+    round_trip(ItemType::Delivery, &format!(r#"{{"at":4,"evidence":"ack",{read}"#));
+    round_trip(ItemType::Delivery, &format!(r#"{{"at":4,{read}"#));
     round_trip(ItemType::Departed, r#"{"cwd":"/x","dueAt":5,"endedAt":3,"id":"s","nickname":"x","operator":"al"}"#);
     round_trip(ItemType::Departed, r#"{"cwd":"","dueAt":5,"endedAt":3,"id":"s","nickname":"x"}"#);
     round_trip(ItemType::Departed, r#"{"cwd":"","dueAt":5,"endedAt":3,"hasMail":false,"id":"s","nickname":"x"}"#);

@@ -60,7 +60,7 @@ impl Tables {
     /// Brings the indexes up to date with what was decided about a message for good.
     pub(super) fn resettle(&mut self, message: &MessageId) {
         let Some(place) = self.messages.get(message).map(|placed| placed.place) else { return };
-        let settled = self.deliveries_of(message).filter(|placed| placed.stored.row.step.is_final());
+        let settled = self.deliveries_of(message).filter(|placed| placed.stored.row.step.is_settled());
         let at = settled.map(|placed| placed.stored.row.at).max();
         self.mail.settle(place, at);
     }

@@ -128,7 +128,7 @@ fn check_mail(roster: &Roster) {
         let waiting_for = expected.unread.values().filter(|places| places.contains(&place)).count();
         expected.order.insert(place, (row.id.clone(), row.sent_at, waiting_for));
         let settled = tables.deliveries.values().filter(|d| d.stored.row.message_id == row.id);
-        let settled = settled.filter(|d| d.stored.row.step.is_final()).map(|d| d.stored.row.at).max();
+        let settled = settled.filter(|d| d.stored.row.step.is_settled()).map(|d| d.stored.row.at).max();
         if waiting_for == 0 {
             expected.read_by_age.insert((row.sent_at.max(settled.unwrap_or(i64::MIN)), place));
         } else {
@@ -304,6 +304,7 @@ fn check_mail_of_the_gone(roster: &Roster) {
 #[derive(Debug, Default)]
 pub(super) struct Fates {
     waiting: BTreeSet<(MessageId, SessionId)>,
+    read: BTreeSet<(MessageId, SessionId)>,
 }
 
 pub(super) fn fates(roster: &Roster) -> Fates {
@@ -313,10 +314,16 @@ pub(super) fn fates(roster: &Roster) -> Fates {
     for (session, places) in roster.tables.mail.inspect().unread.into_iter().filter(|(session, _)| is_there(session)) {
         fates.waiting.extend(places.iter().filter_map(named).map(|message| (message, session.clone())));
     }
+    for placed in roster.tables.messages.values() {
+        let read = roster.deliveries(&placed.stored.row, placed.place).into_iter();
+        let read = read.filter(|view| matches!(view.standing, DeliveryStanding::Read(..)));
+        fates.read.extend(read.map(|view| (placed.stored.row.id.clone(), view.session)));
+    }
     fates
 }
 
-/// Whatever was still to be read before a request, and is there, is so after it, or its sender sees what became of it.
+/// Whatever was still to be read before a request, and is there, is so after it, or its sender sees what became of it; and
+/// what somebody has read it has read, wherever it is now.
 pub(super) fn check_fates(before: &Fates, roster: &Roster) {
     for (message, session) in &before.waiting {
         let Some(placed) = roster.tables.messages.get(message) else { continue };
@@ -327,5 +334,12 @@ pub(super) fn check_fates(before: &Fates, roster: &Roster) {
         let view = views.iter().find(|view| view.session == *session);
         let is_known = view.is_some_and(|view| !matches!(view.standing, DeliveryStanding::Queued(_)));
         assert!(is_known, "{message} for {session} has gone without a word: {view:?}");
+    }
+    for (message, session) in &before.read {
+        let Some(placed) = roster.tables.messages.get(message) else { continue };
+        let views = roster.deliveries(&placed.stored.row, placed.place);
+        let view = views.iter().find(|view| view.session == *session);
+        let is_read = view.is_some_and(|view| matches!(view.standing, DeliveryStanding::Read(..)));
+        assert!(is_read, "that {session} has read {message} is forgotten: {view:?}");
     }
 }

@@ -172,3 +172,74 @@ fn what_one_who_leaves_a_room_has_not_read_of_it_is_settled_but_for_what_it_has_
         assert!(world.inbox("b").is_empty(), "it has left, and what was before is over");
     }
 }
+
+#[test]
+fn who_has_read_a_room_s_message_has_read_it_when_it_is_gone_and_when_it_is_back() {
+    for restart in [false, true] {
+        let mut world = pair();
+        let message = world.broadcast("a", "everyone", "m").message.row.id.clone();
+        assert_eq!(world.inbox("b"), ["m"]);
+        let before = standing(&world, &message, "b");
+        assert!(matches!(before, DeliveryStanding::Read(_, Some(_), Some(_))), "{before:?}");
+        world.pass(HOUR / 2);
+        world.end("b");
+        assert_eq!(world.roster.counts().reads, 0, "marshal 0.9 would take it for one who is there");
+        if restart {
+            world = world.restarted(HOUR);
+        }
+        let entry = |world: &mut World, state: Option<MessageState>| {
+            let query = HistoryQuery { state, ..HistoryQuery::default() };
+            let Reply::History(page) = world.ok(Request::History(query)) else { panic!() };
+            page.messages.first().map(|entry| (entry.read_by, entry.waiting_for))
+        };
+        for is_back in [false, true] {
+            if is_back {
+                assert!(world.start("b", "/w/b").inbox.is_empty());
+            }
+            assert_eq!(standing(&world, &message, "b"), before, "as it was, restart: {restart}, back: {is_back}");
+            assert_eq!(entry(&mut world, Some(MessageState::Read)), Some((1, 0)));
+        }
+        assert_eq!(world.ack("b", &[&message]), (0, 1, 0));
+        world.pass(crate::limits::READ_MESSAGE_AGE_MAX_MS);
+        world.sweep();
+        assert_eq!((world.roster.counts().messages, world.roster.counts().deliveries), (0, 0), "and goes with it");
+    }
+}
+
+#[test]
+fn an_heir_has_read_what_it_took_over_when_it_is_gone_too() {
+    let mut world = pair();
+    let message = world.send("a", "b", "m").message.row.id.clone();
+    world.end("b");
+    world.start("c", "/w/b");
+    world.ok(Request::ClaimMail { caller: caller("c"), from: None });
+    assert_eq!(world.inbox("c"), ["m"]);
+    world.end("c");
+    assert!(matches!(standing(&world, &message, "c"), DeliveryStanding::Read(..)));
+}
+
+#[test]
+fn what_shows_only_after_a_session_s_end_that_it_has_read_a_room_s_message_is_not_lost() {
+    let mut world = pair();
+    let message = world.broadcast("a", "everyone", "m").message.row.id.clone();
+    world.end("b");
+    let (messages, path) = (vec![message.clone()], crate::model::Path::Push);
+    world.ok(Request::InboxHanded { session: "b".into(), messages, path, lease: 0, complete: true });
+    assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Read(..)));
+    assert!(world.start("b", "/w/b").inbox.is_empty());
+}
+
+#[test]
+fn of_what_one_has_read_who_is_gone_the_newest_stays_known() {
+    use crate::limits::KEPT_READS_MAX;
+    let mut world = pair();
+    let ids: Vec<MessageId> =
+        (0..KEPT_READS_MAX + 5).map(|_| world.broadcast("a", "everyone", "m").message.row.id.clone()).collect();
+    for some in ids.chunks(100) {
+        world.ack("b", &some.iter().collect::<Vec<_>>());
+    }
+    world.end("b");
+    assert_eq!(world.roster.counts().deliveries, KEPT_READS_MAX);
+    let known: Vec<bool> = ids.iter().map(|id| world.roster.tables.delivery(id, &"b".into()).is_some()).collect();
+    assert_eq!(known.iter().position(|known| *known), Some(5));
+}
