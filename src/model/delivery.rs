@@ -46,6 +46,8 @@ pub struct Terms {
     pub thread: Option<MessageId>,
     /// Until when its sender expects an answer, in wall-clock milliseconds.
     pub reply_by: Option<i64>,
+    /// Whether that is over, though what shows it is gone: an answer came, or its sender was told that none did.
+    pub reply_settled: bool,
     /// The message of the same sender in whose place it comes.
     pub supersedes: Option<MessageId>,
     /// From when on nobody need read it any more, in wall-clock milliseconds.

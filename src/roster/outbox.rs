@@ -84,6 +84,7 @@ fn again(row: &Message, now: i64, ids: &mut dyn IdSource) -> Terms {
     Terms {
         supersedes: Some(row.id.clone()),
         reply_by: later(old.reply_by),
+        reply_settled: false,
         expires_at: later(old.expires_at),
         client_message_id: is_named.then(|| Arc::from(new_id_at(ids, now))),
         ..old

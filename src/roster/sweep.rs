@@ -88,8 +88,9 @@ impl Roster {
         self.last_sweep = Some(now);
     }
 
-    /// Deletes a message with its receipts.
+    /// Deletes a message with its receipts, but for what it shows of another one.
     fn remove_message(&mut self, message: &MessageId) {
+        self.note_answered(message);
         let awaiting = self.awaiting(message);
         self.remove_receipts(message);
         self.tables.delete(ItemType::Message, message.as_str());

@@ -78,6 +78,7 @@ impl Roster {
             reply_to: answered.map(|answered| answered.id.clone()),
             thread: answered.map(|answered| answered.thread.clone()),
             reply_by: wishes.expects_reply_ms.map(expects).transpose()?,
+            reply_settled: false,
             supersedes,
             expires_at,
             fingerprint: client_message_id.as_ref().map(|_| Arc::from(sending.fingerprint())),
@@ -127,6 +128,19 @@ impl Roster {
         for session in self.awaiting(old) {
             self.settle(&session, old, Step::Superseded(by.clone()));
         }
+    }
+
+    /// A message is about to be deleted. If it shows that another one was answered, that one notes it: else its sender would
+    /// be told that nobody has answered.
+    pub(super) fn note_answered(&mut self, answer: &MessageId) {
+        let Some(answer) = self.tables.messages.get(answer).map(|placed| &placed.stored.row) else { return };
+        let Some(question) = answer.terms.as_ref().and_then(|terms| terms.reply_to.clone()) else { return };
+        if self.tables.threads.expects_from_others(&question).is_none_or(|asker| *asker == answer.from_session_id) {
+            return;
+        }
+        let Some(row) = self.tables.messages.get(&question).map(|placed| placed.stored.row.clone()) else { return };
+        let terms = Terms { reply_settled: true, ..row.terms.as_deref().cloned().unwrap_or_default() };
+        self.tables.set(Message { terms: Some(Box::new(terms)), ..row });
     }
 
     /// Tells the senders of messages to which they expected an answer by now that none came. What is told is itself an

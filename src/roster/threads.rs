@@ -23,13 +23,13 @@ impl Threads {
     /// Takes a message in.
     pub(crate) fn insert(&mut self, message: &Message) {
         let Some(terms) = message.terms.as_deref() else { return };
-        let Terms { reply_to, reply_by, client_message_id, .. } = terms;
+        let Terms { reply_to, client_message_id, .. } = terms;
         let sender = || message.from_session_id.clone();
         if let Some(name) = client_message_id {
             self.named.entry((sender(), name.clone())).or_default().insert(message.id.clone());
         }
-        if let Some(by) = reply_by {
-            self.expecting.insert(message.id.clone(), (*by, sender()));
+        if let Some(by) = terms.reply_by.filter(|_| !terms.reply_settled) {
+            self.expecting.insert(message.id.clone(), (by, sender()));
             self.settle(&message.id);
         }
         if let Some(answered) = reply_to {
@@ -76,6 +76,11 @@ impl Threads {
         } else {
             self.unanswered.insert(key);
         }
+    }
+
+    /// Who expects an answer to a message, by anybody else, whether one has come or not.
+    pub(crate) fn expects_from_others(&self, message: &MessageId) -> Option<&SessionId> {
+        self.expecting.get(message).map(|(_, sender)| sender)
     }
 
     /// What a sender has sent under a name of its own.

@@ -37,6 +37,8 @@ pub(super) struct MessageJson<'a> {
     read_at: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reply_by: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reply_settled: Option<bool>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     reply_to: Option<Text<'a>>,
     sent_at: i64,
@@ -76,6 +78,7 @@ pub(super) fn message_json(row: &Message) -> MessageJson<'_> {
         proof: row.proof.map(|proof| proof.as_str().into()),
         read_at: row.read_at,
         reply_by: terms.and_then(|terms| terms.reply_by),
+        reply_settled: terms.filter(|terms| terms.reply_settled).map(|_| true),
         reply_to: id(terms.and_then(|terms| terms.reply_to.as_ref())),
         sent_at: row.sent_at,
         supersedes: id(terms.and_then(|terms| terms.supersedes.as_ref())),
@@ -127,6 +130,7 @@ fn build_terms(item: &MessageJson<'_>) -> Option<Terms> {
         reply_to: id(&item.reply_to),
         thread: id(&item.thread),
         reply_by: item.reply_by,
+        reply_settled: item.reply_settled.unwrap_or(false),
         supersedes: id(&item.supersedes),
         expires_at: item.expires_at,
         client_message_id: shared(&item.client_message_id),

@@ -43,6 +43,10 @@ fn rows_of_the_recorded_log_come_back_to_the_letter() {
         ItemType::Message,
         r#"{"body":"b","fromNick":"y","fromSessionId":"e","id":"m","proof":"process","sentAt":3,"toNick":"z","toSessionId":"f"}"#,
     );
+    round_trip(
+        ItemType::Message,
+        r#"{"body":"b","fromNick":"y","fromSessionId":"e","id":"m","replyBy":5,"replySettled":true,"sentAt":3,"toNick":"z","toSessionId":"f"}"#,
+    );
     round_trip(ItemType::MessageRead, r#"{"id":"m::e","messageId":"m","readAt":4,"sessionId":"e"}"#);
     let read = r#""id":"m::e","messageId":"m","path":"tools","sessionId":"e","state":"read","times":0}"#;
     round_trip(ItemType::Delivery, &format!(r#"{{"at":4,"evidence":"ack",{read}"#));

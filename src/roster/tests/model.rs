@@ -150,7 +150,8 @@ fn check_replies(roster: &Roster) {
     let is_answer = |to: &Message, row: &Message| {
         terms(row).reply_to == Some(to.id.clone()) && row.from_session_id != to.from_session_id
     };
-    let waits = |row: &&&Message| terms(row).reply_by.is_some() && !all.iter().any(|other| is_answer(row, other));
+    let expects = |row: &Message| terms(row).reply_by.is_some() && !terms(row).reply_settled;
+    let waits = |row: &&&Message| expects(row) && !all.iter().any(|other| is_answer(row, other));
     let expected: BTreeSet<MessageId> = all.iter().filter(waits).map(|row| row.id.clone()).collect();
     let found: BTreeSet<MessageId> = roster.tables.threads.overdue(i64::MAX, usize::MAX).into_iter().collect();
     assert_eq!(found, expected);
@@ -305,6 +306,8 @@ fn check_mail_of_the_gone(roster: &Roster) {
 pub(super) struct Fates {
     waiting: BTreeSet<(MessageId, SessionId)>,
     read: BTreeSet<(MessageId, SessionId)>,
+    /// Messages whose senders expect no answer any more.
+    answered: BTreeSet<MessageId>,
 }
 
 pub(super) fn fates(roster: &Roster) -> Fates {
@@ -314,6 +317,9 @@ pub(super) fn fates(roster: &Roster) -> Fates {
     for (session, places) in roster.tables.mail.inspect().unread.into_iter().filter(|(session, _)| is_there(session)) {
         fates.waiting.extend(places.iter().filter_map(named).map(|message| (message, session.clone())));
     }
+    let overdue: BTreeSet<MessageId> = roster.tables.threads.overdue(i64::MAX, usize::MAX).into_iter().collect();
+    let all = roster.tables.messages.keys().filter(|id| !overdue.contains(*id));
+    fates.answered.extend(all.cloned());
     for placed in roster.tables.messages.values() {
         let read = roster.deliveries(&placed.stored.row, placed.place).into_iter();
         let read = read.filter(|view| matches!(view.standing, DeliveryStanding::Read(..)));
@@ -323,7 +329,7 @@ pub(super) fn fates(roster: &Roster) -> Fates {
 }
 
 /// Whatever was still to be read before a request, and is there, is so after it, or its sender sees what became of it; and
-/// what somebody has read it has read, wherever it is now.
+/// what somebody has read it has read, wherever it is now; and what was answered was, also when the answer is deleted.
 pub(super) fn check_fates(before: &Fates, roster: &Roster) {
     for (message, session) in &before.waiting {
         let Some(placed) = roster.tables.messages.get(message) else { continue };
@@ -334,6 +340,9 @@ pub(super) fn check_fates(before: &Fates, roster: &Roster) {
         let view = views.iter().find(|view| view.session == *session);
         let is_known = view.is_some_and(|view| !matches!(view.standing, DeliveryStanding::Queued(_)));
         assert!(is_known, "{message} for {session} has gone without a word: {view:?}");
+    }
+    for message in roster.tables.threads.overdue(i64::MAX, usize::MAX) {
+        assert!(!before.answered.contains(&message), "that {message} was answered is forgotten");
     }
     for (message, session) in &before.read {
         let Some(placed) = roster.tables.messages.get(message) else { continue };

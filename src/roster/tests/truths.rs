@@ -243,3 +243,39 @@ fn of_what_one_has_read_who_is_gone_the_newest_stays_known() {
     let known: Vec<bool> = ids.iter().map(|id| world.roster.tables.delivery(id, &"b".into()).is_some()).collect();
     assert_eq!(known.iter().position(|known| *known), Some(5));
 }
+
+#[test]
+fn nobody_is_told_that_no_answer_came_because_that_is_so_old_that_it_was_deleted_or_told_twice_that_none_did() {
+    for is_answered in [true, false] {
+        for restart in [true, false] {
+            let mut world = World::new();
+            let wishes = Wishes { expects_reply_ms: Some(HOUR), ..Wishes::default() };
+            let asking = Sending { wishes, ..Sending::new(caller("human:al"), "human:bo", "when?") };
+            let Reply::Sent(question) = world.ok(Request::Send(Box::new(asking))) else { panic!() };
+            let question = question.message.row.id.clone();
+            if is_answered {
+                let wishes = Wishes { reply_to: Some(question.to_string()), ..Wishes::default() };
+                let answering = Sending { wishes, ..Sending::new(caller("human:bo"), "human:al", "now") };
+                world.ok(Request::Send(Box::new(answering)));
+            }
+            world.pass(2 * HOUR);
+            world.sweep();
+            let got = |world: &World| -> Vec<MessageId> {
+                let rows = world.roster.tables.messages.values().map(|placed| &placed.stored.row);
+                rows.filter(|row| row.id != question).map(|row| row.id.clone()).collect()
+            };
+            let first = got(&world);
+            assert_eq!(first.len(), 1, "the answer, or word that there is none");
+            world.ack("human:al", &[&first[0]]);
+            world.pass(crate::limits::READ_MESSAGE_AGE_MAX_MS + SECOND);
+            world.sweep();
+            assert!(got(&world).is_empty(), "it is old");
+            if restart {
+                world = world.restarted(HOUR);
+            }
+            world.sweep();
+            assert!(got(&world).is_empty(), "answered: {is_answered}, restart: {restart}");
+            assert!(world.roster.row(ItemType::Message, question.as_str()).is_some(), "it is not read yet");
+        }
+    }
+}
