@@ -12,7 +12,7 @@ const TURN: i64 = 1000;
 const FULL: i64 = LOOP_TURNS_MAX as i64 * TURN;
 
 /// Among whom, or in what, messages go to and fro.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Circle {
     /// Two sessions, the smaller id first.
     Pair(SessionId, SessionId),
@@ -42,6 +42,11 @@ impl Level {
         let since = now_ms.saturating_sub(self.at).max(0);
         (self.turns - since.saturating_mul(FULL) / LOOP_WINDOW_MS).max(0)
     }
+
+    /// The first moment at which nothing is left of it.
+    fn over_at(&self) -> i64 {
+        self.at.saturating_add((self.turns * LOOP_WINDOW_MS + FULL - 1) / FULL)
+    }
 }
 
 /// All circles in which somebody has spoken lately.
@@ -49,6 +54,8 @@ impl Level {
 pub(super) struct Loops {
     is_on: bool,
     levels: HashMap<Circle, Level>,
+    /// The same circles by when they are over, so that nobody who speaks has all of them looked at.
+    ending: BTreeSet<(i64, Circle)>,
 }
 
 impl Loops {
@@ -71,9 +78,10 @@ impl Loops {
     pub(super) fn note(&mut self, circles: Vec<Circle>, sender: &SessionId, now_ms: i64) {
         let circles = if self.is_on { circles } else { Vec::new() };
         for circle in circles {
-            if let Some(level) = self.levels.get_mut(&circle) {
+            if let Some(level) = self.levels.get(&circle) {
                 let changed = i64::from(level.last != *sender) * TURN;
-                *level = Level { last: sender.clone(), turns: level.turns(now_ms) + changed, at: now_ms };
+                let turns = level.turns(now_ms) + changed;
+                self.put(circle, Level { last: sender.clone(), turns, at: now_ms });
                 continue;
             }
             if self.levels.len() >= LOOPS_KNOWN_MAX {
@@ -81,23 +89,37 @@ impl Loops {
             }
             // With so many that are all busy, one more is not watched: that is better than to refuse it.
             if self.levels.len() < LOOPS_KNOWN_MAX {
-                self.levels.insert(circle, Level { last: sender.clone(), turns: TURN, at: now_ms });
+                self.put(circle, Level { last: sender.clone(), turns: TURN, at: now_ms });
             }
+        }
+    }
+
+    fn put(&mut self, circle: Circle, level: Level) {
+        self.ending.insert((level.over_at(), circle.clone()));
+        if let Some(before) = self.levels.insert(circle.clone(), level.clone())
+            && before.over_at() != level.over_at()
+        {
+            self.ending.remove(&(before.over_at(), circle));
         }
     }
 
     /// A human has spoken: nothing that concerns these sessions, or this thread, is a loop of programs.
     pub(super) fn reset(&mut self, sessions: &[SessionId], thread: Option<&MessageId>) {
         let sessions: BTreeSet<&SessionId> = sessions.iter().collect();
-        self.levels.retain(|circle, _| match circle {
+        let is_kept = |circle: &Circle| match circle {
             Circle::Pair(a, b) => !sessions.contains(a) && !sessions.contains(b),
             Circle::Thread(id) => thread != Some(id),
-        });
+        };
+        self.levels.retain(|circle, _| is_kept(circle));
+        self.ending.retain(|(_, circle)| is_kept(circle));
     }
 
-    /// Forgets circles in which it has been quiet for long enough.
+    /// Forgets circles in which it has been quiet for long enough, and looks at no others but one.
     pub(super) fn sweep(&mut self, now_ms: i64) {
-        self.levels.retain(|_, level| level.turns(now_ms) > 0);
+        while self.ending.first().is_some_and(|(over_at, _)| *over_at <= now_ms) {
+            let Some((_, circle)) = self.ending.pop_first() else { break };
+            self.levels.remove(&circle);
+        }
     }
 }
 
@@ -187,6 +209,45 @@ mod tests {
         }
         assert_eq!(loops.levels.len(), LOOPS_KNOWN_MAX);
         loops.sweep(LOOP_WINDOW_MS);
-        assert!(loops.levels.is_empty());
+        assert!(loops.levels.is_empty() && loops.ending.is_empty());
+    }
+
+    /// With a look at each of them it takes many times as long.
+    #[test]
+    fn one_more_than_can_be_watched_costs_no_look_at_all_of_them() {
+        let mut loops = guarded();
+        for number in 0..LOOPS_KNOWN_MAX {
+            say(&mut loops, "a", &number.to_string(), 0).unwrap();
+        }
+        let begun = std::time::Instant::now();
+        for number in 0..50 * LOOPS_KNOWN_MAX {
+            say(&mut loops, "b", &number.to_string(), 1).unwrap();
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!((loops.levels.len(), loops.ending.len()), (LOOPS_KNOWN_MAX, LOOPS_KNOWN_MAX));
+    }
+
+    proptest::proptest! {
+        /// What is forgotten is what a look at each one would forget, whatever was said when.
+        #[test]
+        fn what_is_over_is_known_without_a_look_at_all(
+            said in proptest::collection::vec((0u8..4, 0u8..4, 0i64..LOOP_WINDOW_MS / 8), 1..60)
+        ) {
+            let (mut loops, mut now_ms) = (guarded(), 0);
+            for (from, to, later) in said {
+                now_ms += later;
+                if from == to {
+                    loops.reset(&[id(&from.to_string())], None);
+                } else {
+                    let _ = say(&mut loops, &from.to_string(), &to.to_string(), now_ms);
+                }
+                let mut kept = loops.levels.clone();
+                kept.retain(|_, level| level.turns(now_ms) > 0);
+                loops.sweep(now_ms);
+                assert!(loops.levels.keys().collect::<BTreeSet<_>>() == kept.keys().collect::<BTreeSet<_>>());
+                let ending: BTreeSet<_> = kept.iter().map(|(circle, level)| (level.over_at(), circle.clone())).collect();
+                assert!(loops.ending == ending);
+            }
+        }
     }
 }
