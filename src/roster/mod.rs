@@ -270,6 +270,7 @@ impl Roster {
     pub fn commit(&mut self) -> Vec<Change> {
         self.dirty.clear();
         self.checked.clear();
+        self.tables.pushes.committed();
         self.note_agents();
         self.tables.take_journal()
     }
@@ -280,6 +281,7 @@ impl Roster {
         self.ended.clear();
         self.suspects.extend(self.checked.drain(..));
         self.tables.undo_to(0);
+        self.tables.pushes.rolled_back();
     }
 
     /// All rows of one type, parents in order of id, messages and receipts in no promised order.

@@ -15,6 +15,8 @@ pub(crate) struct Pushes {
     held: BTreeMap<SessionId, VecDeque<u64>>,
     /// Sessions whose turn is over and for whom something is held.
     ready: BTreeSet<SessionId>,
+    /// What the current batch lets out of that: if it cannot be written, it is held again.
+    let_out: Vec<(SessionId, VecDeque<u64>)>,
     /// Sessions whose client went, with the place that the next row had then: what came before it was pushed.
     away: BTreeMap<SessionId, Away>,
     /// The same by the monotonic millisecond of that moment.
@@ -47,6 +49,23 @@ impl Pushes {
     pub(crate) fn turn_over(&mut self, session: &SessionId) {
         if self.held.contains_key(session) {
             self.ready.insert(session.clone());
+        }
+    }
+
+    /// The batch is on disk: what it lets out is on its way.
+    pub(crate) fn committed(&mut self) {
+        self.let_out.clear();
+    }
+
+    /// The batch could not be written, and what it let out was not pushed. It is held again, before what has come since,
+    /// and goes with the next batch, unless the turn is not over after all.
+    pub(crate) fn rolled_back(&mut self) {
+        for (session, mut places) in std::mem::take(&mut self.let_out) {
+            places.extend(self.held.remove(&session).unwrap_or_default());
+            let surplus = places.len().saturating_sub(PUSHES_HELD_MAX);
+            places.drain(..surplus);
+            self.ready.insert(session.clone());
+            self.held.insert(session, places);
         }
     }
 
@@ -132,7 +151,9 @@ impl Roster {
             if self.tables.working.contains(&session) {
                 continue;
             }
-            for place in self.tables.pushes.held.remove(&session).unwrap_or_default() {
+            let held = self.tables.pushes.held.remove(&session).unwrap_or_default();
+            self.tables.pushes.let_out.push((session.clone(), held.clone()));
+            for place in held {
                 let is_free = self.tables.mail.is_free(place, &session, self.tables.now.mono_ms);
                 let Some(message) = self.tables.mail.at(place).filter(|_| is_free) else { continue };
                 let Some(placed) = self.tables.messages.get(message) else { continue };

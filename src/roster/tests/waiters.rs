@@ -427,3 +427,21 @@ fn a_session_that_never_had_a_client_is_pushed_its_mail_for_the_first_time() {
     assert_eq!(pushed(&outcome.pushes), [("m3", false)]);
     assert_eq!(outcome.pushes[0].read_when_written, Some("b".into()));
 }
+
+#[test]
+fn what_was_held_for_a_turn_s_end_is_pushed_when_the_log_can_be_written_again() {
+    let mut world = with_channel();
+    tell(&mut world, "b", prompt(&[]), None);
+    assert!(send_all(&mut world, &["m1", "m2"]).is_empty());
+    let stop = || Request::HookEvent(Box::new(event("b", EventKind::Stop, None)));
+    for _ in 0..2 {
+        world.apply(stop()).reply.unwrap();
+        assert_eq!(pushed(&world.roster.rouse(world.now, &mut world.ids).pushes), [("m1", false), ("m2", false)]);
+        world.roster.roll_back();
+        assert!(rouse(&mut world).pushes.is_empty(), "its turn is not over, as far as the log knows");
+    }
+    assert!(send_all(&mut world, &["m3"]).is_empty());
+    world.ok(stop());
+    assert_eq!(pushed(&rouse(&mut world).pushes), [("m1", false), ("m2", false), ("m3", false)]);
+    assert!(rouse(&mut world).pushes.is_empty(), "once");
+}
