@@ -382,6 +382,37 @@ fn the_command_line_waits_until_all_have_read_it() {
 }
 
 #[test]
+fn the_outbox_shows_what_has_become_of_it_for_each() {
+    let place = Place::new();
+    let daemon = two(&place);
+    daemon.start_session("ccc-1", "/w/gamma");
+    let direct = daemon.send("aaa-1", "bbb-1", "for one");
+    let to_room = daemon.send("aaa-1", "@everyone", "for all");
+    daemon.send("bbb-1", "aaa-1", "of another");
+    ack(&daemon, "bbb-1", &to_room);
+    let (code, stdout, stderr) = ended(spawn(&place, &["outbox", "--session", "alpha"]));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    let lines: Vec<Vec<&str>> = stdout.lines().map(|line| line.split("  ").collect()).collect();
+    let has = |line: usize, words: &[&str]| {
+        let all = words.iter().all(|word| lines[line].iter().any(|cell| cell.trim() == *word));
+        assert!(all, "{words:?} in {stdout}");
+    };
+    has(1, &[&direct, "beta@bbb-1", "for one", "waits for its next prompt"]);
+    has(2, &[&to_room, "@everyone: beta@bbb-1", "for all"]);
+    assert!(lines[2].last().unwrap().starts_with("read at "), "{stdout}");
+    has(3, &[&to_room, "@everyone: gamma@ccc-1", "for all", "waits for its next prompt"]);
+    assert_eq!(lines.len(), 4, "{stdout}");
+    // One a page, and on from there.
+    let (_, stdout, stderr) = ended(spawn(&place, &["outbox", "--session", "alpha", "--limit", "1"]));
+    assert!(stdout.contains(&to_room) && !stdout.contains(&direct), "{stdout}");
+    let cursor = stderr.trim().rsplit(' ').next().unwrap();
+    let (_, stdout, stderr) = ended(spawn(&place, &["outbox", "--session", "alpha", "--before", cursor]));
+    assert!(stdout.contains(&direct) && !stdout.contains(&to_room) && stderr.is_empty(), "{stdout}{stderr}");
+    let (code, stdout, stderr) = ended(spawn(&place, &["outbox"]));
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "", "marshal: nothing was sent yet.\n"));
+}
+
+#[test]
 fn the_command_line_says_what_is_so_when_it_has_waited_long_enough() {
     let place = Place::new();
     let daemon = two(&place);

@@ -12,6 +12,7 @@ mod http_client;
 mod identity;
 mod list;
 mod logs;
+mod outbox;
 mod render;
 mod send;
 mod table;
@@ -216,6 +217,7 @@ fn step(args: impl IntoIterator<Item = OsString>, world: &mut World<'_>) -> Resu
         Id::Ls => with_daemon(&parsed, world, list::ls)?,
         Id::Rooms => with_daemon(&parsed, world, commands::rooms)?,
         Id::Send => with_daemon(&parsed, world, send::send)?,
+        Id::Outbox => with_daemon(&parsed, world, outbox::outbox)?,
         Id::Inbox => with_daemon(&parsed, world, commands::inbox)?,
         Id::History => with_daemon(&parsed, world, history::history)?,
         Id::Status => with_daemon(&parsed, world, commands::status)?,

@@ -48,6 +48,7 @@ pub(crate) enum Id {
     Rooms,
     Send,
     Inbox,
+    Outbox,
     History,
     Status,
     Compact,
@@ -110,6 +111,7 @@ pub(crate) const VERSION: Flag = Flag { long: "version", short: Some('V'), value
 
 const JSON: Flag = switch("json", "Print the daemon's answer as JSON");
 const LIMIT: Flag = option("limit", "N", Complete::Nothing, "At most N messages (1 to 200)");
+const BEFORE: Flag = option("before", "CURSOR", Complete::Nothing, "Go on from where the last page ended");
 const LEVELS: Complete = Complete::Words(&["off", "error", "warn", "info", "debug", "trace"]);
 
 const MESSAGE_STATES: Complete =
@@ -324,6 +326,28 @@ pub(crate) const COMMANDS: &[Command] = &[
         exits: CALL_EXITS,
     },
     Command {
+        id: Id::Outbox,
+        name: "outbox",
+        operands: "",
+        operand_count: (0, 0),
+        complete: Complete::Nothing,
+        summary: "Show what was sent, and what has become of it",
+        about: "A line for each message and recipient, the newest last.\n\
+                Whose: --session or --human; else as for 'marshal send'.",
+        own_flags: &[
+            option("session", "SESSION", Complete::Nicknames, "What this session has sent [env: MARSHAL_SESSION]"),
+            option("human", "NAME", Complete::Nothing, "What this person has sent [env: MARSHAL_OPERATOR]"),
+            BEFORE,
+            LIMIT,
+            JSON,
+        ],
+        examples: &[
+            ("marshal outbox", "has what I sent been read?"),
+            ("marshal outbox --session web-2 --limit 5", "the last five of a session"),
+        ],
+        exits: CALL_EXITS,
+    },
+    Command {
         id: Id::History,
         name: "history",
         operands: "",
@@ -341,7 +365,7 @@ pub(crate) const COMMANDS: &[Command] = &[
             option("since", "TIME", Complete::Nothing, "Only what was sent since then"),
             option("until", "TIME", Complete::Nothing, "Only what was sent before then"),
             option("message", "ID", Complete::Nothing, "Only the message with this id"),
-            option("before", "CURSOR", Complete::Nothing, "Go on from where the last page ended"),
+            BEFORE,
             switch("follow", "Go on with what comes from now on, until interrupted"),
             LIMIT,
             JSON,

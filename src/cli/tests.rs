@@ -93,7 +93,7 @@ const ACKED: &str = r#"{"newlyAcked":1,"alreadyAcked":0,"unknown":0}"#;
 
 #[test]
 fn without_a_daemon_the_way_to_one_is_told() {
-    for command in ["ls", "rooms", "history", "status"] {
+    for command in ["ls", "rooms", "outbox", "history", "status"] {
         let ran = run_with(&[command], &[], b"", Vec::new());
         assert_eq!(ran.step, Step::Done(exit_code::UNAVAILABLE));
         let expected = "marshal is not running (no socket at DIR/marshal.sock). Start it with: marshal serve\n";
@@ -260,6 +260,37 @@ fn history_asks_for_what_was_said() {
     for bad in [["history", "--limit", "0"], ["history", "--since", "soon"], ["inbox", "--limit", "201"]] {
         assert_eq!(run_with(&bad, &[], b"", Vec::new()).step, Step::Done(exit_code::USAGE), "{bad:?}");
     }
+}
+
+#[test]
+fn outbox_asks_for_what_one_has_sent() {
+    let one = |id: &str, more: &str| -> &'static str {
+        let delivery = r#"{"sessionId":"id-2","nickname":"heron","state":"queued"}"#;
+        let message = format!(r#"{{"id":"{id}","toNick":"heron","body":"b","deliveries":[{delivery}]}}"#);
+        format!(r#"{{"messages":[{message}]{more}}}"#).leak()
+    };
+    let line = ["outbox", "--session", "otter", "--before", "9-x", "--limit", "2"];
+    let answers = vec![(200, ROSTER), (200, one("m2", r#","before":"4-x""#)), (200, one("m1", r#","before":"2-x""#))];
+    let ran = run_with(&line, &[], b"", answers.clone());
+    let asked = [
+        "GET /v1/sessions ",
+        "GET /v1/outbox?session=id-1&before=9-x&limit=2 ",
+        "GET /v1/outbox?session=id-1&before=4-x&limit=1 ",
+    ];
+    assert_eq!((ran.step, ran.asked), (Step::Done(0), asked.map(str::to_owned).to_vec()));
+    assert_eq!(ran.stderr, "marshal: there may be older messages: add --before 2-x\n");
+    assert!(ran.stdout.find(" m1 ").unwrap() < ran.stdout.find(" m2 ").unwrap(), "{}", ran.stdout);
+    let json = run_with(&[&line[..], &["--json"]].concat(), &[], b"", answers).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["messages"][0]["id"], &json["before"]), (&"m1".into(), &"2-x".into()));
+    let ran = run_with(&["outbox"], &[("USER", "ana")], b"", vec![(200, r#"{"messages":[]}"#)]);
+    assert_eq!((ran.asked[0].as_str(), ran.stdout.as_str()), ("GET /v1/outbox?elseHuman=ana ", ""));
+    assert_eq!(ran.stderr, "marshal: nothing was sent yet.\n");
+    let unknown = r#"{"error":{"code":"unknown_caller","message":"asSession 'x' is not on the roster"}}"#;
+    let ran = run_with(&["outbox", "--session", "x"], &[], b"", vec![(200, ROSTER), (400, unknown)]);
+    assert_eq!(ran.stderr, "marshal: the session x is not on the roster: see 'marshal ls'\n");
+    let ran = run_with(&["outbox", "--limit", "0"], &[], b"", Vec::new());
+    assert_eq!(ran.step, Step::Done(exit_code::USAGE));
 }
 
 #[test]

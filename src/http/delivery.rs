@@ -208,7 +208,9 @@ fn outbox_value(entry: &HistoryEntry) -> Value {
         (Recipient::Room(_), 0) => Status::Done,
         (Recipient::Room(_), _) => Status::Pending,
     };
-    let first = entry.deliveries.first().map(|view| &view.standing);
+    // What is told of one alone is that of the only one.
+    let only = matches!(message.to, Recipient::Session(_)).then(|| entry.deliveries.first()).flatten();
+    let first = only.map(|view| &view.standing);
     let last_error = match first {
         Some(DeliveryStanding::Settled(Step::Undeliverable(reason), _)) => Some(reason.as_str()),
         Some(DeliveryStanding::Settled(Step::Expired, _)) => Some("expired"),

@@ -145,6 +145,7 @@ pub struct HistoryEntry {
     pub read_by: usize,
     /// For how many it is waiting.
     pub waiting_for: usize,
-    /// Where it is for each of its recipients; for a room's message only if that one was asked for.
+    /// Where it is for each of its recipients; for a room's message only if that one was asked for, or by its sender's
+    /// outbox.
     pub deliveries: Vec<DeliveryView>,
 }

@@ -416,6 +416,36 @@ fn the_outbox_holds_what_its_owner_has_sent_page_by_page() {
 }
 
 #[test]
+fn the_outbox_tells_of_each_in_a_room_and_its_answers_do_not_grow_with_the_room() {
+    let mut world = World::new();
+    let members = crate::limits::HISTORY_SCAN_MAX / 3;
+    for n in 0..members {
+        world.start(&format!("s{n}"), "/w");
+    }
+    for n in 0..5 {
+        world.broadcast("s0", "everyone", &n.to_string());
+    }
+    let (mut found, mut before, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let limit = Some(crate::limits::PAGE_MESSAGES_MAX);
+        let page = match world.ok(Request::Outbox { caller: caller("s0"), before, limit }) {
+            Reply::History(page) => page,
+            other => panic!("{other:?}"),
+        };
+        pages += 1;
+        let told: usize = page.messages.iter().map(|entry| entry.deliveries.len()).sum();
+        assert!(told <= crate::limits::HISTORY_SCAN_MAX + members, "{told}");
+        assert!(page.messages.iter().all(|entry| entry.deliveries.len() == members - 1));
+        found.splice(0..0, page.messages.iter().map(|entry| entry.message.row.body.to_string()));
+        before = page.before;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!((found.join(""), pages), ("01234".to_owned(), 2));
+}
+
+#[test]
 fn what_there_is_to_tell_of_deliveries_is_told_once_for_each_step() {
     let mut world = three();
     let message = id_of(&one(&mut world, to_all("aaa1", &["bbb1"], "m")));
