@@ -177,7 +177,7 @@ fn refusals_are_printed_with_their_candidates() {
     }
     let unknown = r#"{"error":{"code":"not_found","message":"no session 'o'"}}"#;
     let ran = run_with(&["send", "o", "x"], &[("CLAUDE_CODE_SESSION_ID", "id-9")], b"", vec![(404, unknown)]);
-    assert_eq!(ran.stderr, "marshal: no session 'o'\n", "here the recipient is meant");
+    assert!(ran.stderr.starts_with("marshal: no session 'o'\n"), "here the recipient is meant: {}", ran.stderr);
 }
 
 #[test]
@@ -233,6 +233,19 @@ fn a_reader_that_is_gone_ends_it_quietly_and_reads_nothing() {
     assert_eq!(run(["inbox".into()], &mut world), Step::Done(exit_code::OK));
     assert!(stderr.is_empty());
     assert_eq!(served.join().unwrap().len(), 1, "what nobody saw is not acknowledged");
+}
+
+#[test]
+fn who_is_not_found_is_looked_for_with_ls() {
+    let unknown = r#"{"error":{"code":"not_found","message":"no session with id 'ot' on the roster","candidates":["otter\u001b"]}}"#;
+    let ran = run_with(&["send", "ot", "x"], &[], b"", vec![(404, unknown)]);
+    let expected = "marshal: no session with id 'ot' on the roster\n  otter\u{fffd}\n  \
+                    'marshal ls' lists the sessions, 'marshal rooms' the rooms\n";
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), expected));
+    let ran = run_with(&["send", "--reply-to", "m", "x"], &[], b"", vec![(404, unknown)]);
+    assert!(ran.stderr.ends_with("  'marshal history' shows messages with their ids\n"), "{}", ran.stderr);
+    let refused = r#"{"error":{"code":"too_large","message":"no"}}"#;
+    assert_eq!(run_with(&["send", "ot", "x"], &[], b"", vec![(413, refused)]).stderr, "marshal: no\n");
 }
 
 #[test]
