@@ -29,7 +29,10 @@ pub(super) struct Found {
 
 /// `marshal history`
 pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
-    let query = query(caller, world)?;
+    let mut query = query(caller, world)?;
+    for (_, thread) in query.iter_mut().filter(|(name, _)| *name == "thread") {
+        *thread = whole_id(caller, thread)?;
+    }
     let limit = caller.limit()?;
     if !caller.parsed.has("follow") {
         let found = look_back(caller, PATH, &query, limit, PAGE_MESSAGES_DEFAULT)?;
@@ -90,6 +93,12 @@ fn query(caller: &Caller<'_>, world: &World<'_>) -> Result<Query, Problem> {
         query.push((name, at.to_string()));
     }
     Ok(query)
+}
+
+/// The whole id of the message that is meant by the beginning of one: of what comes later, more may begin like it.
+fn whole_id(caller: &Caller<'_>, beginning: &str) -> Result<String, Problem> {
+    let found: Messages = parse(&caller.get(PATH, &[("message", beginning.to_owned())])?)?;
+    Ok(found.messages.into_iter().next().map_or_else(|| beginning.to_owned(), |message| message.id))
 }
 
 /// As many as are asked for of the newest messages that fit: the daemon looks at a bounded number of messages for one

@@ -276,6 +276,16 @@ fn history_asks_for_what_was_said() {
 }
 
 #[test]
+fn a_thread_is_asked_for_by_the_whole_id_of_its_message() {
+    let found = r#"{"messages":[{"id":"m1-whole","body":"b"}]}"#;
+    let ran = run_with(&["history", "--thread", "m1"], &[], b"", vec![(200, found), (200, found)]);
+    assert_eq!(ran.asked, ["GET /v1/messages?message=m1 ", "GET /v1/messages?thread=m1-whole "]);
+    let ambiguous = r#"{"error":{"code":"ambiguous","message":"two","candidates":["m1","m2"]}}"#;
+    let ran = run_with(&["history", "--thread", "m"], &[], b"", vec![(409, ambiguous)]);
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), "marshal: two\n  m1\n  m2\n"));
+}
+
+#[test]
 fn outbox_asks_for_what_one_has_sent() {
     let one = |id: &str, more: &str| -> &'static str {
         let delivery = r#"{"sessionId":"id-2","nickname":"heron","state":"queued"}"#;

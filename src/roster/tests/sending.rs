@@ -216,6 +216,60 @@ fn the_beginning_of_an_id_is_enough_where_it_is_that_of_one_message() {
     assert_eq!((error.kind, error.candidates.len()), (ErrorKind::Ambiguous, 2 + 1));
 }
 
+#[test]
+fn a_past_message_and_its_thread_are_found_by_the_beginning_of_an_id() {
+    let mut world = three();
+    let first = id_of(&one(&mut world, to_all("aaa1", &["bbb1"], "1")));
+    world.pass(DAY);
+    world.start("aaa1", "/w/x");
+    world.start("bbb1", "/w/x");
+    let reply = Wishes { reply_to: Some(first.to_string()), ..Wishes::default() };
+    let second = id_of(&one(&mut world, sending("bbb1", &[], "2", reply)));
+    let ask = |message: Option<&str>, thread: Option<&str>| {
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        Request::History(HistoryQuery { message: text(message), thread: text(thread), ..HistoryQuery::default() })
+    };
+    let found = |world: &mut World, request| match world.ok(request) {
+        Reply::History(page) => page.messages.iter().map(|e| e.message.row.body.to_string()).collect::<String>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(found(&mut world, ask(Some(&first.as_str()[..8]), None)), "1");
+    assert_eq!(found(&mut world, ask(None, Some(&second.as_str()[..8]))), "12");
+    for request in [ask(Some(&first.as_str()[..1]), None), ask(None, Some(&first.as_str()[..1]))] {
+        let error = world.err(request);
+        assert_eq!(error.kind, ErrorKind::Ambiguous);
+        assert!(error.candidates.contains(&first.to_string()) && error.candidates.contains(&second.to_string()));
+    }
+    for request in [ask(Some(""), None), ask(Some("none"), None), ask(None, Some("")), ask(None, Some("none"))] {
+        assert_eq!(world.err(request).kind, ErrorKind::NotFound);
+    }
+}
+
+/// Behind as many as are looked at there may be more: what is found by then is not taken for the only one.
+#[test]
+fn a_beginning_that_fits_more_than_are_looked_at_is_not_taken_for_that_of_one() {
+    let mut world = World::new();
+    world.ok(Request::Register(Box::new(registering("aaa1", "a", token(1)))));
+    world.ok(Request::Register(Box::new(registering("bbb1", "b", token(2)))));
+    let send =
+        |text: &str, to: &str| Request::send(Caller { human: Some("ana".to_owned()), ..Caller::default() }, to, text);
+    let first = id_of(&one(&mut world, send("mine", "bbb1")));
+    for _ in 0..crate::limits::ID_BEGINNINGS_MAX {
+        world.pass(1000);
+        drop(one(&mut world, send("not mine", "aaa1")));
+    }
+    let second = id_of(&one(&mut world, send("mine", "bbb1")));
+    let alike = first.as_str().bytes().zip(second.as_str().bytes()).take_while(|(a, b)| a == b).count();
+    let caller = || Caller { token: Some(Box::new(token(2))), known: Known::Machine, ..Caller::default() };
+    let ask = |text: &str| {
+        let message = Some(text.to_owned());
+        Request::History(HistoryQuery { caller: Box::new(caller()), message, ..HistoryQuery::default() })
+    };
+    assert!(alike > 0);
+    assert_eq!(world.err(ask(&first.as_str()[..alike])).kind, ErrorKind::Ambiguous);
+    assert!(matches!(world.ok(ask(first.as_str())), Reply::History(page) if page.messages.len() == 1));
+}
+
 /// A session that is known as one learns nothing of what is not for it.
 #[test]
 fn nobody_answers_or_replaces_what_he_may_not_see() {
