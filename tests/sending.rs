@@ -458,6 +458,27 @@ fn the_command_line_sends_nothing_twice_under_one_name() {
     }
 }
 
+#[test]
+fn the_command_line_says_whether_an_older_message_was_replaced() {
+    let place = Place::new();
+    let daemon = two(&place);
+    let (unread, read) = (daemon.send("aaa-1", "bbb-1", "unread"), daemon.send("aaa-1", "bbb-1", "read"));
+    ack(&daemon, "bbb-1", &read);
+    let send = |old: &str, more: &str| {
+        let (code, stdout, stderr) =
+            ended(spawn(&place, &["send", "--as", "alpha", "bbb-1", "--supersedes", old, more, "new"]));
+        assert_eq!(code, Some(0), "{stderr}");
+        stdout
+    };
+    assert!(send(&unread, "--now").ends_with(&format!("\nreplaced {unread} for beta@bbb-1\n")));
+    let late = send(&read, "--now");
+    assert!(late.contains(&format!("\ndid not replace {read}\n  beta@bbb-1 (read at ")), "{late}");
+    let told: Value = serde_json::from_str(&send(&read, "--json")).unwrap();
+    let told = &told["supersedes"];
+    assert_eq!((&told["messageId"], &told["replaced"], &told["of"]), (&json!(read), &json!(0), &json!(1)));
+    assert_eq!(told["deliveries"][0]["state"], "read");
+}
+
 /// As users have it: two that answer each other, over the door that asks for credentials.
 #[test]
 fn a_loop_of_answers_is_stopped_with_a_code_and_a_time() {

@@ -1,15 +1,15 @@
 //! From what a sender wants to the terms of its message: which message it answers or replaces, until when it counts. It must
 //! not tell anybody of a message that is not for him.
 
-use super::sending::Expiry;
+use super::sending::{Expiry, Replaced};
 use super::speaker::Speaker;
 use super::tables::Placed;
-use super::{Roster, Sending, validate};
+use super::{DeliveryStanding, DeliveryView, Roster, Sending, validate};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
 use crate::limits::{
     CANDIDATES_MAX, EXPIRY_MAX_MS, ID_BEGINNINGS_MAX, ID_BYTES_MAX, META_BYTES_MAX, REPLY_EXPECTED_MAX_MS,
-    SWEEP_ROWS_MAX,
+    ROOM_DELIVERIES_SHOWN_MAX, SWEEP_ROWS_MAX,
 };
 use crate::model::{Message, Recipient, Step, Terms};
 use std::ops::Bound;
@@ -136,6 +136,19 @@ impl Roster {
         for session in self.awaiting(old) {
             self.settle(&session, old, Step::Superseded(by.clone()));
         }
+    }
+
+    /// What has become of an older message by the one that was to come in its place; none if it is not there any more.
+    pub(super) fn replaced(&self, old: &MessageId, by: &MessageId) -> Option<Replaced> {
+        let placed = self.tables.messages.get(old)?;
+        let is_replaced = |view: &DeliveryView| matches!(&view.standing, DeliveryStanding::Settled(Step::Superseded(newer), _) if newer == by);
+        let all = self.deliveries(&placed.stored.row, placed.place);
+        let of = all.len();
+        let (replaced, mut deliveries): (Vec<_>, Vec<_>) = all.into_iter().partition(is_replaced);
+        let count = replaced.len();
+        deliveries.extend(replaced);
+        deliveries.truncate(ROOM_DELIVERIES_SHOWN_MAX);
+        Some(Replaced { message: old.clone(), count, of, deliveries })
     }
 
     /// Tells the senders of messages to which they expected an answer by now that none came. What is told is itself an

@@ -294,6 +294,41 @@ fn nobody_answers_or_replaces_what_he_may_not_see() {
 }
 
 #[test]
+fn a_sender_is_told_for_whom_an_older_message_was_replaced() {
+    let mut world = three();
+    let old = world.broadcast("aaa1", "everyone", "old").message.row.id.clone();
+    assert!(matches!(world.ok(ack("bbb1", &[&old])), Reply::Acked { newly: 1, .. }));
+    let wishes = |name: &str, old: &MessageId| Wishes {
+        supersedes: Some(old.to_string()),
+        client_message_id: Some(name.to_owned()),
+        ..Wishes::default()
+    };
+    let request = |to: &[&str], old: &MessageId| sending("aaa1", to, "new", wishes(&to.join(","), old));
+    let told = |reply: &Reply| {
+        let replaced = match reply {
+            Reply::Sent(sent) => sent.replaced.as_deref().cloned(),
+            Reply::Broadcast(sent) => sent.replaced.as_deref().cloned(),
+            Reply::SentToAll(all) => all[0].replaced().cloned(),
+            Reply::Repeated(repeated) => repeated.sent[0].replaced().cloned(),
+            other => panic!("{other:?}"),
+        };
+        let replaced = replaced.unwrap();
+        let states = replaced.deliveries.iter().map(|view| format!("{} {}", view.session, view.standing.as_str()));
+        (replaced.message.clone(), replaced.count, replaced.of, states.collect::<Vec<_>>().join(", "))
+    };
+    let reply = world.ok(request(&["@everyone"], &old));
+    let expected = (old.clone(), 1, 2, "bbb1 read, bbb2 superseded".to_owned());
+    assert_eq!(told(&reply), expected);
+    // Asked again, the same is told; and by a third message nothing more is replaced.
+    assert_eq!(told(&world.ok(request(&["@everyone"], &old))), expected);
+    let expected = (old.clone(), 0, 2, "bbb1 read, bbb2 superseded".to_owned());
+    assert_eq!(told(&world.ok(request(&["bbb1", "bbb2"], &old))), expected);
+    let direct = id_of(&one(&mut world, to_all("aaa1", &["bbb1"], "old")));
+    assert_eq!(told(&world.ok(request(&["bbb2"], &direct))), (direct.clone(), 1, 1, "bbb1 superseded".to_owned()));
+    assert!(one(&mut world, to_all("aaa1", &["bbb1"], "m")).replaced.is_none());
+}
+
+#[test]
 fn who_has_not_read_a_message_gets_the_one_in_its_place_alone() {
     let mut world = three();
     let old = world.broadcast("aaa1", "everyone", "old").message.row.id.clone();
