@@ -7,7 +7,8 @@
 mod support;
 
 use serde_json::{Value, json};
-use std::process::{Child, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Stdio};
 use support::events::{Event, Events};
 use support::{Answer, Daemon, Place, Watch, post};
 
@@ -379,6 +380,62 @@ fn the_command_line_waits_until_all_have_read_it() {
     assert!(stdout.contains("beta@bbb-1: read at ") && stdout.contains(" UTC (it went on with it)\n"), "{stdout}");
     let (code, stdout, _) = ended(spawn(&place, &["history", "--message", sent[1]["id"].as_str().unwrap()]));
     assert!(code == Some(0) && stdout.contains("    beta@bbb-1: read at "), "{stdout}");
+}
+
+/// The command line beside the test, from when it has said of so many messages that they are stored: with the rest of what it
+/// says. It waits itself for no longer than it was told.
+fn spawn_until_stored(place: &Place, arguments: &[&str], messages: usize) -> (Child, BufReader<ChildStdout>) {
+    let mut child = spawn(place, arguments);
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..messages {
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert!(line.starts_with("stored as "), "{line}");
+    }
+    (child, stdout)
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+}
+
+#[test]
+fn the_command_line_waits_on_over_a_restart_of_the_daemon() {
+    let place = Place::new();
+    let daemon = two(&place);
+    let mut events = Events::subscribe(&daemon.socket, &[]);
+    let line = ["send", "alpha@aaa-1,beta@bbb-1", "--wait", "read", "well?"];
+    let (child, mut stdout) = spawn_until_stored(&place, &line, 2);
+    let sent = [next_message(&mut events), next_message(&mut events)];
+    // One has read it before whoever waits looks again, the other one after that.
+    signal(&child, "STOP");
+    daemon.kill();
+    let daemon = place.start();
+    ack(&daemon, "aaa-1", sent[0]["id"].as_str().unwrap());
+    let mut events = Events::subscribe(&daemon.socket, &[]);
+    signal(&child, "CONT");
+    daemon.prompt("bbb-1");
+    until_state(&mut events, sent[1]["id"].as_str().unwrap(), "handed");
+    daemon.prompt("bbb-1");
+    let (mut said, (code, _, stderr)) = (String::new(), ended(child));
+    stdout.read_to_string(&mut said).unwrap();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{said}");
+    assert!(said.contains("alpha@aaa-1: read at ") && said.contains("beta@bbb-1: read at "), "{said}");
+}
+
+#[test]
+fn the_command_line_waits_no_longer_than_it_may_for_a_daemon_that_is_gone() {
+    let place = Place::new();
+    let daemon = two(&place);
+    let begun = std::time::Instant::now();
+    let line = ["send", "bbb-1", "--wait", "handed", "--timeout", "2s", "well?"];
+    let (child, _stdout) = spawn_until_stored(&place, &line, 1);
+    daemon.kill();
+    let (code, _, stderr) = ended(child);
+    assert_eq!(code, Some(69), "{stderr}");
+    assert!(stderr.contains("it was sent, but what has become of it is not known: marshal is not running"), "{stderr}");
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(2), "it gave up before its time");
 }
 
 #[test]
