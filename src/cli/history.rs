@@ -61,7 +61,7 @@ pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), 
         query.extend(newest.iter().map(|newest| ("after", newest.clone())));
         let found = match look_back(caller, PATH, &query, None, usize::MAX) {
             // It has stopped just now: that is heard next.
-            Err(problem) if problem.code == exit_code::UNAVAILABLE => continue,
+            Err(problem) if problem.is_passing() => continue,
             found => found?,
         };
         show(caller, world, &found, render::messages)?;
@@ -201,7 +201,7 @@ pub(super) fn subscribe_again(caller: &Caller<'_>) -> Result<Events, Problem> {
     let mut tries = 0;
     loop {
         match subscribe(caller) {
-            Err(problem) if problem.code == exit_code::UNAVAILABLE && tries < FOLLOW_AGAIN_TRIES => {
+            Err(problem) if problem.is_passing() && tries < FOLLOW_AGAIN_TRIES => {
                 tries += 1;
                 // There is nothing whose end could be awaited: nobody tells that a socket appears.
                 let _ = never::<()>().recv_timeout(FOLLOW_AGAIN_EVERY);

@@ -23,7 +23,7 @@ mod wire;
 mod words;
 
 use crate::config::{self, Env, ServeConfig, ServeFlags};
-use crate::error::{Fatal, exit_code};
+use crate::error::{ErrorKind, Fatal, exit_code};
 use crate::time::SystemClock;
 use args::{Parsed, UsageError};
 use commands::Caller;
@@ -102,6 +102,11 @@ pub(crate) struct Problem {
 impl Problem {
     fn new(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), more: Vec::new(), daemon_code: String::new() }
+    }
+
+    /// Whether the daemon does not run, or is stopping just now: it may come back.
+    fn is_passing(&self) -> bool {
+        self.code == exit_code::UNAVAILABLE || self.daemon_code == ErrorKind::Unavailable.code()
     }
 
     fn because(self, what: &str) -> Self {

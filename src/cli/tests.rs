@@ -286,6 +286,25 @@ fn a_thread_is_asked_for_by_the_whole_id_of_its_message() {
 }
 
 #[test]
+fn whoever_waits_asks_again_what_has_become_of_it_while_the_daemon_was_away() {
+    let (listening, stopping) = (": connected\n\n", r#"{"error":{"code":"unavailable","message":"stopping"}}"#);
+    let read = r#"{"id":"m1","deliveries":[{"sessionId":"id-1","nickname":"otter","state":"read","at":0}]}"#;
+    let answers = vec![
+        (200, listening),
+        (201, SENT),
+        (503, stopping),
+        (200, listening),
+        (503, stopping),
+        (200, listening),
+        (200, read),
+    ];
+    let ran = run_with(&["send", "otter", "--wait", "read", "x"], &[("USER", "ana")], b"", answers);
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(0), ""), "{}", ran.stdout);
+    assert!(ran.stdout.ends_with("otter: read at 00:00:00 UTC\n"), "{}", ran.stdout);
+    assert_eq!(ran.asked[4..], ["GET /v1/messages/m1 ", "GET /v1/events ", "GET /v1/messages/m1 "]);
+}
+
+#[test]
 fn outbox_asks_for_what_one_has_sent() {
     let one = |id: &str, more: &str| -> &'static str {
         let delivery = r#"{"sessionId":"id-2","nickname":"heron","state":"queued"}"#;

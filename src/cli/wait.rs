@@ -2,7 +2,8 @@
 //! nothing again and again. It must not say that something was read that is only handed over.
 
 use super::commands::{Caller, parse};
-use super::http_client::{Client, Events, Failure};
+use super::events::{Events, Heard};
+use super::history::subscribe;
 use super::text::line;
 use super::wire::{Delivery, DeliveryNews, Message, Sent};
 use super::{Problem, World, words};
@@ -55,7 +56,7 @@ fn is_settled(delivery: &Delivery) -> bool {
 impl Watch {
     /// Listens from now on.
     pub(crate) fn begin(caller: &Caller<'_>, until: Until, patience: Duration) -> Result<Self, Problem> {
-        Ok(Self { events: listen(caller)?, until, patience })
+        Ok(Self { events: subscribe(caller)?, until, patience })
     }
 
     /// Waits, and says what came of it.
@@ -68,16 +69,16 @@ impl Watch {
                 let message = format!("it will not be {}: {name}: {}", self.until.word(), words::delivery(hopeless));
                 return Err(Problem::new(exit_code::REFUSED, message));
             }
-            match self.events.next(end) {
-                Ok((name, data)) if name == "delivery" => {
+            match self.events.next_before(end) {
+                Ok(Some(Heard::Event(name, data))) if name == "delivery" => {
                     let news: DeliveryNews = parse(&data)?;
                     let key = (news.message_id, news.delivery.session_id.clone());
                     if let Some(known) = goals.get_mut(&key) {
                         *known = news.delivery;
                     }
                 }
-                Ok(_) => {}
-                Err(Failure::Late) => {
+                Ok(Some(_)) => {}
+                _ if Instant::now() >= end => {
                     // Without an answer there is still what was heard.
                     let _ = look(caller, &mut goals);
                     if !self.is_reached(&goals) {
@@ -85,7 +86,7 @@ impl Watch {
                     }
                 }
                 // It may only have been started anew: what was sent is on its disk.
-                Err(_) => self.listen_again(caller, &mut goals, end)?,
+                Ok(None) | Err(_) => self.listen_again(caller, &mut goals, end)?,
             }
         }
         if !caller.parsed.has("json") {
@@ -100,7 +101,7 @@ impl Watch {
     fn listen_again(&mut self, caller: &Caller<'_>, goals: &mut Goals, end: Instant) -> Result<(), Problem> {
         loop {
             let problem = match self.try_again(caller, goals) {
-                Err(problem) if problem.code == exit_code::UNAVAILABLE => problem,
+                Err(problem) if problem.is_passing() => Problem { code: exit_code::UNAVAILABLE, ..problem },
                 done => return done,
             };
             let left = end.saturating_duration_since(Instant::now());
@@ -113,7 +114,7 @@ impl Watch {
     }
 
     fn try_again(&mut self, caller: &Caller<'_>, goals: &mut Goals) -> Result<(), Problem> {
-        self.events = listen(caller)?;
+        self.events = subscribe(caller)?;
         // Only now, so that nothing happens between the two.
         look(caller, goals)
     }
@@ -131,10 +132,6 @@ impl Watch {
         let message = format!("not {word} by {count} of {of} after {seconds} s");
         Problem { more: lines.collect(), ..Problem::new(exit_code::REFUSED, message) }
     }
-}
-
-fn listen(caller: &Caller<'_>) -> Result<Events, Problem> {
-    Client::new(caller.socket).events("/v1/events").map_err(|failure| caller.no_answer(&failure, false))
 }
 
 /// Asks where the messages are by now.
