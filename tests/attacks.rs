@@ -518,6 +518,8 @@ fn no_name_task_body_or_error_reaches_a_terminal_as_a_command_to_it() {
         &["rooms", "--json"],
         &["history"],
         &["history", "--json"],
+        &["outbox", "--session", "evil"],
+        &["outbox", "--session", "evil", "--json"],
         &["inbox", "--session", "good", "--peek"],
         &["inbox", "--peek", "--json", "--session", "good"],
         &["status"],

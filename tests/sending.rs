@@ -7,7 +7,8 @@
 mod support;
 
 use serde_json::{Value, json};
-use std::process::{Child, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Stdio};
 use support::events::{Event, Events};
 use support::{Answer, Daemon, Place, Watch, post};
 
@@ -381,6 +382,93 @@ fn the_command_line_waits_until_all_have_read_it() {
     assert!(code == Some(0) && stdout.contains("    beta@bbb-1: read at "), "{stdout}");
 }
 
+/// The command line beside the test, from when it has said of so many messages that they are stored: with the rest of what it
+/// says. It waits itself for no longer than it was told.
+fn spawn_until_stored(place: &Place, arguments: &[&str], messages: usize) -> (Child, BufReader<ChildStdout>) {
+    let mut child = spawn(place, arguments);
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..messages {
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert!(line.starts_with("stored as "), "{line}");
+    }
+    (child, stdout)
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+}
+
+#[test]
+fn the_command_line_waits_on_over_a_restart_of_the_daemon() {
+    let place = Place::new();
+    let daemon = two(&place);
+    let mut events = Events::subscribe(&daemon.socket, &[]);
+    let line = ["send", "alpha@aaa-1,beta@bbb-1", "--wait", "read", "well?"];
+    let (child, mut stdout) = spawn_until_stored(&place, &line, 2);
+    let sent = [next_message(&mut events), next_message(&mut events)];
+    // One has read it before whoever waits looks again, the other one after that.
+    signal(&child, "STOP");
+    daemon.kill();
+    let daemon = place.start();
+    ack(&daemon, "aaa-1", sent[0]["id"].as_str().unwrap());
+    let mut events = Events::subscribe(&daemon.socket, &[]);
+    signal(&child, "CONT");
+    daemon.prompt("bbb-1");
+    until_state(&mut events, sent[1]["id"].as_str().unwrap(), "handed");
+    daemon.prompt("bbb-1");
+    let (mut said, (code, _, stderr)) = (String::new(), ended(child));
+    stdout.read_to_string(&mut said).unwrap();
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{said}");
+    assert!(said.contains("alpha@aaa-1: read at ") && said.contains("beta@bbb-1: read at "), "{said}");
+}
+
+#[test]
+fn the_command_line_waits_no_longer_than_it_may_for_a_daemon_that_is_gone() {
+    let place = Place::new();
+    let daemon = two(&place);
+    let begun = std::time::Instant::now();
+    let line = ["send", "bbb-1", "--wait", "handed", "--timeout", "2s", "well?"];
+    let (child, _stdout) = spawn_until_stored(&place, &line, 1);
+    daemon.kill();
+    let (code, _, stderr) = ended(child);
+    assert_eq!(code, Some(69), "{stderr}");
+    assert!(stderr.contains("it was sent, but what has become of it is not known: marshal is not running"), "{stderr}");
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(2), "it gave up before its time");
+}
+
+#[test]
+fn the_outbox_shows_what_has_become_of_it_for_each() {
+    let place = Place::new();
+    let daemon = two(&place);
+    daemon.start_session("ccc-1", "/w/gamma");
+    let direct = daemon.send("aaa-1", "bbb-1", "for one");
+    let to_room = daemon.send("aaa-1", "@everyone", "for all");
+    daemon.send("bbb-1", "aaa-1", "of another");
+    ack(&daemon, "bbb-1", &to_room);
+    let (code, stdout, stderr) = ended(spawn(&place, &["outbox", "--session", "alpha"]));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    let lines: Vec<Vec<&str>> = stdout.lines().map(|line| line.split("  ").collect()).collect();
+    let has = |line: usize, words: &[&str]| {
+        let all = words.iter().all(|word| lines[line].iter().any(|cell| cell.trim() == *word));
+        assert!(all, "{words:?} in {stdout}");
+    };
+    has(1, &[&direct, "beta@bbb-1", "for one", "waits for its next prompt"]);
+    has(2, &[&to_room, "@everyone: beta@bbb-1", "for all"]);
+    assert!(lines[2].last().unwrap().starts_with("read at "), "{stdout}");
+    has(3, &[&to_room, "@everyone: gamma@ccc-1", "for all", "waits for its next prompt"]);
+    assert_eq!(lines.len(), 4, "{stdout}");
+    // One a page, and on from there.
+    let (_, stdout, stderr) = ended(spawn(&place, &["outbox", "--session", "alpha", "--limit", "1"]));
+    assert!(stdout.contains(&to_room) && !stdout.contains(&direct), "{stdout}");
+    let cursor = stderr.trim().rsplit(' ').next().unwrap();
+    let (_, stdout, stderr) = ended(spawn(&place, &["outbox", "--session", "alpha", "--before", cursor]));
+    assert!(stdout.contains(&direct) && !stdout.contains(&to_room) && stderr.is_empty(), "{stdout}{stderr}");
+    let (code, stdout, stderr) = ended(spawn(&place, &["outbox"]));
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (Some(0), "", "marshal: nothing was sent yet.\n"));
+}
+
 #[test]
 fn the_command_line_says_what_is_so_when_it_has_waited_long_enough() {
     let place = Place::new();
@@ -425,6 +513,27 @@ fn the_command_line_sends_nothing_twice_under_one_name() {
     ] {
         assert_eq!(ended(spawn(&place, wrong)).0, Some(64), "{wrong:?}");
     }
+}
+
+#[test]
+fn the_command_line_says_whether_an_older_message_was_replaced() {
+    let place = Place::new();
+    let daemon = two(&place);
+    let (unread, read) = (daemon.send("aaa-1", "bbb-1", "unread"), daemon.send("aaa-1", "bbb-1", "read"));
+    ack(&daemon, "bbb-1", &read);
+    let send = |old: &str, more: &str| {
+        let (code, stdout, stderr) =
+            ended(spawn(&place, &["send", "--as", "alpha", "bbb-1", "--supersedes", old, more, "new"]));
+        assert_eq!(code, Some(0), "{stderr}");
+        stdout
+    };
+    assert!(send(&unread, "--now").ends_with(&format!("\nreplaced {unread} for beta@bbb-1\n")));
+    let late = send(&read, "--now");
+    assert!(late.contains(&format!("\ndid not replace {read}\n  beta@bbb-1 (read at ")), "{late}");
+    let told: Value = serde_json::from_str(&send(&read, "--json")).unwrap();
+    let told = &told["supersedes"];
+    assert_eq!((&told["messageId"], &told["replaced"], &told["of"]), (&json!(read), &json!(0), &json!(1)));
+    assert_eq!(told["deliveries"][0]["state"], "read");
 }
 
 /// As users have it: two that answer each other, over the door that asks for credentials.

@@ -3,7 +3,7 @@
 
 use super::args::Parsed;
 use super::http_client::{Answer, Client, Failure, target};
-use super::identity::{Source, Speaker, answer_for, speaker};
+use super::identity::{Source, Speaker, answer_about, answer_for, speaker};
 use super::wire::{Claimed, Messages, Refusal, Rooms, Session, Sessions, Status};
 use super::{Problem, World, render, text};
 use crate::error::exit_code;
@@ -191,12 +191,7 @@ pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
     }
     let mut query = vec![speaker.query()];
     query.extend(limit.map(|limit| ("limit", limit.to_string())));
-    // Here nothing but the speaker can be what was not found.
-    let body = caller.get("/v1/inbox", &query).map_err(|problem| match problem.daemon_code.as_str() {
-        "not_found" => Problem { daemon_code: "unknown_caller".to_owned(), ..problem },
-        _ => problem,
-    });
-    let body = answer_for(&speaker, body)?;
+    let body = answer_about(&speaker, caller.get("/v1/inbox", &query))?;
     let answer: Messages =
         show(caller, world, &body, |answer: &Messages, world| render::messages(answer, world.now_ms, world.colour()))?;
     if answer.messages.is_empty() {

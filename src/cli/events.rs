@@ -6,7 +6,7 @@ use crate::limits::{CLIENT_ANSWER_BYTES_MAX, CLIENT_DEADLINE, EVENTS_SILENCE_MAX
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of events read at once.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -34,34 +34,33 @@ impl Events {
     pub(crate) fn open(socket: &Path) -> Result<Self, Result<Answer, Failure>> {
         let stream = UnixStream::connect(socket).map_err(|error| Err(failure(&error)))?;
         let failed = |error: std::io::Error| Err(failure(&error));
-        stream.set_read_timeout(Some(CLIENT_DEADLINE)).map_err(failed)?;
+        let end = Instant::now() + CLIENT_DEADLINE;
         stream.set_write_timeout(Some(CLIENT_DEADLINE)).map_err(failed)?;
         (&stream).write_all(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").map_err(failed)?;
         let mut events = Self { stream: BufReader::with_capacity(BUFFER_BYTES, stream) };
-        let status = events.read_head().map_err(Err)?;
+        let status = events.read_head(end).map_err(Err)?;
         if status != 200 {
             let (mut body, room) = (String::new(), HEAD_BYTES_MAX as u64);
+            events.wait_at_most(CLIENT_DEADLINE).map_err(Err)?;
             let _ = events.stream.take(room).read_to_string(&mut body);
             return Err(Ok(Answer { status, body, comes_again: false }));
         }
         // The first that comes is that it has begun.
-        events.next().map_err(Err)?;
-        events.wait_at_most(EVENTS_SILENCE_MAX).map_err(Err)?;
+        events.next_before(end).map_err(Err)?;
         Ok(events)
     }
 
-    /// Waits no longer than this for the next that is heard.
-    pub(crate) fn wait_at_most(&self, time: Duration) -> Result<(), Failure> {
+    fn wait_at_most(&self, time: Duration) -> Result<(), Failure> {
         self.stream.get_ref().set_read_timeout(Some(time)).map_err(|error| failure(&error))
     }
 
-    fn read_head(&mut self) -> Result<u16, Failure> {
-        let first = self.line(HEAD_BYTES_MAX)?.ok_or(Failure::CutShort)?;
+    fn read_head(&mut self, end: Instant) -> Result<u16, Failure> {
+        let first = self.line(HEAD_BYTES_MAX, Some(end))?.ok_or(Failure::CutShort)?;
         let status = first.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
         let status = status.ok_or(Failure::Garbage("it is not HTTP"))?;
         let mut left = HEAD_BYTES_MAX;
         loop {
-            let line = self.line(left)?.ok_or(Failure::CutShort)?;
+            let line = self.line(left, Some(end))?.ok_or(Failure::CutShort)?;
             if line.is_empty() {
                 return Ok(status);
             }
@@ -74,9 +73,21 @@ impl Events {
     /// # Errors
     /// The connection failed, or nothing was heard for too long.
     pub(crate) fn next(&mut self) -> Result<Option<Heard>, Failure> {
+        self.hear(None)
+    }
+
+    /// The same, if it is heard before `end`. What is half heard by then is lost.
+    ///
+    /// # Errors
+    /// The connection failed, or nothing was heard by then or for too long.
+    pub(crate) fn next_before(&mut self, end: Instant) -> Result<Option<Heard>, Failure> {
+        self.hear(Some(end))
+    }
+
+    fn hear(&mut self, end: Option<Instant>) -> Result<Option<Heard>, Failure> {
         let (mut name, mut data, mut is_event) = (String::new(), String::new(), false);
         loop {
-            let Some(line) = self.line(CLIENT_ANSWER_BYTES_MAX)? else { return Ok(None) };
+            let Some(line) = self.line(CLIENT_ANSWER_BYTES_MAX, end)? else { return Ok(None) };
             match line.split_once(": ") {
                 Some(("event", rest)) => (name, is_event) = (rest.to_owned(), true),
                 Some(("data", rest)) => data = rest.to_owned(),
@@ -93,15 +104,29 @@ impl Events {
     }
 
     /// A line without its end; nothing at the end of the stream.
-    fn line(&mut self, bytes_max: usize) -> Result<Option<String>, Failure> {
+    fn line(&mut self, bytes_max: usize, end: Option<Instant>) -> Result<Option<String>, Failure> {
         let mut line = Vec::new();
-        let mut limited = (&mut self.stream).take(bytes_max as u64 + 2);
-        limited.read_until(b'\n', &mut line).map_err(|error| failure(&error))?;
-        match line.last() {
-            None => return Ok(None),
-            Some(b'\n') => {}
-            Some(_) if line.len() > bytes_max => return Err(Failure::Garbage("it is too long")),
-            Some(_) => return Err(Failure::CutShort),
+        while line.last() != Some(&b'\n') {
+            if self.stream.buffer().is_empty() {
+                let left = end.map_or(EVENTS_SILENCE_MAX, |end| end.saturating_duration_since(Instant::now()));
+                if left.is_zero() {
+                    return Err(Failure::Late);
+                }
+                self.wait_at_most(left.min(EVENTS_SILENCE_MAX))?;
+            }
+            let bytes = match self.stream.fill_buf() {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                bytes => bytes.map_err(|error| failure(&error))?,
+            };
+            let taken = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+            line.extend_from_slice(&bytes[..taken]);
+            self.stream.consume(taken);
+            match (taken, line.is_empty()) {
+                (0, true) => return Ok(None),
+                (0, false) => return Err(Failure::CutShort),
+                _ if line.len() > bytes_max + 2 => return Err(Failure::Garbage("it is too long")),
+                _ => {}
+            }
         }
         while line.last().is_some_and(|last| matches!(last, b'\n' | b'\r')) {
             line.pop();
@@ -155,6 +180,19 @@ mod tests {
             id: x-1\nevent: message\ndata: {\"a: b\":1}\n\n: keep-alive\n\nid: x-2\nevent: join\ndata: {}\n\n";
         let event = |name: &str, data: &str| Heard::Event(name.to_owned(), data.to_owned());
         assert_eq!(hear(said).unwrap(), [event("message", "{\"a: b\":1}"), Heard::Alive, event("join", "{}")]);
+    }
+
+    #[test]
+    fn signs_of_life_prolong_nothing_that_has_an_end() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut events = Events { stream: BufReader::new(ours) };
+        theirs.write_all(b": keep-alive\n\nevent: x\nda").unwrap();
+        let end = Instant::now() + Duration::from_millis(50);
+        assert_eq!(events.next_before(end), Ok(Some(Heard::Alive)));
+        assert_eq!(events.next_before(end), Err(Failure::Late));
+        assert!(Instant::now() >= end);
+        theirs.write_all(b"ta: 1\n\n").unwrap();
+        assert_eq!(events.next_before(end), Err(Failure::Late), "its time is over");
     }
 
     #[test]

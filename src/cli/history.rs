@@ -10,11 +10,14 @@ use crate::limits::{FOLLOW_AGAIN_EVERY, FOLLOW_AGAIN_TRIES, PAGE_MESSAGES_DEFAUL
 use crossbeam_channel::never;
 use serde_json::Value;
 
-type Query = Vec<(&'static str, String)>;
+/// Where the daemon tells of past messages.
+const PATH: &str = "/v1/messages";
+
+pub(super) type Query = Vec<(&'static str, String)>;
 
 /// Messages of one or more pages, in order: as the daemon told them, and as they are shown.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     told: Vec<Value>,
     shown: Messages,
     /// The only answer, if it took but one.
@@ -26,18 +29,15 @@ struct Found {
 
 /// `marshal history`
 pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
-    let query = query(caller, world)?;
+    let mut query = query(caller, world)?;
+    for (_, thread) in query.iter_mut().filter(|(name, _)| *name == "thread") {
+        *thread = whole_id(caller, thread)?;
+    }
     let limit = caller.limit()?;
     if !caller.parsed.has("follow") {
-        let found = look_back(caller, &query, limit, PAGE_MESSAGES_DEFAULT)?;
-        show(caller, world, &found)?;
-        match (&found.before, found.told.is_empty()) {
-            (Some(cursor), _) => {
-                world.note(&format!("there may be older messages: add --before {}", text::shell(cursor)));
-            }
-            (None, true) => world.note("no such messages."),
-            (None, false) => {}
-        }
+        let found = look_back(caller, PATH, &query, limit, PAGE_MESSAGES_DEFAULT)?;
+        show(caller, world, &found, render::messages)?;
+        note_rest(world, &found, "no such messages.");
         return Ok(());
     }
     for name in ["before", "until", "message"] {
@@ -46,8 +46,8 @@ pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), 
         }
     }
     let mut events = subscribe(caller)?;
-    let found = look_back(caller, &query, limit, PAGE_MESSAGES_DEFAULT)?;
-    show(caller, world, &found)?;
+    let found = look_back(caller, PATH, &query, limit, PAGE_MESSAGES_DEFAULT)?;
+    show(caller, world, &found, render::messages)?;
     let mut newest = found.newest;
     loop {
         match events.next() {
@@ -59,12 +59,12 @@ pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), 
         while events.has_more() && matches!(events.next(), Ok(Some(_))) {}
         let mut query = query.clone();
         query.extend(newest.iter().map(|newest| ("after", newest.clone())));
-        let found = match look_back(caller, &query, None, usize::MAX) {
+        let found = match look_back(caller, PATH, &query, None, usize::MAX) {
             // It has stopped just now: that is heard next.
-            Err(problem) if problem.code == exit_code::UNAVAILABLE => continue,
+            Err(problem) if problem.is_passing() => continue,
             found => found?,
         };
-        show(caller, world, &found)?;
+        show(caller, world, &found, render::messages)?;
         newest = found.newest.or(newest);
     }
 }
@@ -95,9 +95,21 @@ fn query(caller: &Caller<'_>, world: &World<'_>) -> Result<Query, Problem> {
     Ok(query)
 }
 
+/// The whole id of the message that is meant by the beginning of one: of what comes later, more may begin like it.
+fn whole_id(caller: &Caller<'_>, beginning: &str) -> Result<String, Problem> {
+    let found: Messages = parse(&caller.get(PATH, &[("message", beginning.to_owned())])?)?;
+    Ok(found.messages.into_iter().next().map_or_else(|| beginning.to_owned(), |message| message.id))
+}
+
 /// As many as are asked for of the newest messages that fit: the daemon looks at a bounded number of messages for one
 /// answer, and says where to go on.
-fn look_back(caller: &Caller<'_>, query: &Query, limit: Option<usize>, otherwise: usize) -> Result<Found, Problem> {
+pub(super) fn look_back(
+    caller: &Caller<'_>,
+    path: &str,
+    query: &Query,
+    limit: Option<usize>,
+    otherwise: usize,
+) -> Result<Found, Problem> {
     let wanted = limit.unwrap_or(otherwise);
     let mut found = Found::default();
     let mut cursor: Option<String> = None;
@@ -111,7 +123,7 @@ fn look_back(caller: &Caller<'_>, query: &Query, limit: Option<usize>, otherwise
         if limit.is_some() || missing != PAGE_MESSAGES_DEFAULT {
             asked.push(("limit", missing.to_string()));
         }
-        let body = caller.get("/v1/messages", &asked)?;
+        let body = caller.get(path, &asked)?;
         let page: Messages = parse(&body)?;
         let told: Value = parse(&body)?;
         let told = told["messages"].as_array().cloned().unwrap_or_default();
@@ -129,7 +141,24 @@ fn look_back(caller: &Caller<'_>, query: &Query, limit: Option<usize>, otherwise
     }
 }
 
-fn show(caller: &Caller<'_>, world: &mut World<'_>, found: &Found) -> Result<(), Problem> {
+/// Says where to go on, or that there is nothing.
+pub(super) fn note_rest(world: &mut World<'_>, found: &Found, nothing: &str) {
+    match (&found.before, found.told.is_empty()) {
+        (Some(cursor), _) => {
+            world.note(&format!("there may be older messages: add --before {}", text::shell(cursor)));
+        }
+        (None, true) => world.note(nothing),
+        (None, false) => {}
+    }
+}
+
+/// Prints what was found, as JSON or as `render` makes text of it.
+pub(super) fn show(
+    caller: &Caller<'_>,
+    world: &mut World<'_>,
+    found: &Found,
+    render: fn(&Messages, i64, bool) -> String,
+) -> Result<(), Problem> {
     let follows = caller.parsed.has("follow");
     let text = match caller.parsed.has("json") {
         true if follows => found.told.iter().map(|message| format!("{}\n", text::json(&message.to_string()))).collect(),
@@ -146,7 +175,7 @@ fn show(caller: &Caller<'_>, world: &mut World<'_>, found: &Found) -> Result<(),
             }
         },
         false => {
-            let mut text = render::messages(&found.shown, world.now(), world.colour());
+            let mut text = render(&found.shown, world.now(), world.colour());
             if follows && !text.is_empty() {
                 text.push('\n');
             }
@@ -172,7 +201,7 @@ pub(super) fn subscribe_again(caller: &Caller<'_>) -> Result<Events, Problem> {
     let mut tries = 0;
     loop {
         match subscribe(caller) {
-            Err(problem) if problem.code == exit_code::UNAVAILABLE && tries < FOLLOW_AGAIN_TRIES => {
+            Err(problem) if problem.is_passing() && tries < FOLLOW_AGAIN_TRIES => {
                 tries += 1;
                 // There is nothing whose end could be awaited: nobody tells that a socket appears.
                 let _ = never::<()>().recv_timeout(FOLLOW_AGAIN_EVERY);

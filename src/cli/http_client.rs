@@ -71,23 +71,6 @@ impl<'a> Client<'a> {
         ))
     }
 
-    /// Listens to the events at `target`. They are heard from when this returns on.
-    pub(crate) fn events(&self, target: &str) -> Result<Events, Failure> {
-        let end = Instant::now() + self.deadline;
-        let mut stream = self.connect()?;
-        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n");
-        stream.write_all(request.as_bytes()).map_err(from_io)?;
-        let mut events = Events { stream, bytes: Vec::new() };
-        let status = events.line(end)?;
-        if !status.starts_with("HTTP/1.1 200 ") {
-            return Err(Failure::Garbage("it tells of no events"));
-        }
-        while !events.line(end)?.is_empty() {}
-        // The greeting.
-        while !events.line(end)?.is_empty() {}
-        Ok(events)
-    }
-
     fn connect(&self) -> Result<UnixStream, Failure> {
         let stream = UnixStream::connect(self.socket).map_err(|error| match error.kind() {
             ErrorKind::NotFound => Failure::NoSocket,
@@ -114,58 +97,6 @@ impl<'a> Client<'a> {
         let body = bytes.get(head..head + body_bytes).ok_or(Failure::CutShort)?;
         let body = std::str::from_utf8(body).map_err(|_| Failure::Garbage("its body is not UTF-8"))?;
         Ok(Answer { status, body: body.to_owned(), comes_again })
-    }
-}
-
-/// A stream of events.
-#[derive(Debug)]
-pub(crate) struct Events {
-    stream: UnixStream,
-    /// Read, and not looked at yet.
-    bytes: Vec<u8>,
-}
-
-impl Events {
-    /// The next event's name and data, if one comes before `end`.
-    pub(crate) fn next(&mut self, end: Instant) -> Result<(String, String), Failure> {
-        let (mut name, mut data) = (String::new(), String::new());
-        loop {
-            let line = self.line(end)?;
-            match line.split_once(": ") {
-                Some(("event", value)) => name = value.to_owned(),
-                Some(("data", value)) => data = value.to_owned(),
-                None if line.is_empty() && !data.is_empty() => return Ok((name, data)),
-                _ => {}
-            }
-        }
-    }
-
-    /// The next line without its end.
-    fn line(&mut self, end: Instant) -> Result<String, Failure> {
-        let mut looked = 0;
-        loop {
-            if let Some(at) = self.bytes[looked..].iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.bytes.drain(..=looked + at).collect();
-                let line = String::from_utf8(line).map_err(|_| Failure::Garbage("it is not UTF-8"))?;
-                return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
-            }
-            looked = self.bytes.len();
-            if looked > CLIENT_ANSWER_BYTES_MAX {
-                return Err(Failure::Garbage("it is too long"));
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Failure::Late);
-            }
-            self.stream.set_read_timeout(Some(left)).map_err(from_io)?;
-            let mut chunk = [0; 4096];
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return Err(Failure::CutShort),
-                Ok(count) => self.bytes.extend_from_slice(&chunk[..count]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(from_io(error)),
-            }
-        }
     }
 }
 

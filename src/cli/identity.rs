@@ -95,7 +95,7 @@ pub(crate) fn speaker(
 
 /// The daemon's answer to `speaker`. That a session is unknown is explained where the person who typed the command has
 /// not named it.
-pub(crate) fn answer_for(speaker: &Speaker, answer: Result<String, Problem>) -> Result<String, Problem> {
+pub(crate) fn answer_for<T>(speaker: &Speaker, answer: Result<T, Problem>) -> Result<T, Problem> {
     answer.map_err(|problem| match speaker {
         Speaker::Session { id, source } if problem.daemon_code == "unknown_caller" => {
             let id = super::text::line(id);
@@ -112,6 +112,15 @@ pub(crate) fn answer_for(speaker: &Speaker, answer: Result<String, Problem>) -> 
         }
         _ => problem,
     })
+}
+
+/// The same of an answer that is about nothing but the speaker: nothing else can be what was not found.
+pub(crate) fn answer_about<T>(speaker: &Speaker, answer: Result<T, Problem>) -> Result<T, Problem> {
+    let answer = answer.map_err(|problem| match problem.daemon_code.as_str() {
+        "not_found" => Problem { daemon_code: "unknown_caller".to_owned(), ..problem },
+        _ => problem,
+    });
+    answer_for(speaker, answer)
 }
 
 #[cfg(test)]
@@ -156,12 +165,12 @@ mod tests {
             daemon_code: "unknown_caller".to_owned(),
         };
         let speaker = |source| Speaker::Session { id: "c".to_owned(), source };
-        let told = answer_for(&speaker(Source::ClaudeCode), Err(unknown())).unwrap_err();
+        let told = answer_for::<String>(&speaker(Source::ClaudeCode), Err(unknown())).unwrap_err();
         assert!(told.message.starts_with("this shell belongs to the Claude Code session c (CLAUDE_CODE_SESSION_ID)"));
-        let told = answer_for(&speaker(Source::Marshal), Err(unknown())).unwrap_err();
+        let told = answer_for::<String>(&speaker(Source::Marshal), Err(unknown())).unwrap_err();
         assert!(told.message.contains("MARSHAL_SESSION"));
-        assert_eq!(answer_for(&Speaker::Human("h".to_owned()), Err(unknown())), Err(unknown()));
+        assert_eq!(answer_for::<String>(&Speaker::Human("h".to_owned()), Err(unknown())), Err(unknown()));
         let other = Problem { daemon_code: "not_found".to_owned(), ..unknown() };
-        assert_eq!(answer_for(&speaker(Source::ClaudeCode), Err(other.clone())), Err(other));
+        assert_eq!(answer_for::<String>(&speaker(Source::ClaudeCode), Err(other.clone())), Err(other));
     }
 }

@@ -12,6 +12,7 @@ mod http_client;
 mod identity;
 mod list;
 mod logs;
+mod outbox;
 mod render;
 mod send;
 mod table;
@@ -22,7 +23,7 @@ mod wire;
 mod words;
 
 use crate::config::{self, Env, ServeConfig, ServeFlags};
-use crate::error::{Fatal, exit_code};
+use crate::error::{ErrorKind, Fatal, exit_code};
 use crate::time::SystemClock;
 use args::{Parsed, UsageError};
 use commands::Caller;
@@ -101,6 +102,11 @@ pub(crate) struct Problem {
 impl Problem {
     fn new(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), more: Vec::new(), daemon_code: String::new() }
+    }
+
+    /// Whether the daemon does not run, or is stopping just now: it may come back.
+    fn is_passing(&self) -> bool {
+        self.code == exit_code::UNAVAILABLE || self.daemon_code == ErrorKind::Unavailable.code()
     }
 
     fn because(self, what: &str) -> Self {
@@ -216,6 +222,7 @@ fn step(args: impl IntoIterator<Item = OsString>, world: &mut World<'_>) -> Resu
         Id::Ls => with_daemon(&parsed, world, list::ls)?,
         Id::Rooms => with_daemon(&parsed, world, commands::rooms)?,
         Id::Send => with_daemon(&parsed, world, send::send)?,
+        Id::Outbox => with_daemon(&parsed, world, outbox::outbox)?,
         Id::Inbox => with_daemon(&parsed, world, commands::inbox)?,
         Id::History => with_daemon(&parsed, world, history::history)?,
         Id::Status => with_daemon(&parsed, world, commands::status)?,

@@ -2,7 +2,7 @@
 //! text of the daemon may pass through them without `text::line` or `text::block`.
 
 use super::text::{Ink, block, cut, ink, line, table};
-use super::wire::{Compacted, Delivery, Message, Messages, Recipient, Room, Rooms, Sent, Status};
+use super::wire::{Compacted, Delivery, Message, Messages, Recipient, Room, Rooms, Sent, Status, Supersedes};
 use super::words;
 use crate::event_log::MALFORMED_NAME;
 use crate::event_log::survey::{Ending, Survey};
@@ -107,10 +107,46 @@ fn recipient(message: &Message) -> String {
 
 /// `marshal send`: where the message is now, and nothing that is not known.
 pub(crate) fn sent(answer: &Sent) -> String {
-    if !answer.messages.is_empty() {
-        return answer.messages.iter().map(|one| sent_one(one, answer.duplicate)).collect();
+    let mut text = match answer.messages.is_empty() {
+        true => sent_one(answer, answer.duplicate),
+        false => answer.messages.iter().map(|one| sent_one(one, answer.duplicate)).collect(),
+    };
+    if let Some(supersedes) = &answer.supersedes {
+        text.push_str(&replaced(supersedes, &answer.message_id));
     }
-    sent_one(answer, answer.duplicate)
+    text
+}
+
+/// What became of the older message that was to be replaced by `newer`.
+fn replaced(older: &Supersedes, newer: &str) -> String {
+    let is_replaced = |delivery: &&Delivery| delivery.state == "superseded" && delivery.by.as_deref() == Some(newer);
+    let (id, count, of) = (line(&older.message_id), older.replaced, older.of);
+    let mut text = match older.deliveries.as_slice() {
+        _ if count == 0 => format!("did not replace {id}"),
+        [one] if of == 1 => format!("replaced {id} for {}", line(&one.nickname)),
+        _ => format!("replaced {id} for {count} of {of}"),
+    };
+    // Being handed over is no proof of being read, and none of not being read.
+    let seen = older.deliveries.iter().filter(is_replaced).filter(|delivery| delivery.times_handed > 0).count();
+    match (seen, count) {
+        (0, _) => {}
+        (1, 1) => text.push_str(" (it had been handed over, and may have been read)"),
+        (seen, _) => {
+            let _ = write!(text, " (to {seen} of them it had been handed over, and may have been read)");
+        }
+    }
+    if count == 0 && of == 0 {
+        text.push_str(": it is for nobody any more");
+    }
+    text.push('\n');
+    for delivery in older.deliveries.iter().filter(|delivery| !is_replaced(delivery)).take(RECIPIENTS_SHOWN_MAX) {
+        let _ = writeln!(text, "  {} ({})", line(&delivery.nickname), words::delivery(delivery));
+    }
+    let others = of.saturating_sub(count);
+    if others > RECIPIENTS_SHOWN_MAX {
+        let _ = writeln!(text, "  +{} more", others - RECIPIENTS_SHOWN_MAX);
+    }
+    text
 }
 
 fn sent_one(answer: &Sent, duplicate: bool) -> String {
@@ -348,6 +384,31 @@ ROOM                          KIND   MEMBERS
         assert!(lines.ends_with("  n9 (waits for its next prompt)\n  +2 more\n"), "{lines}");
         assert_eq!(sent(&from(r#"{"messageId":"m","to":"@e"}"#)), "stored as m for @e (nobody else is in it)\n");
         assert_eq!(sent(&from(r#"{"messageId":"m","to":"s","toNick":"n"}"#)), "stored as m for n\n");
+    }
+
+    #[test]
+    fn send_says_for_whom_an_older_message_is_replaced() {
+        let text = |count: usize, of: usize, deliveries: &str| {
+            let older = format!(r#"{{"messageId":"m1","replaced":{count},"of":{of},"deliveries":[{deliveries}]}}"#);
+            let text = format!(r#"{{"messageId":"m2","to":"s","toNick":"n","supersedes":{older}}}"#);
+            sent(&from(&text)).replace("stored as m2 for n\n", "")
+        };
+        let fresh = r#"{"nickname":"a","state":"superseded","by":"m2"}"#;
+        let handed = r#"{"nickname":"b","state":"superseded","by":"m2","timesHanded":1}"#;
+        let read = r#"{"nickname":"c\u001b","state":"read","at":0,"evidence":"ack"}"#;
+        let other = r#"{"nickname":"d","state":"superseded","by":"m0","at":0}"#;
+        assert_eq!(text(1, 1, fresh), "replaced m1 for a\n");
+        let expected = "replaced m1 for b (it had been handed over, and may have been read)\n";
+        assert_eq!(text(1, 1, handed), expected);
+        assert_eq!(text(0, 1, read), "did not replace m1\n  c\u{fffd} (read at 00:00:00 UTC (it said so))\n");
+        assert_eq!(text(0, 0, ""), "did not replace m1: it is for nobody any more\n");
+        let all = format!("{read},{other},{fresh},{handed}");
+        let expected = "replaced m1 for 2 of 4 (to 1 of them it had been handed over, and may have been read)\n  \
+                        c\u{fffd} (read at 00:00:00 UTC (it said so))\n  \
+                        d (not read before message m0 came in its place at 00:00:00 UTC)\n";
+        assert_eq!(text(2, 4, &all), expected);
+        let many = [read; RECIPIENTS_SHOWN_MAX + 2].join(",");
+        assert!(text(1, RECIPIENTS_SHOWN_MAX + 3, &many).ends_with("\n  +2 more\n"));
     }
 
     #[test]

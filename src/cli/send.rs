@@ -40,9 +40,23 @@ pub(crate) fn send(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pro
     speaker.sign(&mut request);
     // Before the message is sent, so that nothing of what becomes of it is missed.
     let watch = wait.map(|(until, patience)| Watch::begin(caller, until, patience)).transpose()?;
-    let answer = answer_for(&speaker, caller.post("/v1/messages", &request))?;
+    let answer =
+        answer_for(&speaker, caller.post("/v1/messages", &request)).map_err(|problem| hint(parsed, problem))?;
     let sent = show(caller, world, &answer, |answer: &Sent, _| render::sent(answer))?;
     watch.map_or(Ok(()), |watch| watch.finish(caller, world, &sent))
+}
+
+/// Where to look for what the daemon has not found, after the candidates that it names itself.
+fn hint(parsed: &Parsed, problem: Problem) -> Problem {
+    if problem.daemon_code != "not_found" {
+        return problem;
+    }
+    let mut more = problem.more;
+    more.push("'marshal ls' lists the sessions, 'marshal rooms' the rooms".to_owned());
+    if parsed.has("reply-to") || parsed.has("supersedes") {
+        more.push("'marshal history' shows messages with their ids".to_owned());
+    }
+    Problem { more, ..problem }
 }
 
 /// Whom the message is for, and the words of its text.

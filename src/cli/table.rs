@@ -48,6 +48,7 @@ pub(crate) enum Id {
     Rooms,
     Send,
     Inbox,
+    Outbox,
     History,
     Status,
     Compact,
@@ -110,6 +111,7 @@ pub(crate) const VERSION: Flag = Flag { long: "version", short: Some('V'), value
 
 const JSON: Flag = switch("json", "Print the daemon's answer as JSON");
 const LIMIT: Flag = option("limit", "N", Complete::Nothing, "At most N messages (1 to 200)");
+const BEFORE: Flag = option("before", "CURSOR", Complete::Nothing, "Go on from where the last page ended");
 const LEVELS: Complete = Complete::Words(&["off", "error", "warn", "info", "debug", "trace"]);
 
 const MESSAGE_STATES: Complete =
@@ -276,7 +278,7 @@ pub(crate) const COMMANDS: &[Command] = &[
                 "supersedes",
                 "ID",
                 Complete::Nothing,
-                "Replace this message of yours for those who have not read it",
+                "Replace this message of yours (id or beginning of one) where it is unread",
             ),
             option("expires-in", "AGE", Complete::Nothing, "Nobody need read it after this time (90s, 30m, 2h, 3d)"),
             option("key", "NAME", Complete::Nothing, "A name of your own: the same again sends nothing twice"),
@@ -324,6 +326,28 @@ pub(crate) const COMMANDS: &[Command] = &[
         exits: CALL_EXITS,
     },
     Command {
+        id: Id::Outbox,
+        name: "outbox",
+        operands: "",
+        operand_count: (0, 0),
+        complete: Complete::Nothing,
+        summary: "Show what was sent, and what has become of it",
+        about: "A line for each message and recipient, the newest last.\n\
+                Whose: --session or --human; else as for 'marshal send'.",
+        own_flags: &[
+            option("session", "SESSION", Complete::Nicknames, "What this session has sent [env: MARSHAL_SESSION]"),
+            option("human", "NAME", Complete::Nothing, "What this person has sent [env: MARSHAL_OPERATOR]"),
+            BEFORE,
+            LIMIT,
+            JSON,
+        ],
+        examples: &[
+            ("marshal outbox", "has what I sent been read?"),
+            ("marshal outbox --session web-2 --limit 5", "the last five of a session"),
+        ],
+        exits: CALL_EXITS,
+    },
+    Command {
         id: Id::History,
         name: "history",
         operands: "",
@@ -335,13 +359,13 @@ pub(crate) const COMMANDS: &[Command] = &[
         own_flags: &[
             option("session", "SESSION", Complete::Nicknames, "Only what this session sent or got"),
             option("room", "ROOM", Complete::Nothing, "Only what went to this room"),
-            option("thread", "ID", Complete::Nothing, "Only the thread of this message"),
+            option("thread", "ID", Complete::Nothing, "Only the thread of this message (or beginning of its id)"),
             option("state", "STATE", MESSAGE_STATES, "Only what is in this state for somebody"),
             option("search", "WORDS", Complete::Nothing, "Only what holds all these words, in text or names"),
             option("since", "TIME", Complete::Nothing, "Only what was sent since then"),
             option("until", "TIME", Complete::Nothing, "Only what was sent before then"),
-            option("message", "ID", Complete::Nothing, "Only the message with this id"),
-            option("before", "CURSOR", Complete::Nothing, "Go on from where the last page ended"),
+            option("message", "ID", Complete::Nothing, "Only the message with this id (or beginning of one)"),
+            BEFORE,
             switch("follow", "Go on with what comes from now on, until interrupted"),
             LIMIT,
             JSON,

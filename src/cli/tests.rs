@@ -93,7 +93,7 @@ const ACKED: &str = r#"{"newlyAcked":1,"alreadyAcked":0,"unknown":0}"#;
 
 #[test]
 fn without_a_daemon_the_way_to_one_is_told() {
-    for command in ["ls", "rooms", "history", "status"] {
+    for command in ["ls", "rooms", "outbox", "history", "status"] {
         let ran = run_with(&[command], &[], b"", Vec::new());
         assert_eq!(ran.step, Step::Done(exit_code::UNAVAILABLE));
         let expected = "marshal is not running (no socket at DIR/marshal.sock). Start it with: marshal serve\n";
@@ -177,7 +177,7 @@ fn refusals_are_printed_with_their_candidates() {
     }
     let unknown = r#"{"error":{"code":"not_found","message":"no session 'o'"}}"#;
     let ran = run_with(&["send", "o", "x"], &[("CLAUDE_CODE_SESSION_ID", "id-9")], b"", vec![(404, unknown)]);
-    assert_eq!(ran.stderr, "marshal: no session 'o'\n", "here the recipient is meant");
+    assert!(ran.stderr.starts_with("marshal: no session 'o'\n"), "here the recipient is meant: {}", ran.stderr);
 }
 
 #[test]
@@ -236,6 +236,19 @@ fn a_reader_that_is_gone_ends_it_quietly_and_reads_nothing() {
 }
 
 #[test]
+fn who_is_not_found_is_looked_for_with_ls() {
+    let unknown = r#"{"error":{"code":"not_found","message":"no session with id 'ot' on the roster","candidates":["otter\u001b"]}}"#;
+    let ran = run_with(&["send", "ot", "x"], &[], b"", vec![(404, unknown)]);
+    let expected = "marshal: no session with id 'ot' on the roster\n  otter\u{fffd}\n  \
+                    'marshal ls' lists the sessions, 'marshal rooms' the rooms\n";
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), expected));
+    let ran = run_with(&["send", "--reply-to", "m", "x"], &[], b"", vec![(404, unknown)]);
+    assert!(ran.stderr.ends_with("  'marshal history' shows messages with their ids\n"), "{}", ran.stderr);
+    let refused = r#"{"error":{"code":"too_large","message":"no"}}"#;
+    assert_eq!(run_with(&["send", "ot", "x"], &[], b"", vec![(413, refused)]).stderr, "marshal: no\n");
+}
+
+#[test]
 fn history_asks_for_what_was_said() {
     let line = ["history", "--session", "otter", "--room", "@a b", "--since", "2h", "--before", "9-x", "--limit", "2"];
     let one = |id: &str, cursor: &str| -> &'static str {
@@ -260,6 +273,66 @@ fn history_asks_for_what_was_said() {
     for bad in [["history", "--limit", "0"], ["history", "--since", "soon"], ["inbox", "--limit", "201"]] {
         assert_eq!(run_with(&bad, &[], b"", Vec::new()).step, Step::Done(exit_code::USAGE), "{bad:?}");
     }
+}
+
+#[test]
+fn a_thread_is_asked_for_by_the_whole_id_of_its_message() {
+    let found = r#"{"messages":[{"id":"m1-whole","body":"b"}]}"#;
+    let ran = run_with(&["history", "--thread", "m1"], &[], b"", vec![(200, found), (200, found)]);
+    assert_eq!(ran.asked, ["GET /v1/messages?message=m1 ", "GET /v1/messages?thread=m1-whole "]);
+    let ambiguous = r#"{"error":{"code":"ambiguous","message":"two","candidates":["m1","m2"]}}"#;
+    let ran = run_with(&["history", "--thread", "m"], &[], b"", vec![(409, ambiguous)]);
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), "marshal: two\n  m1\n  m2\n"));
+}
+
+#[test]
+fn whoever_waits_asks_again_what_has_become_of_it_while_the_daemon_was_away() {
+    let (listening, stopping) = (": connected\n\n", r#"{"error":{"code":"unavailable","message":"stopping"}}"#);
+    let read = r#"{"id":"m1","deliveries":[{"sessionId":"id-1","nickname":"otter","state":"read","at":0}]}"#;
+    let answers = vec![
+        (200, listening),
+        (201, SENT),
+        (503, stopping),
+        (200, listening),
+        (503, stopping),
+        (200, listening),
+        (200, read),
+    ];
+    let ran = run_with(&["send", "otter", "--wait", "read", "x"], &[("USER", "ana")], b"", answers);
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(0), ""), "{}", ran.stdout);
+    assert!(ran.stdout.ends_with("otter: read at 00:00:00 UTC\n"), "{}", ran.stdout);
+    assert_eq!(ran.asked[4..], ["GET /v1/messages/m1 ", "GET /v1/events ", "GET /v1/messages/m1 "]);
+}
+
+#[test]
+fn outbox_asks_for_what_one_has_sent() {
+    let one = |id: &str, more: &str| -> &'static str {
+        let delivery = r#"{"sessionId":"id-2","nickname":"heron","state":"queued"}"#;
+        let message = format!(r#"{{"id":"{id}","toNick":"heron","body":"b","deliveries":[{delivery}]}}"#);
+        format!(r#"{{"messages":[{message}]{more}}}"#).leak()
+    };
+    let line = ["outbox", "--session", "otter", "--before", "9-x", "--limit", "2"];
+    let answers = vec![(200, ROSTER), (200, one("m2", r#","before":"4-x""#)), (200, one("m1", r#","before":"2-x""#))];
+    let ran = run_with(&line, &[], b"", answers.clone());
+    let asked = [
+        "GET /v1/sessions ",
+        "GET /v1/outbox?session=id-1&before=9-x&limit=2 ",
+        "GET /v1/outbox?session=id-1&before=4-x&limit=1 ",
+    ];
+    assert_eq!((ran.step, ran.asked), (Step::Done(0), asked.map(str::to_owned).to_vec()));
+    assert_eq!(ran.stderr, "marshal: there may be older messages: add --before 2-x\n");
+    assert!(ran.stdout.find(" m1 ").unwrap() < ran.stdout.find(" m2 ").unwrap(), "{}", ran.stdout);
+    let json = run_with(&[&line[..], &["--json"]].concat(), &[], b"", answers).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["messages"][0]["id"], &json["before"]), (&"m1".into(), &"2-x".into()));
+    let ran = run_with(&["outbox"], &[("USER", "ana")], b"", vec![(200, r#"{"messages":[]}"#)]);
+    assert_eq!((ran.asked[0].as_str(), ran.stdout.as_str()), ("GET /v1/outbox?elseHuman=ana ", ""));
+    assert_eq!(ran.stderr, "marshal: nothing was sent yet.\n");
+    let unknown = r#"{"error":{"code":"unknown_caller","message":"asSession 'x' is not on the roster"}}"#;
+    let ran = run_with(&["outbox", "--session", "x"], &[], b"", vec![(200, ROSTER), (400, unknown)]);
+    assert_eq!(ran.stderr, "marshal: the session x is not on the roster: see 'marshal ls'\n");
+    let ran = run_with(&["outbox", "--limit", "0"], &[], b"", Vec::new());
+    assert_eq!(ran.step, Step::Done(exit_code::USAGE));
 }
 
 #[test]

@@ -1,13 +1,16 @@
-//! Waiting until what was sent has got where it should: it listens to the daemon's events, and asks nothing again and
-//! again. It must not say that something was read that is only handed over.
+//! Waiting until what was sent has got where it should: it listens to the daemon's events, over a restart of it too, and asks
+//! nothing again and again. It must not say that something was read that is only handed over.
 
 use super::commands::{Caller, parse};
-use super::http_client::{Client, Events, Failure};
+use super::events::{Events, Heard};
+use super::history::subscribe;
 use super::text::line;
 use super::wire::{Delivery, DeliveryNews, Message, Sent};
 use super::{Problem, World, words};
 use crate::error::exit_code;
-use std::collections::BTreeMap;
+use crate::limits::FOLLOW_AGAIN_EVERY;
+use crossbeam_channel::never;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// What is waited for.
@@ -53,35 +56,37 @@ fn is_settled(delivery: &Delivery) -> bool {
 impl Watch {
     /// Listens from now on.
     pub(crate) fn begin(caller: &Caller<'_>, until: Until, patience: Duration) -> Result<Self, Problem> {
-        let events =
-            Client::new(caller.socket).events("/v1/events").map_err(|failure| caller.no_answer(&failure, false))?;
-        Ok(Self { events, until, patience })
+        Ok(Self { events: subscribe(caller)?, until, patience })
     }
 
     /// Waits, and says what came of it.
     pub(crate) fn finish(mut self, caller: &Caller<'_>, world: &mut World<'_>, sent: &Sent) -> Result<(), Problem> {
         let mut goals = goals(sent);
         let end = Instant::now() + self.patience;
-        while !goals.values().all(|delivery| self.until.is_reached(delivery)) {
+        while !self.is_reached(&goals) {
             if let Some(hopeless) = goals.values().find(|delivery| is_settled(delivery)) {
                 let name = line(&hopeless.nickname);
                 let message = format!("it will not be {}: {name}: {}", self.until.word(), words::delivery(hopeless));
                 return Err(Problem::new(exit_code::REFUSED, message));
             }
-            match self.events.next(end) {
-                Ok((name, data)) if name == "delivery" => {
+            match self.events.next_before(end) {
+                Ok(Some(Heard::Event(name, data))) if name == "delivery" => {
                     let news: DeliveryNews = parse(&data)?;
                     let key = (news.message_id, news.delivery.session_id.clone());
                     if let Some(known) = goals.get_mut(&key) {
                         *known = news.delivery;
                     }
                 }
-                Ok(_) => {}
-                Err(Failure::Late) => return Err(self.late(caller, &goals)),
-                Err(failure) => {
-                    let problem = caller.no_answer(&failure, false);
-                    return Err(problem.because("it was sent, but what becomes of it cannot be watched any more"));
+                Ok(Some(_)) => {}
+                _ if Instant::now() >= end => {
+                    // Without an answer there is still what was heard.
+                    let _ = look(caller, &mut goals);
+                    if !self.is_reached(&goals) {
+                        return Err(self.late(&goals));
+                    }
                 }
+                // It may only have been started anew: what was sent is on its disk.
+                Ok(None) | Err(_) => self.listen_again(caller, &mut goals, end)?,
             }
         }
         if !caller.parsed.has("json") {
@@ -92,25 +97,55 @@ impl Watch {
         Ok(())
     }
 
-    /// What there is to say when the time is over: how things stand now.
-    fn late(&self, caller: &Caller<'_>, goals: &Goals) -> Problem {
-        let mut now = goals.clone();
-        let ids: std::collections::BTreeSet<&String> = goals.keys().map(|(message, _)| message).collect();
-        for id in ids {
-            let body = caller.get(&format!("/v1/messages/{id}"), &[]).and_then(|body| parse::<Message>(&body));
-            for delivery in body.map(|message| message.deliveries).unwrap_or_default() {
-                if let Some(known) = now.get_mut(&(id.clone(), delivery.session_id.clone())) {
-                    *known = delivery;
-                }
+    /// Listens to the daemon that has gone once it is back, and learns what it has missed. This takes until `end` at most.
+    fn listen_again(&mut self, caller: &Caller<'_>, goals: &mut Goals, end: Instant) -> Result<(), Problem> {
+        loop {
+            let problem = match self.try_again(caller, goals) {
+                Err(problem) if problem.is_passing() => Problem { code: exit_code::UNAVAILABLE, ..problem },
+                done => return done,
+            };
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(problem.because("it was sent, but what has become of it is not known"));
             }
+            // There is nothing whose end could be awaited: nobody tells that a socket appears.
+            let _ = never::<()>().recv_timeout(left.min(FOLLOW_AGAIN_EVERY));
         }
-        let open: Vec<&Delivery> = now.values().filter(|delivery| !self.until.is_reached(delivery)).collect();
+    }
+
+    fn try_again(&mut self, caller: &Caller<'_>, goals: &mut Goals) -> Result<(), Problem> {
+        self.events = subscribe(caller)?;
+        // Only now, so that nothing happens between the two.
+        look(caller, goals)
+    }
+
+    fn is_reached(&self, goals: &Goals) -> bool {
+        goals.values().all(|delivery| self.until.is_reached(delivery))
+    }
+
+    /// What there is to say when the time is over: how things stand by then.
+    fn late(&self, goals: &Goals) -> Problem {
+        let open: Vec<&Delivery> = goals.values().filter(|delivery| !self.until.is_reached(delivery)).collect();
         let seconds = self.patience.as_secs();
         let lines = open.iter().map(|delivery| format!("{}: {}", line(&delivery.nickname), words::delivery(delivery)));
-        let (word, count, of) = (self.until.word(), open.len(), now.len());
+        let (word, count, of) = (self.until.word(), open.len(), goals.len());
         let message = format!("not {word} by {count} of {of} after {seconds} s");
         Problem { more: lines.collect(), ..Problem::new(exit_code::REFUSED, message) }
     }
+}
+
+/// Asks where the messages are by now.
+fn look(caller: &Caller<'_>, goals: &mut Goals) -> Result<(), Problem> {
+    let ids: BTreeSet<String> = goals.keys().map(|(message, _)| message.clone()).collect();
+    for id in ids {
+        let message: Message = parse(&caller.get(&format!("/v1/messages/{id}"), &[])?)?;
+        for delivery in message.deliveries {
+            if let Some(known) = goals.get_mut(&(id.clone(), delivery.session_id.clone())) {
+                *known = delivery;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Each message and recipient, with what the answer to sending told of it.

@@ -139,6 +139,19 @@ pub(crate) struct Sent {
     pub(crate) messages: Vec<Sent>,
     /// Whether it had been sent before.
     pub(crate) duplicate: bool,
+    /// What became of the message that it was to come in the place of.
+    pub(crate) supersedes: Option<Supersedes>,
+}
+
+/// What became of a message that another one was to come in the place of.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Supersedes {
+    pub(crate) message_id: String,
+    /// For how many it was replaced, and of how many.
+    pub(crate) replaced: usize,
+    pub(crate) of: usize,
+    pub(crate) deliveries: Vec<Delivery>,
 }
 
 /// Where a message is, for one of its recipients.

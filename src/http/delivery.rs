@@ -5,7 +5,7 @@ use super::{Response, json_error, json_response};
 use crate::error::{ErrorKind, RequestError};
 use crate::model::{Message, Recipient, Step};
 use crate::roster::{
-    BroadcastSent, DeliveryStanding, DeliveryView, HistoryEntry, HistoryPage, Repeated, Reply, Sent, SentTo,
+    BroadcastSent, DeliveryStanding, DeliveryView, HistoryEntry, HistoryPage, Repeated, Replaced, Reply, Sent, SentTo,
 };
 use crate::row_json;
 use serde_json::{Value, json};
@@ -54,6 +54,7 @@ fn sent_value(sent: &Sent) -> Value {
         "deliveries": [delivery_of(message, &sent.delivery)],
     });
     name_it(&mut value, message);
+    tell_replaced(&mut value, sent.replaced.as_deref());
     value
 }
 
@@ -73,6 +74,7 @@ fn broadcast_value(sent: &BroadcastSent) -> Value {
         "deliveries": sent.deliveries.iter().map(|view| delivery_of(message, view)).collect::<Vec<_>>(),
     });
     name_it(&mut value, message);
+    tell_replaced(&mut value, sent.replaced.as_deref());
     value
 }
 
@@ -93,6 +95,7 @@ fn all_value(all: &[SentTo]) -> Value {
         (value["messageId"], value["sentAt"]) = (first.id.as_str().into(), first.sent_at.into());
         name_it(&mut value, &first);
     }
+    tell_replaced(&mut value, all.first().and_then(SentTo::replaced));
     value["messages"] = messages.into();
     value
 }
@@ -102,6 +105,14 @@ fn name_it(value: &mut Value, message: &Message) {
     if let Some(name) = message.terms.as_ref().and_then(|terms| terms.client_message_id.as_deref()) {
         value["clientMessageId"] = name.into();
     }
+}
+
+/// With what became of the message that it was to come in the place of.
+fn tell_replaced(value: &mut Value, replaced: Option<&Replaced>) {
+    let Some(Replaced { message, count, of, deliveries }) = replaced else { return };
+    let deliveries: Vec<Value> = deliveries.iter().map(self::value).collect();
+    value["supersedes"] =
+        json!({ "messageId": message.as_str(), "replaced": count, "of": of, "deliveries": deliveries });
 }
 
 fn delivery_of(message: &Message, view: &DeliveryView) -> Value {
@@ -208,7 +219,9 @@ fn outbox_value(entry: &HistoryEntry) -> Value {
         (Recipient::Room(_), 0) => Status::Done,
         (Recipient::Room(_), _) => Status::Pending,
     };
-    let first = entry.deliveries.first().map(|view| &view.standing);
+    // What is told of one alone is that of the only one.
+    let only = matches!(message.to, Recipient::Session(_)).then(|| entry.deliveries.first()).flatten();
+    let first = only.map(|view| &view.standing);
     let last_error = match first {
         Some(DeliveryStanding::Settled(Step::Undeliverable(reason), _)) => Some(reason.as_str()),
         Some(DeliveryStanding::Settled(Step::Expired, _)) => Some("expired"),

@@ -147,12 +147,12 @@ impl Roster {
     pub(super) fn history(&self, query: &HistoryQuery) -> Handled {
         let only = self.sees_only(&query.caller)?;
         if let Some(id) = &query.message {
-            let placed = self.tables.messages.get(id.as_str());
-            // To somebody else's message there is no more to say than to one that is not there.
-            let placed = placed.filter(|placed| only.as_ref().is_none_or(|me| self.concerns(placed, me)));
-            let Some(placed) = placed else {
-                return Err(RequestError::not_found("no message with this id is stored"));
-            };
+            // To somebody else's message there is no more to say than to one that is not there. What stands in a path may be
+            // anything, a secret too, and is not repeated.
+            let placed = self.message_meant(id, only.as_ref()).map_err(|error| match error.kind {
+                ErrorKind::NotFound => RequestError::not_found("no message with this id is stored"),
+                _ => error,
+            })?;
             let mut entry = self.history_entry(placed, true);
             // How far it got with others is its sender's business.
             if let Some(me) = only.filter(|me| *me != placed.stored.row.from_session_id) {
@@ -197,13 +197,13 @@ impl Roster {
             times: query.since.unwrap_or(i64::MIN)..query.until.unwrap_or(i64::MAX),
         };
         if let Some(id) = &query.thread {
-            let placed = self.tables.messages.get(id.as_str());
-            let placed = placed.filter(|placed| sieve.session.as_ref().is_none_or(|me| self.concerns(placed, me)));
-            let Some(placed) = placed else {
-                return Err(RequestError::not_found(format!(
-                    "no message with the id '{id}', which is to be in the thread"
-                )));
-            };
+            let placed = self.message_meant(id, sieve.session.as_ref()).map_err(|error| match error.kind {
+                ErrorKind::NotFound => {
+                    let message = format!("no message with the id '{id}', which is to be in the thread");
+                    RequestError { message, ..error }
+                }
+                _ => error,
+            })?;
             let row = &placed.stored.row;
             let first = row.terms.as_ref().and_then(|terms| terms.thread.clone());
             // What belongs to a thread comes after its first message.

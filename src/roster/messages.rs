@@ -39,9 +39,10 @@ impl Roster {
         self.loops.note(circles, &sender.id, now);
         let supersedes = terms.as_ref().and_then(|terms| terms.supersedes.clone());
         let (mut sent, pushes) = self.dispatch(&sender, addressed, &Arc::from(sending.body.as_str()), terms, ids);
-        if let (Some(old), Some(first)) = (supersedes, sent.first()) {
+        if let (Some(old), Some(first)) = (supersedes, sent.first_mut()) {
             let by = first.message().row.id.clone();
             self.supersede(&old, &by);
+            first.note_replaced(self.replaced(&old, &by));
         }
         self.note_caller(&sender.id);
         let reply = match (sent.pop(), sent.is_empty()) {
@@ -75,7 +76,12 @@ impl Roster {
                 format!("'{name}' is the name of something else that you have sent ({ids}); give this another");
             return Err(RequestError::new(ErrorKind::KeyReused, message));
         }
-        let sent = placed.into_iter().map(|placed| self.sent_before(placed)).collect();
+        let supersedes = first.stored.row.terms.as_ref().and_then(|terms| terms.supersedes.clone());
+        let replaced = supersedes.and_then(|old| self.replaced(&old, &first.stored.row.id));
+        let mut sent: Vec<SentTo> = placed.into_iter().map(|placed| self.sent_before(placed)).collect();
+        if let Some(first) = sent.first_mut() {
+            first.note_replaced(replaced);
+        }
         let repeated = Repeated { sent, client_message_id: Arc::from(name.as_str()), fingerprint, is_same };
         Ok(Some(Answer::new(Reply::Repeated(Box::new(repeated)), Wait::Batch)))
     }
@@ -86,13 +92,19 @@ impl Roster {
         match &row.to {
             Recipient::Session(session) => {
                 let delivery = self.delivery_to(row, placed.place, session.clone());
-                SentTo::One(Sent { message, live: None, delivery })
+                SentTo::One(Sent { message, live: None, delivery, replaced: None })
             }
             Recipient::Room(_) => {
                 let deliveries = self.deliveries(row, placed.place);
                 let recipients =
                     deliveries.iter().map(|view| (view.session.clone(), view.name.clone(), None)).collect();
-                SentTo::Room(BroadcastSent { room_name: row.to_nick.clone(), message, recipients, deliveries })
+                SentTo::Room(BroadcastSent {
+                    room_name: row.to_nick.clone(),
+                    message,
+                    recipients,
+                    deliveries,
+                    replaced: None,
+                })
             }
         }
     }
@@ -134,12 +146,14 @@ impl Roster {
             let mut deliveries: Vec<DeliveryView> =
                 shown.map(|(session, ..)| self.delivery_to(&message.row, place, session.clone())).collect();
             sent.push(match (&to, deliveries.pop(), recipients.pop()) {
-                (Target::One(_), Some(delivery), Some((.., live))) => SentTo::One(Sent { message, live, delivery }),
+                (Target::One(_), Some(delivery), Some((.., live))) => {
+                    SentTo::One(Sent { message, live, delivery, replaced: None })
+                }
                 (_, last, last_one) => {
                     deliveries.extend(last);
                     recipients.extend(last_one);
                     let room_name = message.row.to_nick.clone();
-                    SentTo::Room(BroadcastSent { message, room_name, recipients, deliveries })
+                    SentTo::Room(BroadcastSent { message, room_name, recipients, deliveries, replaced: None })
                 }
             });
         }

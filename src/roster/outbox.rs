@@ -2,7 +2,9 @@
 //! those for whom it was.
 
 use super::address::{Addressed, Target};
-use super::{Answer, Caller, Cursor, DeliveryStanding, Handled, HistoryPage, Reply, Roster, SentTo, Wait};
+use super::{
+    Answer, Caller, Cursor, DeliveryStanding, Handled, HistoryEntry, HistoryPage, Reply, Roster, SentTo, Wait,
+};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
 use crate::limits::{HISTORY_SCAN_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
@@ -10,22 +12,25 @@ use crate::model::{Message, Recipient, Step, Terms};
 use std::sync::Arc;
 
 impl Roster {
-    /// The latest messages that the caller has sent, oldest first.
+    /// The latest messages that the caller has sent, oldest first, with where each is for each recipient. A room's message
+    /// counts by its recipients: an answer does not grow with how many are in the rooms.
     pub(super) fn outbox(&self, caller: &Caller, before: Option<&Cursor>, limit: Option<usize>) -> Handled {
         let me = self.speaker(caller)?.id;
         let limit = limit.unwrap_or(PAGE_MESSAGES_DEFAULT).clamp(1, PAGE_MESSAGES_MAX);
         let (mut messages, mut cursor) = (Vec::new(), None);
         let place = |cursor: &Cursor| self.tables.messages.get(&cursor.id).map_or(cursor.place, |placed| placed.place);
         let concerning = self.tables.mail.concerning(&me, before.map_or(u64::MAX, place));
-        let mut last = None;
-        for (looked, (place, id)) in concerning.enumerate() {
-            if messages.len() == limit || looked == HISTORY_SCAN_MAX {
+        let (mut last, mut looked) = (None, 0);
+        for (place, id) in concerning {
+            if messages.len() == limit || looked >= HISTORY_SCAN_MAX {
                 cursor = last;
                 break;
             }
             last = Some(Cursor { place, id: id.clone() });
             let placed = self.tables.messages.get(id).filter(|placed| placed.stored.row.from_session_id == me);
-            messages.extend(placed.map(|placed| self.history_entry(placed, false)));
+            let entry = placed.map(|placed| self.history_entry(placed, true));
+            looked += 1 + entry.as_ref().map_or(0, |entry: &HistoryEntry| entry.deliveries.len());
+            messages.extend(entry);
         }
         messages.reverse();
         Ok(Answer::new(Reply::History(HistoryPage { messages, before: cursor, newest: None }), Wait::Batch))

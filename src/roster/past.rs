@@ -101,13 +101,13 @@ impl fmt::Display for Cursor {
 pub struct HistoryQuery {
     /// Who looks back: a proven session sees only what concerns it.
     pub caller: Box<Caller>,
-    /// Only the message with this id.
+    /// Only the message with this id, or with the beginning of one.
     pub message: Option<String>,
     /// Sent or received by this session (id, nickname or prefix) or human.
     pub session: Option<String>,
     /// Sent to this room (id or name).
     pub room: Option<String>,
-    /// In the thread of the message with this id.
+    /// In the thread of the message with this id, or with the beginning of one.
     pub thread: Option<String>,
     /// In this state for one of its recipients; for the session that is asked about, if it did not send it.
     pub state: Option<MessageState>,
@@ -145,6 +145,7 @@ pub struct HistoryEntry {
     pub read_by: usize,
     /// For how many it is waiting.
     pub waiting_for: usize,
-    /// Where it is for each of its recipients; for a room's message only if that one was asked for.
+    /// Where it is for each of its recipients; for a room's message only if that one was asked for, or by its sender's
+    /// outbox.
     pub deliveries: Vec<DeliveryView>,
 }

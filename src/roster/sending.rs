@@ -88,6 +88,19 @@ impl Sending {
     }
 }
 
+/// An older message that another one was to come in the place of, and where it is by then.
+#[derive(Clone, Debug)]
+pub struct Replaced {
+    /// The older message.
+    pub message: MessageId,
+    /// For how many it was replaced: those who had not read it.
+    pub count: usize,
+    /// For how many it was.
+    pub of: usize,
+    /// Where it is for each of them, those first for whom it was not replaced; of many only some.
+    pub deliveries: Vec<DeliveryView>,
+}
+
 /// Where a message is now.
 #[derive(Clone, Debug)]
 pub struct Sent {
@@ -97,6 +110,8 @@ pub struct Sent {
     pub live: Option<ClientId>,
     /// Where it is.
     pub delivery: DeliveryView,
+    /// What it replaces, if its sender wished that.
+    pub replaced: Option<Box<Replaced>>,
 }
 
 /// Where a message to a room is now.
@@ -110,6 +125,8 @@ pub struct BroadcastSent {
     pub recipients: Vec<(SessionId, Arc<str>, Option<ClientId>)>,
     /// Where it is for each of them.
     pub deliveries: Vec<DeliveryView>,
+    /// What it replaces, if its sender wished that.
+    pub replaced: Option<Box<Replaced>>,
 }
 
 /// One of the messages that a request to send came to.
@@ -122,6 +139,23 @@ pub enum SentTo {
 }
 
 impl SentTo {
+    /// What it replaces, if its sender wished that.
+    pub fn replaced(&self) -> Option<&Replaced> {
+        match self {
+            Self::One(sent) => sent.replaced.as_deref(),
+            Self::Room(sent) => sent.replaced.as_deref(),
+        }
+    }
+
+    /// Notes what it replaces.
+    pub(super) fn note_replaced(&mut self, replaced: Option<Replaced>) {
+        let place = match self {
+            Self::One(sent) => &mut sent.replaced,
+            Self::Room(sent) => &mut sent.replaced,
+        };
+        *place = replaced.map(Box::new);
+    }
+
     /// The message.
     pub fn message(&self) -> &Arc<Stored<Message>> {
         match self {

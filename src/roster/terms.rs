@@ -1,15 +1,15 @@
 //! From what a sender wants to the terms of its message: which message it answers or replaces, until when it counts. It must
 //! not tell anybody of a message that is not for him.
 
-use super::sending::Expiry;
+use super::sending::{Expiry, Replaced};
 use super::speaker::Speaker;
 use super::tables::Placed;
-use super::{Roster, Sending, validate};
+use super::{DeliveryStanding, DeliveryView, Roster, Sending, validate};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
 use crate::limits::{
     CANDIDATES_MAX, EXPIRY_MAX_MS, ID_BEGINNINGS_MAX, ID_BYTES_MAX, META_BYTES_MAX, REPLY_EXPECTED_MAX_MS,
-    SWEEP_ROWS_MAX,
+    ROOM_DELIVERIES_SHOWN_MAX, SWEEP_ROWS_MAX,
 };
 use crate::model::{Message, Recipient, Step, Terms};
 use std::ops::Bound;
@@ -40,7 +40,7 @@ impl Roster {
     /// The message that is to be answered, if one is.
     pub(super) fn answered(&self, sender: &Speaker, sending: &Sending) -> Result<Option<Answered>, RequestError> {
         let Some(text) = &sending.wishes.reply_to else { return Ok(None) };
-        let row = &self.message_meant(sender, sending, text)?.stored.row;
+        let row = &self.message_of(sender, sending, text)?.stored.row;
         let thread = row.terms.as_ref().and_then(|terms| terms.thread.clone()).unwrap_or_else(|| row.id.clone());
         let (id, from, is_notice) = (row.id.clone(), row.from_session_id.clone(), row.is_notice());
         Ok(Some(Answered { id, thread, from, is_notice }))
@@ -91,7 +91,7 @@ impl Roster {
 
     /// The message of the sender's own that is meant.
     fn own_message(&self, sender: &Speaker, sending: &Sending, text: &str) -> Result<MessageId, RequestError> {
-        let row = &self.message_meant(sender, sending, text)?.stored.row;
+        let row = &self.message_of(sender, sending, text)?.stored.row;
         if row.from_session_id == sender.id {
             return Ok(row.id.clone());
         }
@@ -99,25 +99,34 @@ impl Roster {
         Err(RequestError::new(ErrorKind::Forbidden, message))
     }
 
-    /// The message with this id, or the one whose id alone begins like this, of those that the sender may see.
-    fn message_meant(&self, sender: &Speaker, sending: &Sending, text: &str) -> Result<&Placed<Message>, RequestError> {
+    /// The message that a sender means, of those that it may see.
+    fn message_of(&self, sender: &Speaker, sending: &Sending, text: &str) -> Result<&Placed<Message>, RequestError> {
+        let only = self.sees_only(&sending.caller)?.map(|_| &sender.id);
+        self.message_meant(text, only)
+    }
+
+    /// The message with this id, or the one whose id alone begins like this; of those only that concern `only`, if somebody is
+    /// given. Ids begin with the time at which they were made, so that a short beginning fits any number of messages: only
+    /// so many are looked at, and what is not told apart by then is ambiguous.
+    pub(super) fn message_meant(&self, text: &str, only: Option<&SessionId>) -> Result<&Placed<Message>, RequestError> {
         validate::bounded("a message's id", text, ID_BYTES_MAX)?;
-        let sees_all = self.sees_only(&sending.caller)?.is_none();
-        let is_seen = |placed: &&Placed<Message>| sees_all || self.concerns(placed, &sender.id);
+        let is_seen = |placed: &&Placed<Message>| only.is_none_or(|me| self.concerns(placed, me));
         if let Some(placed) = self.tables.messages.get(text).filter(is_seen) {
             return Ok(placed);
         }
         let from = self.tables.messages.range::<str, _>((Bound::Included(text), Bound::Unbounded));
-        let alike = from.take(ID_BEGINNINGS_MAX).map(|(_, placed)| placed);
-        let alike = alike.take_while(|placed| !text.is_empty() && placed.stored.row.id.as_str().starts_with(text));
-        let mut alike = alike.filter(is_seen).take(CANDIDATES_MAX + 1);
-        match (alike.next(), alike.next()) {
-            (Some(only), None) => Ok(only),
-            (None, _) => Err(RequestError::not_found(format!("no message with the id '{text}' is stored"))),
-            (Some(first), Some(second)) => {
-                let all = [first, second].into_iter().chain(alike).take(CANDIDATES_MAX);
-                let candidates = all.map(|placed| placed.stored.row.id.to_string()).collect();
-                let message = format!("'{text}' is the beginning of more than one message's id; give a whole one");
+        let alike = from.map(|(_, placed)| placed);
+        let mut alike = alike.take_while(|placed| !text.is_empty() && placed.stored.row.id.as_str().starts_with(text));
+        let mut found: Vec<_> =
+            alike.by_ref().take(ID_BEGINNINGS_MAX).filter(is_seen).take(CANDIDATES_MAX + 1).collect();
+        let is_all = found.len() <= CANDIDATES_MAX && alike.next().is_none();
+        match (found.as_slice(), is_all) {
+            ([only], true) => Ok(only),
+            ([], true) => Err(RequestError::not_found(format!("no message with the id '{text}' is stored"))),
+            _ => {
+                found.truncate(CANDIDATES_MAX);
+                let candidates = found.iter().map(|placed| placed.stored.row.id.to_string()).collect();
+                let message = format!("'{text}' is the beginning of more than one message's id; give more of it");
                 Err(RequestError { candidates, ..RequestError::new(ErrorKind::Ambiguous, message) })
             }
         }
@@ -141,6 +150,19 @@ impl Roster {
         let Some(row) = self.tables.messages.get(&question).map(|placed| placed.stored.row.clone()) else { return };
         let terms = Terms { reply_settled: true, ..row.terms.as_deref().cloned().unwrap_or_default() };
         self.tables.set(Message { terms: Some(Box::new(terms)), ..row });
+    }
+
+    /// What has become of an older message by the one that was to come in its place; none if it is not there any more.
+    pub(super) fn replaced(&self, old: &MessageId, by: &MessageId) -> Option<Replaced> {
+        let placed = self.tables.messages.get(old)?;
+        let is_replaced = |view: &DeliveryView| matches!(&view.standing, DeliveryStanding::Settled(Step::Superseded(newer), _) if newer == by);
+        let all = self.deliveries(&placed.stored.row, placed.place);
+        let of = all.len();
+        let (replaced, mut deliveries): (Vec<_>, Vec<_>) = all.into_iter().partition(is_replaced);
+        let count = replaced.len();
+        deliveries.extend(replaced);
+        deliveries.truncate(ROOM_DELIVERIES_SHOWN_MAX);
+        Some(Replaced { message: old.clone(), count, of, deliveries })
     }
 
     /// Tells the senders of messages to which they expected an answer by now that none came. What is told is itself an

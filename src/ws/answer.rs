@@ -397,7 +397,8 @@ mod tests {
         let (room, session) = (Recipient::Room("r".into()), Recipient::Session("b".into()));
         let standing = crate::roster::DeliveryStanding::Queued(crate::roster::Queued::OnItsWay);
         let delivery = crate::roster::DeliveryView { session: "b".into(), name: "b".into(), standing, times: 0 };
-        let sent = |to, live| Reply::Sent(Sent { message: message(to), live, delivery: delivery.clone() });
+        let sent =
+            |to, live| Reply::Sent(Sent { message: message(to), live, delivery: delivery.clone(), replaced: None });
         let common = json!({"messageId": "m", "sentAt": 7, "toNick": "bob"});
         let with = |more: Value| {
             let mut all = common.clone();
@@ -408,7 +409,13 @@ mod tests {
         check(sent(room.clone(), None), &with(json!({"deliveredLive": false, "toRoomId": "r"})));
         let recipients = vec![("b".into(), Arc::from("bob"), None)];
         let (message_to_room, room_name) = (message(room), "the room".into());
-        let broadcast = BroadcastSent { message: message_to_room, room_name, recipients, deliveries: vec![delivery] };
+        let broadcast = BroadcastSent {
+            message: message_to_room,
+            room_name,
+            recipients,
+            deliveries: vec![delivery],
+            replaced: None,
+        };
         let delivered = json!([{"deliveredLive": false, "sessionId": "b", "toNick": "bob", "toSessionId": "b"}]);
         let more = json!({"delivered": delivered, "failed": [], "toRoomId": "r", "toRoomName": "the room", "total": 1});
         check(Reply::Broadcast(broadcast), &with(more));

@@ -216,6 +216,60 @@ fn the_beginning_of_an_id_is_enough_where_it_is_that_of_one_message() {
     assert_eq!((error.kind, error.candidates.len()), (ErrorKind::Ambiguous, 2 + 1));
 }
 
+#[test]
+fn a_past_message_and_its_thread_are_found_by_the_beginning_of_an_id() {
+    let mut world = three();
+    let first = id_of(&one(&mut world, to_all("aaa1", &["bbb1"], "1")));
+    world.pass(DAY);
+    world.start("aaa1", "/w/x");
+    world.start("bbb1", "/w/x");
+    let reply = Wishes { reply_to: Some(first.to_string()), ..Wishes::default() };
+    let second = id_of(&one(&mut world, sending("bbb1", &[], "2", reply)));
+    let ask = |message: Option<&str>, thread: Option<&str>| {
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        Request::History(HistoryQuery { message: text(message), thread: text(thread), ..HistoryQuery::default() })
+    };
+    let found = |world: &mut World, request| match world.ok(request) {
+        Reply::History(page) => page.messages.iter().map(|e| e.message.row.body.to_string()).collect::<String>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(found(&mut world, ask(Some(&first.as_str()[..8]), None)), "1");
+    assert_eq!(found(&mut world, ask(None, Some(&second.as_str()[..8]))), "12");
+    for request in [ask(Some(&first.as_str()[..1]), None), ask(None, Some(&first.as_str()[..1]))] {
+        let error = world.err(request);
+        assert_eq!(error.kind, ErrorKind::Ambiguous);
+        assert!(error.candidates.contains(&first.to_string()) && error.candidates.contains(&second.to_string()));
+    }
+    for request in [ask(Some(""), None), ask(Some("none"), None), ask(None, Some("")), ask(None, Some("none"))] {
+        assert_eq!(world.err(request).kind, ErrorKind::NotFound);
+    }
+}
+
+/// Behind as many as are looked at there may be more: what is found by then is not taken for the only one.
+#[test]
+fn a_beginning_that_fits_more_than_are_looked_at_is_not_taken_for_that_of_one() {
+    let mut world = World::new();
+    world.ok(Request::Register(Box::new(registering("aaa1", "a", token(1)))));
+    world.ok(Request::Register(Box::new(registering("bbb1", "b", token(2)))));
+    let send =
+        |text: &str, to: &str| Request::send(Caller { human: Some("ana".to_owned()), ..Caller::default() }, to, text);
+    let first = id_of(&one(&mut world, send("mine", "bbb1")));
+    for _ in 0..crate::limits::ID_BEGINNINGS_MAX {
+        world.pass(1000);
+        drop(one(&mut world, send("not mine", "aaa1")));
+    }
+    let second = id_of(&one(&mut world, send("mine", "bbb1")));
+    let alike = first.as_str().bytes().zip(second.as_str().bytes()).take_while(|(a, b)| a == b).count();
+    let caller = || Caller { token: Some(Box::new(token(2))), known: Known::Machine, ..Caller::default() };
+    let ask = |text: &str| {
+        let message = Some(text.to_owned());
+        Request::History(HistoryQuery { caller: Box::new(caller()), message, ..HistoryQuery::default() })
+    };
+    assert!(alike > 0);
+    assert_eq!(world.err(ask(&first.as_str()[..alike])).kind, ErrorKind::Ambiguous);
+    assert!(matches!(world.ok(ask(first.as_str())), Reply::History(page) if page.messages.len() == 1));
+}
+
 /// A session that is known as one learns nothing of what is not for it.
 #[test]
 fn nobody_answers_or_replaces_what_he_may_not_see() {
@@ -237,6 +291,41 @@ fn nobody_answers_or_replaces_what_he_may_not_see() {
     }
     // Whoever may see it may still not replace it.
     assert_eq!(world.err(sending("ccc1", &["aaa1"], "m", supersede)).kind, ErrorKind::Forbidden);
+}
+
+#[test]
+fn a_sender_is_told_for_whom_an_older_message_was_replaced() {
+    let mut world = three();
+    let old = world.broadcast("aaa1", "everyone", "old").message.row.id.clone();
+    assert!(matches!(world.ok(ack("bbb1", &[&old])), Reply::Acked { newly: 1, .. }));
+    let wishes = |name: &str, old: &MessageId| Wishes {
+        supersedes: Some(old.to_string()),
+        client_message_id: Some(name.to_owned()),
+        ..Wishes::default()
+    };
+    let request = |to: &[&str], old: &MessageId| sending("aaa1", to, "new", wishes(&to.join(","), old));
+    let told = |reply: &Reply| {
+        let replaced = match reply {
+            Reply::Sent(sent) => sent.replaced.as_deref().cloned(),
+            Reply::Broadcast(sent) => sent.replaced.as_deref().cloned(),
+            Reply::SentToAll(all) => all[0].replaced().cloned(),
+            Reply::Repeated(repeated) => repeated.sent[0].replaced().cloned(),
+            other => panic!("{other:?}"),
+        };
+        let replaced = replaced.unwrap();
+        let states = replaced.deliveries.iter().map(|view| format!("{} {}", view.session, view.standing.as_str()));
+        (replaced.message.clone(), replaced.count, replaced.of, states.collect::<Vec<_>>().join(", "))
+    };
+    let reply = world.ok(request(&["@everyone"], &old));
+    let expected = (old.clone(), 1, 2, "bbb1 read, bbb2 superseded".to_owned());
+    assert_eq!(told(&reply), expected);
+    // Asked again, the same is told; and by a third message nothing more is replaced.
+    assert_eq!(told(&world.ok(request(&["@everyone"], &old))), expected);
+    let expected = (old.clone(), 0, 2, "bbb1 read, bbb2 superseded".to_owned());
+    assert_eq!(told(&world.ok(request(&["bbb1", "bbb2"], &old))), expected);
+    let direct = id_of(&one(&mut world, to_all("aaa1", &["bbb1"], "old")));
+    assert_eq!(told(&world.ok(request(&["bbb2"], &direct))), (direct.clone(), 1, 1, "bbb1 superseded".to_owned()));
+    assert!(one(&mut world, to_all("aaa1", &["bbb1"], "m")).replaced.is_none());
 }
 
 #[test]
@@ -413,6 +502,36 @@ fn the_outbox_holds_what_its_owner_has_sent_page_by_page() {
     assert_eq!(newest.messages[0].deliveries.len(), 1);
     let older = page(newest.before, 200);
     assert_eq!((bodies(&older), older.before), (vec!["0".to_owned(), "1".into(), "2".into()], None));
+}
+
+#[test]
+fn the_outbox_tells_of_each_in_a_room_and_its_answers_do_not_grow_with_the_room() {
+    let mut world = World::new();
+    let members = crate::limits::HISTORY_SCAN_MAX / 3;
+    for n in 0..members {
+        world.start(&format!("s{n}"), "/w");
+    }
+    for n in 0..5 {
+        world.broadcast("s0", "everyone", &n.to_string());
+    }
+    let (mut found, mut before, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let limit = Some(crate::limits::PAGE_MESSAGES_MAX);
+        let page = match world.ok(Request::Outbox { caller: caller("s0"), before, limit }) {
+            Reply::History(page) => page,
+            other => panic!("{other:?}"),
+        };
+        pages += 1;
+        let told: usize = page.messages.iter().map(|entry| entry.deliveries.len()).sum();
+        assert!(told <= crate::limits::HISTORY_SCAN_MAX + members, "{told}");
+        assert!(page.messages.iter().all(|entry| entry.deliveries.len() == members - 1));
+        found.splice(0..0, page.messages.iter().map(|entry| entry.message.row.body.to_string()));
+        before = page.before;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!((found.join(""), pages), ("01234".to_owned(), 2));
 }
 
 #[test]

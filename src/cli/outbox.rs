@@ -1,0 +1,92 @@
+//! `marshal outbox`: what somebody has sent, and what has become of it for each recipient. It must not say more of a message
+//! than the daemon does.
+
+use super::commands::Caller;
+use super::history::{Query, look_back, note_rest, show};
+use super::identity::answer_about;
+use super::text::{Ink, cut, line, table};
+use super::wire::{Delivery, Message, Messages};
+use super::{Problem, World, words};
+use crate::limits::PAGE_MESSAGES_DEFAULT;
+use crate::time::human_age;
+
+/// `marshal outbox`
+pub(crate) fn outbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
+    let limit = caller.limit()?;
+    let speaker = caller.speaker(world, "session", "human")?;
+    let mut query: Query = vec![speaker.query()];
+    query.extend(caller.parsed.text("before")?.map(|cursor| ("before", cursor.to_owned())));
+    let found = look_back(caller, "/v1/outbox", &query, limit, PAGE_MESSAGES_DEFAULT);
+    let found = answer_about(&speaker, found)?;
+    show(caller, world, &found, sent)?;
+    note_rest(world, &found, "nothing was sent yet.");
+    Ok(())
+}
+
+/// A line for each message and recipient, the newest message last.
+fn sent(answer: &Messages, now_ms: i64, colour: bool) -> String {
+    let rows: Vec<_> = answer.messages.iter().flat_map(|message| lines(message, now_ms)).collect();
+    if rows.is_empty() { String::new() } else { table(&["SENT", "MESSAGE", "TO", "TEXT", "STATE"], &rows, colour) }
+}
+
+fn lines(message: &Message, now_ms: i64) -> Vec<Vec<(String, Ink)>> {
+    let room = message.to_room_id.as_deref().map(|room| cut(&format!("@{}", line(room))));
+    let row = |to: String, (state, ink): (String, Ink)| {
+        let sent = human_age(now_ms.saturating_sub(message.sent_at));
+        let cells = [sent, line(&message.id), to, cut(&line(message.body.trim()))];
+        cells.into_iter().map(|cell| (cell, Ink::Plain)).chain([(state, ink)]).collect()
+    };
+    if message.deliveries.is_empty() {
+        let to = room.unwrap_or_else(|| cut(&line(&message.to_nick)));
+        return vec![row(to, ("nobody is known by whom it is to be read".to_owned(), Ink::Plain))];
+    }
+    let each = message.deliveries.iter().map(|delivery| {
+        let name = cut(&line(&delivery.nickname));
+        let to = room.as_ref().map_or_else(|| name.clone(), |room| format!("{room}: {name}"));
+        row(to, state(delivery))
+    });
+    each.collect()
+}
+
+/// What has become of it, and whether that is good.
+fn state(delivery: &Delivery) -> (String, Ink) {
+    let ink = match delivery.state.as_str() {
+        "read" => Ink::Green,
+        "expired" | "undeliverable" => Ink::Red,
+        _ => Ink::Plain,
+    };
+    (words::delivery(delivery), ink)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-21 00:04:13 UTC
+    const NOW: i64 = 1_795_219_453_000;
+
+    #[test]
+    fn each_recipient_has_a_line_and_the_newest_stand_last() {
+        let answer = format!(
+            r#"{{"messages":[
+                {{"id":"m1","toNick":"web","toSessionId":"s1","body":"one\ntwo","sentAt":{old},"deliveries":
+                    [{{"sessionId":"s1","nickname":"web\u001b","state":"read","at":{NOW},"evidence":"ack"}}]}},
+                {{"id":"m2","toNick":"everyone","toRoomId":"everyone","body":"all","sentAt":{NOW},"deliveries":
+                    [{{"sessionId":"s1","nickname":"web","state":"queued","reason":"working"}},
+                     {{"sessionId":"s2","nickname":"api","state":"expired","at":0}}]}},
+                {{"id":"m3","toNick":"x","toRoomId":"x","body":"","sentAt":{NOW}}}]}}"#,
+            old = NOW - 7_200_000
+        );
+        let answer: Messages = serde_json::from_str(&answer).unwrap();
+        let expected = "\
+SENT  MESSAGE  TO              TEXT     STATE
+2 h   m1       web\u{fffd}            one two  read at 00:04:13 UTC (it said so)
+0 s   m2       @everyone: web  all      is working: waits for the end of its turn
+0 s   m2       @everyone: api  all      not read before it expired at 00:00:00 UTC
+0 s   m3       @x                       nobody is known by whom it is to be read
+";
+        assert_eq!(sent(&answer, NOW, false), expected);
+        assert!(sent(&answer, NOW, true).contains("\x1b[31mnot read before"));
+        assert_eq!(sent(&Messages::default(), NOW, true), "");
+    }
+}
