@@ -489,7 +489,7 @@ fn the_command_line_says_what_is_so_when_it_has_waited_long_enough() {
     assert!(code == Some(1) && stderr.contains("it will not be read: al: not read before it expired at "), "{stderr}");
     // An answer, to the person that asked.
     let beginning = message["id"].as_str().unwrap();
-    let (code, stdout, stderr) = ended(spawn(&place, &["send", "--as", "bbb-1", "--reply-to", beginning, "it", "is"]));
+    let (code, stdout, stderr) = ended(spawn(&place, &["send", "--as", "bbb-1", "--reply-to", beginning, "it is"]));
     assert!(code == Some(0) && stdout.contains("for tester (waits in that person's inbox"), "{stdout}{stderr}");
     assert_eq!(next_message(&mut events)["toSessionId"], "human:al");
 }

@@ -46,7 +46,7 @@ impl Events {
             return Err(Ok(Answer { status, body, comes_again: false }));
         }
         // The first that comes is that it has begun.
-        events.next_before(end).map_err(Err)?;
+        events.next_before(end).map_err(Err)?.ok_or(Err(Failure::CutShort))?;
         Ok(events)
     }
 

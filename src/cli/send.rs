@@ -62,6 +62,12 @@ fn hint(parsed: &Parsed, problem: Problem) -> Problem {
 /// Whom the message is for, and the words of its text.
 fn addresses<'a>(parsed: &Parsed, operands: &'a [&'a str]) -> Result<(Vec<String>, &'a [&'a str]), Problem> {
     let named: Vec<String> = parsed.texts("to")?.into_iter().map(str::to_owned).collect();
+    if named.is_empty() && parsed.has("reply-to") && operands.len() > 1 {
+        // Most likely one of them is meant for a name: it must not become part of a text that goes to somebody else.
+        let message =
+            "with --reply-to the text is one operand, in quotes: it goes to whoever wrote the message, or to --to NAME";
+        return Err(parsed.usage(message).into());
+    }
     if !named.is_empty() || parsed.has("reply-to") {
         return Ok((named, operands));
     }

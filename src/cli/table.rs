@@ -248,8 +248,8 @@ pub(crate) const COMMANDS: &[Command] = &[
         summary: "Send a message to sessions, rooms or people",
         about: "TO is a session (nickname, id or the unique beginning of either; of one that has ended the\n\
                 whole id), @ROOM, @GROUP, op:NAME, project:NAME or human:NAME; of several, all get it or none.\n\
-                With --to or --reply-to there is no TO: all operands are TEXT, and a reply goes to whoever\n\
-                sent what it answers.\n\
+                With --to there is no TO: all operands are TEXT. With --reply-to alone the TEXT is one\n\
+                operand, in quotes, and goes to whoever sent what it answers.\n\
                 TEXT is the message; without it, or with '-', the message is read from stdin.\n\
                 Put '--' before a TEXT that begins with a dash.\n\
                 \n\

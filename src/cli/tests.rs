@@ -244,6 +244,9 @@ fn who_is_not_found_is_looked_for_with_ls() {
     assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), expected));
     let ran = run_with(&["send", "--reply-to", "m", "x"], &[], b"", vec![(404, unknown)]);
     assert!(ran.stderr.ends_with("  'marshal history' shows messages with their ids\n"), "{}", ran.stderr);
+    let ran = run_with(&["send", "--reply-to", "m", "otter", "x"], &[], b"", vec![]);
+    assert!(ran.stderr.contains("the text is one operand, in quotes"), "{}", ran.stderr);
+    assert_eq!(ran.step, Step::Done(exit_code::USAGE));
     let refused = r#"{"error":{"code":"too_large","message":"no"}}"#;
     assert_eq!(run_with(&["send", "ot", "x"], &[], b"", vec![(413, refused)]).stderr, "marshal: no\n");
 }

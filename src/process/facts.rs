@@ -108,7 +108,9 @@ fn walk(pid: u32, memory: &mut Remembered) -> Walk {
     let (mut chain, mut looked_at) = (vec![own.process.clone()], Vec::new());
     let (mut child, mut parent) = (own.process.clone(), own.parent);
     while parent > 1 && chain.len() < ANCESTORS_MAX {
-        let next = memory.get(parent).or_else(|| {
+        // Nobody has a parent that is younger: one that is has the id of a parent that ended while nobody asked.
+        let known = memory.get(parent).filter(|(found, _)| found.started <= child.started);
+        let next = known.or_else(|| {
             let seen = look(parent).ok().flatten()?;
             // A parent that ends leaves its children to another one: if it is still the parent after it was looked at, it
             // was there all the time, and nobody else had its id.
@@ -396,6 +398,21 @@ mod tests {
             assert_eq!(after.chain[..ends], before.chain[..ends]);
             assert!(!after.chain.contains(&before.chain[ends]));
         }
+    }
+
+    #[test]
+    fn who_has_the_id_of_a_parent_that_ended_unnoticed_is_no_ancestor() {
+        let family = Family::start();
+        let other = Family::start();
+        let mut memory = of_any_age(64);
+        // As if the one in the middle had been remembered with a parent whose id another process has by now.
+        let middle = identify(family.grandchild).unwrap().unwrap();
+        let younger = Process { started: middle.started + 1, ..identify(other.last).unwrap().unwrap() };
+        memory.keep(middle.clone(), younger.pid, handle(middle.pid).unwrap().unwrap());
+        memory.keep(younger.clone(), 1, handle(younger.pid).unwrap().unwrap());
+        let found = lineage_with(family.last, &mut memory);
+        assert_eq!(found, lineage_with(family.last, &mut Remembered::nothing()));
+        assert!(!found.chain.contains(&younger));
     }
 
     #[test]

@@ -125,8 +125,8 @@ fn was_unread(change: &Change) -> bool {
 }
 
 /// Whether a receipt goes, what it said being noted on the message.
-fn is_lost_receipt(change: &Change) -> bool {
-    change.after.is_none() && change.item_type() == ItemType::MessageRead
+fn is_lost_receipt(change: &Change, receipt: &str) -> bool {
+    change.after.is_none() && change.item_type() == ItemType::MessageRead && change.id() == receipt
 }
 
 /// How urgent a message must be to be handed over by this way.
@@ -344,13 +344,14 @@ impl Roster {
     }
 
     /// Settles what a session has not read of a room that it leaves by its own wish, since it does not want that; as much as
-    /// would be kept for it otherwise. What it was handed, or is on its way to it, it may still read.
+    /// would be kept for it otherwise. What it was handed, or pushed, or is on its way to it, it may still read.
     pub(super) fn decline_room_mail(&mut self, session: &SessionId, room: &RoomId) {
         for message in self.newest_of_rooms(session, Some(room)) {
             let Some(place) = self.tables.messages.get(&message).map(|placed| placed.place) else { continue };
             let is_known = self.tables.delivery(&message, session).is_some();
             let is_taken = self.tables.mail.is_leased(place, session, self.tables.now.mono_ms)
-                || self.tables.mail.handed_by(place, session).is_some();
+                || self.tables.mail.handed_by(place, session).is_some()
+                || (self.has_live_path(session) && !self.tables.pushes.is_held(session, place));
             match (is_taken, is_known) {
                 (true, true) => {}
                 (true, false) => self.set_step(session, &message, Step::Kept, 0),
@@ -525,7 +526,7 @@ impl Roster {
             Row::Delivery(stored) => {
                 let Delivery { message_id, session_id, step, at, times, .. } = &stored.row;
                 let standing = match step {
-                    Step::Read(evidence, path) if !next.is_some_and(is_lost_receipt) => {
+                    Step::Read(evidence, path) if !next.is_some_and(|next| is_lost_receipt(next, change.id())) => {
                         Standing::Read(*at, *evidence, *path)
                     }
                     Step::Kept | Step::Read(..) => return None,
@@ -539,9 +540,12 @@ impl Roster {
                 (message_id, session_id, Standing::Read(*read_at, *evidence, *path), 0)
             }
             Row::Message(stored) => {
-                let read_at =
-                    stored.row.read_at.filter(|_| was_unread(change) && !next.is_some_and(is_lost_receipt))?;
+                let read_at = stored.row.read_at.filter(|_| was_unread(change))?;
                 let Recipient::Session(session) = &stored.row.to else { return None };
+                let receipt = ReadId::of(&stored.row.id, session);
+                if next.is_some_and(|next| is_lost_receipt(next, receipt.as_str())) {
+                    return None;
+                }
                 (&stored.row.id, session, Standing::Read(read_at, None, None), 0)
             }
             _ => return None,

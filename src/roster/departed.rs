@@ -280,6 +280,8 @@ impl Roster {
             let mut unread = self.tables.mail.unread_of(session);
             // What it has written itself it need not read.
             unread.retain(|(_, id)| self.tables.messages.get(id).is_some_and(|m| m.stored.row.from_session_id != *by));
+            // What was settled for itself, it cannot get in another's place either.
+            unread.retain(|(_, id)| self.tables.delivery(id, by).is_none_or(|own| !own.step.is_settled()));
             claimed.more |= unread.len() > left;
             unread.truncate(left);
             left -= unread.len();

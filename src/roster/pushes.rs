@@ -45,6 +45,11 @@ impl Pushes {
         held.push_back(place);
     }
 
+    /// Whether a message waits for the end of a session's turn, and was not pushed yet.
+    pub(crate) fn is_held(&self, session: &SessionId, place: u64) -> bool {
+        self.held.get(session).is_some_and(|places| places.contains(&place))
+    }
+
     /// A session's turn is over.
     pub(crate) fn turn_over(&mut self, session: &SessionId) {
         if self.held.contains_key(session) {

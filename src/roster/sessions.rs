@@ -230,8 +230,10 @@ impl Roster {
         let Some(row) = self.tables.sessions.get(session).map(|placed| placed.stored.row.clone()) else { return };
         // Before its receipts go, by which it is known what it has read.
         self.keep_room_mail(session, None);
-        for (newer, read) in self.reads_newest_first(session).iter().enumerate() {
-            self.remove_read(read.as_str(), newer < KEPT_READS_MAX);
+        let mut kept = 0;
+        for read in self.reads_newest_first(session) {
+            let is_kept = kept < KEPT_READS_MAX;
+            kept += usize::from(self.remove_read(read.as_str(), is_kept));
         }
         let rooms: Vec<_> =
             self.tables.rooms_of.get(session).into_iter().flatten().map(|(room, _)| room.clone()).collect();
@@ -259,12 +261,10 @@ impl Roster {
     }
 
     /// Deletes a receipt, which would be a reader's to marshal 0.9 that is not there. If it is for a direct message, the
-    /// message keeps the fact; else, if it is to be kept, a delivery does, which goes with the message.
-    pub(super) fn remove_read(&mut self, read: &str, is_kept: bool) {
-        let Some(placed) = self.tables.reads.get(read) else {
-            return;
-        };
-        let receipt = placed.stored.row.clone();
+    /// message keeps the fact; else, if it is to be kept, a delivery does, which goes with the message. Says whether one does.
+    pub(super) fn remove_read(&mut self, read: &str, is_kept: bool) -> bool {
+        let Some(receipt) = self.tables.reads.get(read).map(|placed| placed.stored.row.clone()) else { return false };
+        let mut has_delivery = false;
         if let Some(message) = self.tables.messages.get(&receipt.message_id).map(|placed| &placed.stored.row) {
             if message.to == Recipient::Session(receipt.session_id.clone()) {
                 self.tables.set(Message { read_at: Some(receipt.read_at), ..message.clone() });
@@ -272,9 +272,11 @@ impl Roster {
                 let MessageRead { id, message_id, session_id, read_at, evidence, path } = receipt;
                 let step = Step::Read(evidence, path);
                 self.tables.set(Delivery { id, message_id, session_id, step, at: read_at, times: 0 });
+                has_delivery = true;
             }
         }
         self.tables.delete(ItemType::MessageRead, read);
+        has_delivery
     }
 
     pub(super) fn list_sessions(&self) -> Answer {

@@ -372,11 +372,11 @@ impl Tables {
             }
             Row::Delivery(stored) => {
                 let (message, session) = (stored.row.message_id.clone(), stored.row.session_id.clone());
-                let is_final = stored.row.step.is_final();
+                let is_settled = stored.row.step.is_settled();
                 self.deliveries.insert(stored.row.id.clone(), Placed { stored: stored.clone(), place });
                 self.note_claim(&stored.row);
                 self.refresh(&message, &session);
-                if is_final {
+                if is_settled {
                     self.resettle(&message);
                 }
             }
@@ -504,7 +504,7 @@ impl Tables {
                 self.note_claim(&placed.stored.row);
                 let Delivery { message_id, session_id, step, .. } = &placed.stored.row;
                 self.refresh(message_id, session_id);
-                if step.is_final() {
+                if step.is_settled() {
                     self.resettle(message_id);
                 }
                 Some((Row::Delivery(placed.stored), placed.place))

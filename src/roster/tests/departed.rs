@@ -330,6 +330,24 @@ fn of_several_that_are_gone_the_last_one_is_named_and_the_others_are_counted() {
 }
 
 #[test]
+fn what_the_heir_has_declined_itself_it_does_not_take_over() {
+    let mut world = World::new();
+    for (id, cwd) in [("a", "/w/a"), ("old", "/w/x"), ("new", "/w/x")] {
+        world.start(id, cwd);
+        world.join(id, "r");
+    }
+    let message = world.broadcast("a", "r", "m").message.row.id.clone();
+    assert!(world.leave("new", "r"));
+    world.end("old");
+    assert_eq!(total(&world.claims("new", None)), 0);
+    assert!(matches!(world.standing(&message, "new"), DeliveryStanding::Settled(Step::Undeliverable(_), _)));
+    assert!(matches!(
+        world.standing(&message, "old"),
+        DeliveryStanding::Queued(_) | DeliveryStanding::Settled(Step::Kept, _)
+    ));
+}
+
+#[test]
 fn a_place_is_a_directory_a_name_and_an_operator() {
     let told = |cwd: &str, operator: Option<&str>| {
         let (mut world, _) = bereaved();

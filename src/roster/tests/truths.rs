@@ -174,6 +174,34 @@ fn what_one_who_leaves_a_room_has_not_read_of_it_is_settled_but_for_what_it_has_
 }
 
 #[test]
+fn what_was_pushed_to_one_who_leaves_the_room_can_still_be_read() {
+    let mut world = World::new();
+    world.start("a", "/w/a");
+    world.connect("c1");
+    world.publish("c1", "b", "b");
+    world.join("a", "r");
+    world.join("b", "r");
+    let message = world.broadcast("a", "r", "pushed").message.row.id.clone();
+    assert!(world.leave("b", "r"));
+    assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Queued(_)));
+    world.ack("b", &[&message]);
+    assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Read(..)));
+}
+
+#[test]
+fn direct_mail_takes_no_room_among_what_stays_known_to_be_read_of_rooms() {
+    let mut world = pair();
+    let message = world.broadcast("a", "everyone", "of the room").message.row.id.clone();
+    world.inbox("b");
+    for _ in 0..crate::limits::KEPT_READS_MAX / 20 + 1 {
+        (0..20).for_each(|_| drop(world.send("a", "b", "x")));
+        world.inbox("b");
+    }
+    world.end("b");
+    assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Read(..)));
+}
+
+#[test]
 fn who_has_read_a_room_s_message_has_read_it_when_it_is_gone_and_when_it_is_back() {
     for restart in [false, true] {
         let mut world = pair();
