@@ -189,6 +189,27 @@ fn what_was_pushed_to_one_who_leaves_the_room_can_still_be_read() {
 }
 
 #[test]
+fn only_a_reader_s_own_receipt_makes_what_is_kept_of_it_no_news() {
+    let mut world = pair();
+    world.broadcast("a", "everyone", "m");
+    world.inbox("b");
+    world.apply(Request::session_end("b".into())).reply.unwrap();
+    let changes = world.roster.commit();
+    let is_kept = |change: &&crate::roster::Change| change.item_type() == ItemType::Delivery;
+    let kept = changes.iter().find(is_kept).unwrap();
+    let is_receipt = |change: &&crate::roster::Change| change.item_type() == ItemType::MessageRead;
+    let receipt = changes.iter().find(is_receipt).unwrap();
+    assert!(world.roster.delivery_news(kept, Some(receipt)).is_none(), "it was told of when it was read");
+    let mut foreign = receipt.clone();
+    if let Some((row, _)) = &mut foreign.before
+        && let Row::MessageRead(stored) = row
+    {
+        *row = crate::model::MessageRead { id: "another::reader".into(), ..stored.row.clone() }.into();
+    }
+    assert!(world.roster.delivery_news(kept, Some(&foreign)).is_some());
+}
+
+#[test]
 fn direct_mail_takes_no_room_among_what_stays_known_to_be_read_of_rooms() {
     let mut world = pair();
     let message = world.broadcast("a", "everyone", "of the room").message.row.id.clone();
