@@ -90,14 +90,14 @@ text_id! {
 impl MemberId {
     /// The membership of `session` in `room`.
     pub fn of(room: &RoomId, session: &SessionId) -> Self {
-        Self::from(format!("{room}::{session}"))
+        Self::from([room.as_str(), "::", session.as_str()].concat())
     }
 }
 
 impl ReadId {
     /// The receipt of `session` for `message`.
     pub fn of(message: &MessageId, session: &SessionId) -> Self {
-        Self::from(format!("{message}::{session}"))
+        Self::from([message.as_str(), "::", session.as_str()].concat())
     }
 }
 

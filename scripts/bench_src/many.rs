@@ -92,22 +92,34 @@ impl Connection {
 
 /// Drives connections until `heard` says that it is over. It is told of every frame, with the number of its connection,
 /// and queues what is to be said next; all connections are flushed after each round.
-pub(crate) fn drive(connections: &mut [Connection], mut heard: impl FnMut(&mut [Connection], usize, Kind) -> bool) {
+pub(crate) fn drive(connections: &mut [Connection], heard: impl FnMut(&mut [Connection], usize, Kind) -> bool) {
+    drive_on_time(connections, |_| None, heard);
+}
+
+/// As [`drive`], and asks `due` before each round, which queues what is to be said by now, and says how soon it wants to be
+/// asked again.
+pub(crate) fn drive_on_time(
+    connections: &mut [Connection],
+    mut due: impl FnMut(&mut [Connection]) -> Option<Duration>,
+    mut heard: impl FnMut(&mut [Connection], usize, Kind) -> bool,
+) {
     let mut poll = Poll::new().expect("a poll");
     for (number, connection) in connections.iter_mut().enumerate() {
         let registered = poll.registry().register(&mut connection.stream, Token(number), Interest::READABLE);
         registered.expect("a socket can be registered");
-        connection.flush();
     }
     let mut events = Events::with_capacity(1024);
-    let mut goes_on = true;
+    let (mut goes_on, mut last_heard) = (true, Instant::now());
     while goes_on {
-        let waiting = Instant::now();
-        match poll.poll(&mut events, Some(PATIENCE)) {
+        let timeout = due(connections);
+        connections.iter_mut().for_each(Connection::flush);
+        match poll.poll(&mut events, timeout.or(Some(PATIENCE))) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             result => result.expect("polling works"),
         }
-        if events.is_empty() && waiting.elapsed() >= PATIENCE {
+        if !events.is_empty() {
+            last_heard = Instant::now();
+        } else if last_heard.elapsed() >= PATIENCE {
             die("no answer came");
         }
         for event in &events {
@@ -118,7 +130,6 @@ pub(crate) fn drive(connections: &mut [Connection], mut heard: impl FnMut(&mut [
             }
             connections[number].flush();
         }
-        connections.iter_mut().for_each(Connection::flush);
     }
     for connection in connections {
         poll.registry().deregister(&mut connection.stream).expect("it was registered");

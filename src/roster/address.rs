@@ -69,6 +69,10 @@ impl Roster {
             (None, true) => return Err(RequestError::invalid("say whom the message is for (to)")),
             _ => {}
         }
+        if let [Target::One(session)] = targets.as_slice() {
+            let (to, others) = (Target::One(session.clone()), vec![(session.clone(), self.name_of(session))]);
+            return Ok(vec![Addressed { to, others, covered: Vec::new() }]);
+        }
         let (mut addressed, mut covers): (Vec<Addressed>, BTreeMap<SessionId, usize>) = (Vec::new(), BTreeMap::new());
         let is_alone = targets.len() == 1;
         let mut seen: BTreeSet<RoomId> = BTreeSet::new();

@@ -2,6 +2,7 @@
 //! will not be. It must not claim more than was seen: that an answer arrived whole means that it was handed over, and only
 //! what the session does after that can show that it was read.
 
+use super::tables::newest_first;
 use super::{Change, EventKind, MessageState, Roster};
 use crate::ids::{IdSource, MessageId, NOTICE_SENDER, ReadId, RoomId, SessionId, new_id_at};
 use crate::limits::{HANDED_LEASE_MS, HANDINGS_MAX, KEPT_MESSAGES_MAX, SWEEP_ROWS_MAX};
@@ -487,15 +488,16 @@ impl Roster {
     /// Where a message is for one recipient.
     pub(super) fn delivery_to(&self, message: &Message, place: u64, session: SessionId) -> DeliveryView {
         let tables = &self.tables;
-        let is_direct = message.to == Recipient::Session(session.clone());
+        let is_direct = matches!(&message.to, Recipient::Session(to) if *to == session);
         let name = match tables.sessions.get(&session) {
             Some(placed) => placed.stored.row.nickname.clone(),
             None if is_direct => message.to_nick.clone(),
             None => session.shared(),
         };
-        let delivery = tables.delivery(&message.id, &session);
+        let id = ReadId::of(&message.id, &session);
+        let delivery = newest_first(&tables.deliveries, &id).map(|placed| &placed.stored.row);
         let times = delivery.map_or(0, |delivery| delivery.times);
-        let read = tables.reads.get(&ReadId::of(&message.id, &session)).map(|placed| &placed.stored.row);
+        let read = newest_first(&tables.reads, &id).map(|placed| &placed.stored.row);
         let standing = match (read, delivery) {
             (Some(read), _) => Standing::Read(read.read_at, read.evidence, read.path),
             (None, Some(Delivery { step: Step::Read(evidence, path), at, .. })) => {

@@ -4,7 +4,7 @@
 use super::address::{Addressed, Target};
 use super::loops::Circle;
 use super::speaker::Speaker;
-use super::tables::Placed;
+use super::tables::{Placed, newest_first};
 use super::{
     Answer, BroadcastSent, Caller, DeliveryView, Handled, Push, Repeated, Reply, Roster, Sending, Sent, SentTo, Wait,
     validate,
@@ -126,7 +126,7 @@ impl Roster {
                 Target::Room(room) => room.row.name.clone(),
             };
             let message = self.store_message(sender, to.recipient(), to_nick, body, terms.clone(), ids);
-            let place = self.tables.messages.get(&message.row.id).map_or(0, |placed| placed.place);
+            let place = newest_first(&self.tables.messages, &message.row.id).map_or(0, |placed| placed.place);
             if let Target::One(session) = &to {
                 self.leave_for(session, &message.row.id);
             }

@@ -5,10 +5,12 @@
 mod change;
 mod deliveries;
 mod gone;
+mod newest;
 mod sorted;
 
 pub use change::Change;
 pub use gone::Gone;
+pub(crate) use newest::newest_first;
 
 use super::departed::Departures;
 use super::mailbox::Mailboxes;
@@ -293,10 +295,10 @@ impl Tables {
             Row::Session(stored) => self.sessions.get(&stored.row.id).map(|placed| placed.place),
             Row::Room(stored) => self.rooms.get(&stored.row.id).map(|placed| placed.place),
             Row::RoomMember(stored) => self.members.get(&stored.row.id).map(|placed| placed.place),
-            Row::Message(stored) => self.messages.get(&stored.row.id).map(|placed| placed.place),
-            Row::MessageRead(stored) => self.reads.get(&stored.row.id).map(|placed| placed.place),
+            Row::Message(stored) => newest_first(&self.messages, &stored.row.id).map(|placed| placed.place),
+            Row::MessageRead(stored) => newest_first(&self.reads, &stored.row.id).map(|placed| placed.place),
             Row::Registration(stored) => self.registrations.get(&stored.row.id).map(|placed| placed.place),
-            Row::Delivery(stored) => self.deliveries.get(&stored.row.id).map(|placed| placed.place),
+            Row::Delivery(stored) => newest_first(&self.deliveries, &stored.row.id).map(|placed| placed.place),
             Row::Departed(stored) => self.departed.get(&stored.row.id).map(|placed| placed.place),
         }
     }
@@ -444,8 +446,9 @@ impl Tables {
 
     /// Those for whom a message is unread: its recipient, or those who joined its room before it and did not send it.
     fn readers_of(&self, message: &Message, place: u64) -> Vec<SessionId> {
-        let settled = |id: &ReadId| self.deliveries.get(id).is_some_and(|placed| placed.stored.row.step.is_final());
-        let done = |id: &ReadId| self.reads.contains_key(id) || settled(id);
+        let is_final = |placed: &Placed<Delivery>| placed.stored.row.step.is_final();
+        let settled = |id: &ReadId| newest_first(&self.deliveries, id).is_some_and(is_final);
+        let done = |id: &ReadId| newest_first(&self.reads, id).is_some() || settled(id);
         let knows_none = self.reads.is_empty() && self.deliveries.is_empty();
         let unread = |session: &SessionId| knows_none || !done(&ReadId::of(&message.id, session));
         match &message.to {

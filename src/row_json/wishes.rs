@@ -20,6 +20,9 @@ pub struct WishesJson {
     /// In wall-clock milliseconds.
     expires_at: Option<i64>,
     client_message_id: Option<String>,
+    /// Whether the sender wants to be told how far the message gets. Who has no connection on which it could be told says
+    /// so in vain.
+    pub track: Option<bool>,
 }
 
 /// Whether a reply is expected, or within how many seconds.

@@ -132,14 +132,16 @@ impl<D: Disk> Compaction<D> {
         }
     }
 
-    /// Keeps count of what the log must hold.
-    pub(super) fn note_changes(&mut self, changes: &[Change]) {
-        for change in changes {
+    /// Keeps count of what the log must hold. `line_bytes` tells how long the line was that each change made, which is 0
+    /// for one that was not written.
+    pub(super) fn note_changes(&mut self, changes: &[Change], line_bytes: &[usize]) {
+        for (change, line_bytes) in changes.iter().zip(line_bytes) {
             match (&change.before, &change.after) {
                 (Some((before, _)), Some((after, _))) if is_same(before, after) => {}
                 (before, after) => {
                     let bytes = |side: &Option<(Row, u64)>| side.as_ref().map_or(0, |(row, _)| set_line_bytes(row));
-                    self.live_bytes = (self.live_bytes + bytes(after)).saturating_sub(bytes(before));
+                    let added = if after.is_some() && *line_bytes > 0 { *line_bytes as u64 } else { bytes(after) };
+                    self.live_bytes = (self.live_bytes + added).saturating_sub(bytes(before));
                 }
             }
         }

@@ -370,8 +370,13 @@ impl<D: Disk> Store<D> {
         self.lines.clear();
         let tx = self.batch_id();
         let stamp = Stamp { created_at: now.rfc3339(), tx, source_id: self.source_id.clone() };
-        for change in self.roster.journal().iter().filter(|change| change.persist) {
-            encode_change(change, &stamp, &mut self.lines);
+        let mut line_bytes = Vec::with_capacity(self.roster.journal().len());
+        for change in self.roster.journal() {
+            let before = self.lines.len();
+            if change.persist {
+                encode_change(change, &stamp, &mut self.lines);
+            }
+            line_bytes.push(self.lines.len() - before);
         }
         // With the first batch that there is room for, what a log lacks is written too: it may be the last one.
         if !self.blocked || !self.lines.is_empty() {
@@ -393,7 +398,7 @@ impl<D: Disk> Store<D> {
                 self.tail.restated();
                 let changes = self.roster.commit();
                 self.tail.note_changes(&changes);
-                self.compaction.note_changes(&changes);
+                self.compaction.note_changes(&changes, &line_bytes);
                 self.processes.note_changes(&changes, &self.roster);
                 self.hub.note(&changes);
                 let events = self.events.publish(&changes, &self.roster, now);

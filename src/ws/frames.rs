@@ -58,7 +58,8 @@ struct CommandBody<'a> {
     /// As it stands: a command whose `tx` is no text is obeyed all the same.
     #[serde(borrow)]
     tx: Option<&'a RawValue>,
-    as_session: Option<String>,
+    #[serde(borrow)]
+    as_session: Option<Text<'a>>,
     to_session_id: Option<String>,
     to_room_id: Option<String>,
     body: Option<String>,
@@ -263,8 +264,7 @@ impl Frames {
     fn wishes(&self, command_id: &str, json: &str) -> Result<Wishes, RequestError> {
         let invalid = |error| RequestError::invalid(format!("{command_id}: {error}"));
         let wishes: WishesJson = serde_json::from_str(json).map_err(invalid)?;
-        let TrackBody { track } = serde_json::from_str(json).map_err(invalid)?;
-        let track = track.unwrap_or(false).then(|| self.client.id.clone());
+        let track = wishes.track.unwrap_or(false).then(|| self.client.id.clone());
         Ok(Wishes { track, ..wishes.wishes()? })
     }
 
@@ -279,7 +279,7 @@ impl Frames {
             return Err(RequestError::not_found(format!("Command handler not found: {command_id}")));
         }
         let body = body.map_err(|error| RequestError::invalid(format!("{command_id}: {error}")))?;
-        let caller = Caller { as_session: body.as_session.as_deref().map(SessionId::from), ..self.caller() };
+        let caller = Caller { as_session: body.as_session.as_ref().map(|id| SessionId::from(&*id.0)), ..self.caller() };
         let need = |value: Option<String>, name: &str| {
             value.ok_or_else(|| RequestError::invalid(format!("{command_id}: missing field `{name}`")))
         };
@@ -306,11 +306,6 @@ impl Frames {
             }
         })
     }
-}
-
-#[derive(Deserialize)]
-struct TrackBody {
-    track: Option<bool>,
 }
 
 /// An error may quote what the client said, and waits until the client takes it.

@@ -1,10 +1,11 @@
 //! What the tables know of messages on their way: who has one still to read, by all rows about it. It must not decide what
 //! becomes of a message.
 
-use super::{Placed, Tables};
+use super::{Placed, Tables, newest_first};
 use crate::ids::{MessageId, ReadId, SessionId};
 use crate::limits::HANDED_LEASE_MS;
 use crate::model::{Delivery, Message, Recipient, Step};
+use std::ops::Bound;
 
 impl Tables {
     /// Those of whom a delivery of this message tells.
@@ -14,9 +15,11 @@ impl Tables {
 
     /// The deliveries of a message.
     pub(crate) fn deliveries_of<'a>(&'a self, message: &'a MessageId) -> impl Iterator<Item = &'a Placed<Delivery>> {
-        let first = if self.deliveries.is_empty() { String::new() } else { format!("{message}::") };
-        let found = self.deliveries.range(ReadId::from(first.as_str())..);
-        let found = found.take_while(move |(id, _)| id.as_str().starts_with(&first));
+        let is_known = self.deliveries.last_key_value().is_some_and(|(last, _)| last.as_str() > message.as_str());
+        let first = if is_known { [message.as_str(), "::"].concat() } else { String::new() };
+        let found =
+            is_known.then(|| self.deliveries.range::<str, _>((Bound::Included(first.as_str()), Bound::Unbounded)));
+        let found = found.into_iter().flatten().take_while(move |(id, _)| id.as_str().starts_with(&first));
         found.map(|(_, placed)| placed).filter(|placed| placed.stored.row.message_id == *message)
     }
 
@@ -25,7 +28,7 @@ impl Tables {
         if self.deliveries.is_empty() {
             return None;
         }
-        self.deliveries.get(&ReadId::of(message, session)).map(|placed| &placed.stored.row)
+        newest_first(&self.deliveries, &ReadId::of(message, session)).map(|placed| &placed.stored.row)
     }
 
     /// Whether a session has a message still to read.
