@@ -35,7 +35,7 @@ const TOO_SLOW: Refusal = Refusal::new(Reason::Timeout, 408, "request_timeout", 
 
 /// The channels that the gate did not make itself.
 pub(super) struct Ports {
-    pub(super) requests: Sender<Exchange>,
+    pub(super) requests: Sender<Box<Exchange>>,
     pub(super) upgrades: Sender<Upgrade>,
     pub(super) stop_asked: Receiver<()>,
     pub(super) new_tokens: Receiver<TokenHash>,
@@ -44,7 +44,7 @@ pub(super) struct Ports {
 
 /// The queues that the gate feeds. Gone while it stops, so that those at their other ends can end too.
 struct Onward {
-    requests: Sender<Exchange>,
+    requests: Sender<Box<Exchange>>,
     upgrades: Sender<Upgrade>,
     /// Each caller's way back.
     returns: Sender<Returned>,
@@ -437,7 +437,8 @@ impl EventLoop {
         let (door, bound, deadline) = (place.door, place.bound, place.deadline);
         let request = request(head, body, self.doors[door].kind, self.counts);
         let (returns, waker) = (onward.returns.clone(), Arc::clone(&self.waker));
-        let exchange = Exchange { request, caller: Caller { number: token, socket: place.socket, returns, waker } };
+        let caller = Caller { number: token, socket: place.socket, returns, waker };
+        let exchange = Box::new(Exchange { request, caller });
         // The gate must not wait for the workers: if they cannot keep up, callers are told to come back.
         if let Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) = onward.requests.try_send(exchange) {
             self.counts.admitted -= 1;

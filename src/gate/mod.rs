@@ -329,7 +329,7 @@ impl Handle {
 /// The operating system's reason for which there is no poll, a listener cannot be used, or no thread could be had.
 pub fn start(
     settings: Settings,
-    requests: Sender<Exchange>,
+    requests: Sender<Box<Exchange>>,
     upgrades: Sender<Upgrade>,
     exits: &Sender<thread::Exit>,
 ) -> io::Result<(Handle, JoinHandle<()>)> {

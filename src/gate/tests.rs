@@ -20,7 +20,7 @@ const HANDSHAKE: &str = "GET /myko HTTP/1.1\r\nHost: localhost\r\nUpgrade: webso
 struct Running {
     tcp: SocketAddr,
     directory: tempfile::TempDir,
-    requests: Receiver<Exchange>,
+    requests: Receiver<Box<Exchange>>,
     upgrades: Receiver<Upgrade>,
     handle: Handle,
     joined: JoinHandle<()>,
@@ -67,7 +67,7 @@ impl Running {
     }
 
     fn next(&self) -> Exchange {
-        self.requests.recv_timeout(PATIENCE).unwrap()
+        *self.requests.recv_timeout(PATIENCE).unwrap()
     }
 
     /// A well-behaved caller from begin to end.
@@ -377,7 +377,7 @@ fn when_full_an_answer_that_nobody_takes_makes_room_after_a_while() {
     let start = Instant::now();
     // Until then the others are closed at once.
     let mut next = None;
-    let (served, Exchange { request, caller }) = loop {
+    let (served, exchange) = loop {
         assert!(start.elapsed() < PATIENCE, "nobody makes room");
         let mut caller = next.take().unwrap_or_else(|| {
             let mut caller = gate.connect();
@@ -396,6 +396,7 @@ fn when_full_an_answer_that_nobody_takes_makes_room_after_a_while() {
             _ => {}
         }
     };
+    let Exchange { request, caller } = *exchange;
     assert!(request.counts.evicted > 1 && start.elapsed() >= Duration::from_millis(100));
     assert_eq!(settled.try_recv(), Ok(false), "nobody saw it arrive");
     caller.answer(b"next".to_vec(), None);

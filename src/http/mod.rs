@@ -140,7 +140,7 @@ pub struct Ways {
 /// The operating system's reason for which no thread could be had.
 pub fn start(
     workers: usize,
-    requests: &Receiver<Exchange>,
+    requests: &Receiver<Box<Exchange>>,
     ways: &Ways,
     about: About,
     stop: &Receiver<()>,
@@ -162,8 +162,8 @@ pub fn start(
 struct Worker {
     store: Sender<Command>,
     rotate: Sender<RotateJob>,
-    answers: Sender<Answer>,
-    answered: Receiver<Answer>,
+    answers: Sender<Box<Answer>>,
+    answered: Receiver<Box<Answer>>,
     about: Arc<About>,
     subscribe: Subscribe,
     /// What callers are told who have waited for nothing.
@@ -172,19 +172,19 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(&self, mut requests: Receiver<Exchange>, stop: &Receiver<()>) {
+    fn run(&self, mut requests: Receiver<Box<Exchange>>, stop: &Receiver<()>) {
         loop {
             // Answers first: they finish what is under way.
             select_biased! {
                 recv(self.answered) -> answer => if let Ok(answer) = answer {
-                    self.answer(answer);
+                    self.answer(*answer);
                 },
                 recv(requests) -> exchange => match exchange {
-                    Ok(exchange) => self.serve(exchange),
+                    Ok(exchange) => self.serve(*exchange),
                     Err(_) => requests = never(),
                 },
                 recv(stop) -> _ => {
-                    self.answered.try_iter().for_each(|answer| self.answer(answer));
+                    self.answered.try_iter().for_each(|answer| self.answer(*answer));
                     return;
                 }
             }
@@ -363,9 +363,10 @@ impl Worker {
     }
 }
 
-/// Called by the store with an answer. The queue has room for every request that can be under way.
-fn deliver(answers: &Sender<Answer>, answer: Answer) {
-    if answers.try_send(answer).is_err() {
+/// Called by the store with an answer. The queue has room for every request that can be under way: thousands, nearly always
+/// empty, so that what stands in it is small and the answer elsewhere.
+fn deliver(answers: &Sender<Box<Answer>>, answer: Answer) {
+    if answers.try_send(Box::new(answer)).is_err() {
         log::error!("the queue of answers is full; an answer was dropped, and its connection closed");
     }
 }

@@ -80,7 +80,7 @@ struct Waits {
     parked: Option<Parked>,
     farewells: Arc<Farewells>,
     store: Sender<Command>,
-    answers: Sender<Answer>,
+    answers: Sender<Box<Answer>>,
 }
 
 impl Waiter for Waits {
@@ -105,8 +105,12 @@ impl Waiter for Waits {
             return Err((self, reply));
         }
         let Some(caller) = self.parked.take() else { return Ok(()) };
-        match self.answers.try_send(Answer::Woken { caller, reply: Box::new(reply) }) {
-            Err(TrySendError::Full(Answer::Woken { caller, reply })) => {
+        let back = match self.answers.try_send(Box::new(Answer::Woken { caller, reply: Box::new(reply) })) {
+            Err(TrySendError::Full(back)) => *back,
+            _ => return Ok(()),
+        };
+        match back {
+            Answer::Woken { caller, reply } => {
                 self.parked = Some(caller);
                 Err((self, *reply))
             }
