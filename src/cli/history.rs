@@ -2,12 +2,11 @@
 //! daemon does.
 
 use super::commands::{Caller, age_ms, parse};
-use super::events::{Events, Heard};
+use super::events::Heard;
+use super::follow::Following;
 use super::wire::Messages;
 use super::{Problem, World, render, text};
-use crate::error::exit_code;
-use crate::limits::{FOLLOW_AGAIN_EVERY, FOLLOW_AGAIN_TRIES, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
-use crossbeam_channel::never;
+use crate::limits::{PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
 use serde_json::Value;
 
 /// Where the daemon tells of past messages.
@@ -45,28 +44,22 @@ pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), 
             return Err(caller.parsed.usage(format!("--follow and --{name} exclude each other")).into());
         }
     }
-    let mut events = subscribe(caller)?;
+    let mut following = Following::begin(caller)?;
     let found = look_back(caller, PATH, &query, limit, PAGE_MESSAGES_DEFAULT)?;
     show(caller, world, &found, render::messages)?;
     let mut newest = found.newest;
     loop {
-        match events.next() {
-            Ok(Some(Heard::Event(name, _))) if name == "message" || name == "delivery" => {}
-            Ok(Some(_)) => continue,
-            Ok(None) | Err(_) => events = subscribe_again(caller)?,
-        }
-        // One look is enough for all that has come.
-        while events.has_more() && matches!(events.next(), Ok(Some(_))) {}
         let mut query = query.clone();
         query.extend(newest.iter().map(|newest| ("after", newest.clone())));
-        let found = match look_back(caller, PATH, &query, None, usize::MAX) {
-            // It has stopped just now: that is heard next.
-            Err(problem) if problem.is_passing() => continue,
-            found => found?,
-        };
+        let ask = || look_back(caller, PATH, &query, None, usize::MAX);
+        let found = following.next(world, is_of_a_message, |_| Ok(()), ask)?;
         show(caller, world, &found, render::messages)?;
         newest = found.newest.or(newest);
     }
+}
+
+fn is_of_a_message(heard: &Heard) -> bool {
+    matches!(heard, Heard::Event(name, _) if name == "message" || name == "delivery")
 }
 
 /// What the options ask for.
@@ -183,32 +176,6 @@ pub(super) fn show(
         }
     };
     if text.is_empty() { Ok(()) } else { world.print(&text) }
-}
-
-/// Hears of what happens from now on.
-pub(super) fn subscribe(caller: &Caller<'_>) -> Result<Events, Problem> {
-    match Events::open(caller.socket) {
-        Ok(events) => Ok(events),
-        Err(answer) => match caller.checked(answer, false) {
-            Err(problem) => Err(problem),
-            Ok(_) => Err(Problem::new(exit_code::UNAVAILABLE, "the daemon tells of no events")),
-        },
-    }
-}
-
-/// Hears again of what happens, once the daemon has come back, which may take it a moment.
-pub(super) fn subscribe_again(caller: &Caller<'_>) -> Result<Events, Problem> {
-    let mut tries = 0;
-    loop {
-        match subscribe(caller) {
-            Err(problem) if problem.is_passing() && tries < FOLLOW_AGAIN_TRIES => {
-                tries += 1;
-                // There is nothing whose end could be awaited: nobody tells that a socket appears.
-                let _ = never::<()>().recv_timeout(FOLLOW_AGAIN_EVERY);
-            }
-            subscribed => return subscribed,
-        }
-    }
 }
 
 /// A moment in the past: an age, a time or milliseconds since 1970.

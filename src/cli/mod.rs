@@ -5,6 +5,7 @@ mod args;
 mod commands;
 mod completions;
 mod events;
+mod follow;
 mod help;
 mod history;
 mod hook;

@@ -57,6 +57,11 @@ fn daemon(socket: PathBuf, answers: Vec<(u16, &'static str)>) -> std::thread::Jo
 }
 
 fn run_with(line: &[&str], env: &[(&str, &str)], stdin: &[u8], answers: Vec<(u16, &'static str)>) -> Ran {
+    run_at(false, line, env, stdin, answers)
+}
+
+/// The same, where a person reads stdout or not.
+fn run_at(terminal: bool, line: &[&str], env: &[(&str, &str)], stdin: &[u8], answers: Vec<(u16, &'static str)>) -> Ran {
     let dir = tempfile::tempdir().unwrap();
     let served = (!answers.is_empty()).then(|| daemon(dir.path().join("marshal.sock"), answers));
     let lookup = |name: &str| match name {
@@ -69,7 +74,7 @@ fn run_with(line: &[&str], env: &[(&str, &str)], stdin: &[u8], answers: Vec<(u16
         stdin: &mut stdin_bytes,
         stdin_is_terminal: stdin.is_empty(),
         stdout: &mut stdout,
-        stdout_is_terminal: false,
+        stdout_is_terminal: terminal,
         stderr: &mut stderr,
         now_ms: 1_795_219_453_000,
         since: std::time::Instant::now(),
@@ -302,9 +307,56 @@ fn whoever_waits_asks_again_what_has_become_of_it_while_the_daemon_was_away() {
         (200, read),
     ];
     let ran = run_with(&["send", "otter", "--wait", "read", "x"], &[("USER", "ana")], b"", answers);
-    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(0), ""), "{}", ran.stdout);
+    let told = "marshal: the connection to the daemon is lost: what was sent is stored; trying again.\n\
+                marshal: the connection to the daemon is back.\n";
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(0), told), "{}", ran.stdout);
     assert!(ran.stdout.ends_with("otter: read at 00:00:00 UTC\n"), "{}", ran.stdout);
     assert_eq!(ran.asked[4..], ["GET /v1/messages/m1 ", "GET /v1/events ", "GET /v1/messages/m1 "]);
+}
+
+/// A daemon that ends its stream, is stopping when it is asked again, comes back, and refuses in the end.
+fn that_goes_and_comes(first: &'static str, then: &'static str) -> Vec<(u16, &'static str)> {
+    let (listening, stopping) = (": connected\n\n", r#"{"error":{"code":"unavailable","message":"stopping"}}"#);
+    let refused = r#"{"error":{"code":"forbidden","message":"no more"}}"#;
+    vec![
+        (200, listening),
+        (200, first),
+        (503, stopping),
+        (200, listening),
+        (503, stopping),
+        (200, listening),
+        (200, then),
+        (403, refused),
+    ]
+}
+
+const LOST: &str = "marshal: the connection to the daemon is lost (the daemon ended it): what is shown is old; trying again.\n\
+    marshal: the connection to the daemon is back.\n\
+    marshal: the connection to the daemon is lost (the daemon ended it): what is shown is old; trying again.\n\
+    marshal: no more\n";
+
+#[test]
+fn whoever_looks_on_is_told_that_the_connection_is_lost_and_that_it_is_back() {
+    let fewer = r#"{"sessions":[{"id":"id-1","nickname":"otter"}]}"#;
+    let ran = run_with(&["ls", "--watch"], &[], b"", that_goes_and_comes(ROSTER, fewer));
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), LOST));
+    assert_eq!((ran.stdout.matches("heron").count(), ran.stdout.matches("otter").count()), (1, 2), "{}", ran.stdout);
+    let message = r#"{"messages":[{"id":"m1","body":"once"}],"newest":"1-x"}"#;
+    let ran = run_with(&["history", "--follow"], &[], b"", that_goes_and_comes(message, r#"{"messages":[]}"#));
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), LOST));
+    assert_eq!(ran.stdout.matches("once").count(), 1, "{}", ran.stdout);
+    assert_eq!(ran.asked[6], "GET /v1/messages?after=1-x&limit=200 ", "what it has missed");
+}
+
+#[test]
+fn a_list_on_a_terminal_does_not_pass_for_a_live_one_when_the_daemon_is_gone() {
+    let ran = run_at(true, &["ls", "--watch"], &[("TERM", "dumb")], b"", that_goes_and_comes(ROSTER, ROSTER));
+    assert_eq!(ran.stderr, LOST);
+    let screens: Vec<&str> = ran.stdout.split("\x1b[H\x1b[2J").skip(1).collect();
+    let old = "NOT LIVE: the daemon is away. This is how it was at 2026-11-21 00:04:1";
+    let is_old: Vec<bool> = screens.iter().map(|screen| screen.starts_with(old)).collect();
+    assert_eq!(is_old, [false, true, false, true], "{}", ran.stdout);
+    assert!(screens.iter().all(|screen| screen.contains("heron") && screen.contains("NICKNAME")), "{}", ran.stdout);
 }
 
 #[test]
