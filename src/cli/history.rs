@@ -1,12 +1,14 @@
 //! `marshal history`: past messages, page by page, and those that come from now on. It must not judge what fits: the
 //! daemon does.
 
+use super::args::Parsed;
 use super::commands::{Caller, age_ms, parse};
 use super::events::Heard;
 use super::follow::Following;
 use super::wire::Messages;
 use super::{Problem, World, render, text};
 use crate::limits::{PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
+use crate::roster::{Cursor, MessageState};
 use serde_json::Value;
 
 /// Where the daemon tells of past messages.
@@ -75,17 +77,36 @@ fn query(caller: &Caller<'_>, world: &World<'_>) -> Result<Query, Problem> {
         ("q", "search"),
         ("before", "before"),
     ];
+    // What can be judged here is no matter for the daemon.
+    if let Some(word) = parsed.text("state")?.filter(|word| MessageState::parse(word).is_none()) {
+        let words = MessageState::ALL.map(MessageState::as_str).join(", ");
+        return Err(parsed.usage(format!("--state {word}: give one of {words}")).into());
+    }
+    before(parsed)?;
     for (name, option) in texts {
         query.extend(parsed.text(option)?.map(|value| (name, value.to_owned())));
     }
     for name in ["since", "until"] {
         let Some(text) = parsed.text(name)? else { continue };
         let at = moment(text, world.now_ms).ok_or_else(|| {
-            parsed.usage(format!("--{name} {text}: give an age (30m, 2h, 3d), an RFC 3339 time or milliseconds"))
+            parsed.usage(format!(
+                "--{name} {text}: give an age (30m, 2h, 3d), a date (2026-11-21, UTC), an RFC 3339 time or milliseconds"
+            ))
         })?;
         query.push((name, at.to_string()));
     }
     Ok(query)
+}
+
+/// Where the page that is asked for ends.
+pub(super) fn before(parsed: &Parsed) -> Result<Option<&str>, Problem> {
+    let Some(text) = parsed.text("before")? else { return Ok(None) };
+    if Cursor::parse(text).is_none() {
+        let message =
+            format!("--before {text}: give a cursor, as an earlier page named it ('there may be older messages')");
+        return Err(parsed.usage(message).into());
+    }
+    Ok(Some(text))
 }
 
 /// The whole id of the message that is meant by the beginning of one: of what comes later, more may begin like it.
@@ -178,10 +199,13 @@ pub(super) fn show(
     if text.is_empty() { Ok(()) } else { world.print(&text) }
 }
 
-/// A moment in the past: an age, a time or milliseconds since 1970.
+/// A moment in the past: an age, a date (its beginning, in UTC as all times here), a time or milliseconds since 1970.
 fn moment(text: &str, now_ms: i64) -> Option<i64> {
     if let Ok(ms) = text.parse::<i64>() {
         return (ms >= 0).then_some(ms);
+    }
+    if let Ok(date) = chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+        return date.and_hms_opt(0, 0, 0).map(|time| time.and_utc().timestamp_millis());
     }
     if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
         return Some(time.timestamp_millis());
@@ -203,6 +227,11 @@ mod tests {
             ("3d", Some(now - 259_200_000)),
             ("1w", Some(now - 604_800_000)),
             ("9999w", Some(0)),
+            ("1970-01-02", Some(86_400_000)),
+            ("2026-11-21", Some(1_795_219_200_000)),
+            ("2026-13-21", None),
+            ("2026-11", None),
+            ("2026-11-21x", None),
             ("1970-01-02T00:00:00Z", Some(86_400_000)),
             ("1970-01-02T01:00:00+01:00", Some(86_400_000)),
             ("1234", Some(1234)),

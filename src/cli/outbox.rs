@@ -2,7 +2,7 @@
 //! than the daemon does.
 
 use super::commands::Caller;
-use super::history::{Query, look_back, note_rest, show};
+use super::history::{Query, before, look_back, note_rest, show};
 use super::identity::answer_about;
 use super::text::{Ink, cut, line, table};
 use super::wire::{Delivery, Message, Messages};
@@ -15,7 +15,7 @@ pub(crate) fn outbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), P
     let limit = caller.limit()?;
     let speaker = caller.speaker(world, "session", "human")?;
     let mut query: Query = vec![speaker.query()];
-    query.extend(caller.parsed.text("before")?.map(|cursor| ("before", cursor.to_owned())));
+    query.extend(before(caller.parsed)?.map(|cursor| ("before", cursor.to_owned())));
     let found = look_back(caller, "/v1/outbox", &query, limit, PAGE_MESSAGES_DEFAULT);
     let found = answer_about(&speaker, found)?;
     show(caller, world, &found, sent)?;

@@ -92,7 +92,7 @@ fn wishes(parsed: &Parsed, request: &mut Value) -> Result<(), Problem> {
             return Err(parsed.usage(format!("--now and --priority {other} exclude each other")).into());
         }
         (Some(word @ ("now" | "next" | "low")), false) => Some(word),
-        (Some(other), false) => return Err(parsed.usage(format!("--priority {other}: now, next or low")).into()),
+        (Some(other), false) => return Err(parsed.usage(format!("--priority {other}: give now, next or low")).into()),
         (None, false) => None,
     };
     let texts = [
@@ -132,7 +132,11 @@ fn wait(parsed: &Parsed) -> Result<Option<(Until, Duration)>, Problem> {
     let until = match parsed.text("wait")? {
         Some("handed") => Until::Handed,
         Some("read") => Until::Read,
-        Some(other) => return Err(parsed.usage(format!("--wait {other}: handed or read")).into()),
+        Some(other) => {
+            return Err(parsed
+                .usage(format!("--wait {other}: give handed (each has taken it) or read (each has read it)"))
+                .into());
+        }
         None if patience.is_some() => return Err(parsed.usage("--timeout is for --wait").into()),
         None => return Ok(None),
     };

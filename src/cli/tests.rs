@@ -284,6 +284,28 @@ fn history_asks_for_what_was_said() {
 }
 
 #[test]
+fn values_that_can_be_judged_without_the_daemon_are_and_the_right_ones_are_named() {
+    let table: [(&[&str], &str); 9] = [
+        (&["history", "--state", "raed"], "give one of queued, handed, read, expired"),
+        (&["history", "--before", "yesterday"], "give a cursor, as an earlier page named it"),
+        (&["history", "--before", "2h"], "give a cursor"),
+        (&["outbox", "--before", "2h"], "give a cursor"),
+        (&["history", "--since", "2026-13-01"], "a date (2026-11-21, UTC)"),
+        (&["history", "--until", "soon"], "an age (30m, 2h, 3d)"),
+        (&["send", "otter", "x", "--wait", "foo"], "--wait foo: give handed (each has taken it) or read"),
+        (&["send", "otter", "x", "--priority", "hi"], "give now, next or low"),
+        (&["send", "otter", "x", "--reply-within", "0s"], "give a time such as 90s"),
+    ];
+    for (line, told) in table {
+        let ran = run_with(line, &[("USER", "ana")], b"", Vec::new());
+        assert_eq!(ran.step, Step::Done(exit_code::USAGE), "{line:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(told), "{line:?}: {}", ran.stderr);
+    }
+    let ran = run_with(&["history", "--since", "2026-11-21"], &[], b"", vec![(200, r#"{"messages":[]}"#)]);
+    assert_eq!(ran.asked, ["GET /v1/messages?since=1795219200000 "]);
+}
+
+#[test]
 fn a_thread_is_asked_for_by_the_whole_id_of_its_message() {
     let found = r#"{"messages":[{"id":"m1-whole","body":"b"}]}"#;
     let ran = run_with(&["history", "--thread", "m1"], &[], b"", vec![(200, found), (200, found)]);
