@@ -1,8 +1,10 @@
 //! The command line from its arguments to its output, against a daemon that answers from a script.
 
 use super::*;
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -56,17 +58,57 @@ fn daemon(socket: PathBuf, answers: Vec<(u16, &'static str)>) -> std::thread::Jo
     std::thread::Builder::new().spawn(serve).unwrap()
 }
 
+/// Time for a test's command and its daemon to get done.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What `work` makes, in time: whatever hangs is left behind on its thread and fails the test.
+fn in_time<T: Send + 'static>(time: Duration, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = mpsc::sync_channel(1);
+    let worker = std::thread::Builder::new().spawn(move || drop(done.send(work()))).unwrap();
+    match result.recv_timeout(time) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("not done after {time:?}: the command or its daemon hangs"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => match worker.join() {
+            Err(panicked) => std::panic::resume_unwind(panicked),
+            Ok(()) => unreachable!("it has sent what it made"),
+        },
+    }
+}
+
+/// What the daemon was asked by a command that has ended: one that still waits to be asked finds out that nobody will.
+fn asked_by_then(socket: &Path, served: std::thread::JoinHandle<Vec<String>>) -> Vec<String> {
+    drop(UnixStream::connect(socket));
+    match served.join() {
+        Ok(asked) => asked,
+        Err(panicked) => std::panic::resume_unwind(panicked),
+    }
+}
+
 fn run_with(line: &[&str], env: &[(&str, &str)], stdin: &[u8], answers: Vec<(u16, &'static str)>) -> Ran {
     run_at(false, line, env, stdin, answers)
 }
 
 /// The same, where a person reads stdout or not.
 fn run_at(terminal: bool, line: &[&str], env: &[(&str, &str)], stdin: &[u8], answers: Vec<(u16, &'static str)>) -> Ran {
+    let line: Vec<OsString> = line.iter().map(OsString::from).collect();
+    let env: Vec<(String, String)> =
+        env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let stdin = stdin.to_vec();
+    in_time(DEADLINE, move || run_to_its_end(terminal, line, &env, &stdin, answers))
+}
+
+fn run_to_its_end(
+    terminal: bool,
+    line: Vec<OsString>,
+    env: &[(String, String)],
+    stdin: &[u8],
+    answers: Vec<(u16, &'static str)>,
+) -> Ran {
     let dir = tempfile::tempdir().unwrap();
     let served = (!answers.is_empty()).then(|| daemon(dir.path().join("marshal.sock"), answers));
     let lookup = |name: &str| match name {
         "MARSHAL_STATE_DIR" => Some(dir.path().as_os_str().to_owned()),
-        name => env.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value)),
+        name => env.iter().find(|(key, _)| key == name).map(|(_, value)| OsString::from(value)),
     };
     let (mut stdout, mut stderr, mut stdin_bytes) = (Vec::new(), Vec::new(), stdin);
     let mut world = World {
@@ -79,14 +121,27 @@ fn run_at(terminal: bool, line: &[&str], env: &[(&str, &str)], stdin: &[u8], ans
         now_ms: 1_795_219_453_000,
         since: std::time::Instant::now(),
     };
-    let step = run(line.iter().map(OsString::from), &mut world);
+    let step = run(line, &mut world);
     let text = |bytes| String::from_utf8(bytes).unwrap().replace(&dir.path().display().to_string(), "DIR");
     Ran {
         step,
         stdout: text(stdout),
         stderr: text(stderr),
-        asked: served.map(|served| served.join().unwrap()).unwrap_or_default(),
+        asked: served.map(|served| asked_by_then(&dir.path().join("marshal.sock"), served)).unwrap_or_default(),
     }
+}
+
+#[test]
+#[should_panic(expected = "the request ended early")]
+fn a_daemon_that_is_asked_less_than_it_has_answers_for_fails_its_test() {
+    run_with(&["ls"], &[], b"", vec![(200, ROSTER), (200, ROSTER)]);
+}
+
+#[test]
+#[should_panic(expected = "the command or its daemon hangs")]
+fn what_hangs_fails_its_test() {
+    let (_kept, never) = mpsc::channel::<()>();
+    let _ = in_time(Duration::from_millis(50), move || never.recv());
 }
 
 const ROSTER: &str = r#"{"sessions":[{"id":"id-1","nickname":"otter","connection":"connected","reach":"now","cwd":"/w","connectedAt":1795219441000},
@@ -237,7 +292,7 @@ fn a_reader_that_is_gone_ends_it_quietly_and_reads_nothing() {
     };
     assert_eq!(run(["inbox".into()], &mut world), Step::Done(exit_code::OK));
     assert!(stderr.is_empty());
-    assert_eq!(served.join().unwrap().len(), 1, "what nobody saw is not acknowledged");
+    assert_eq!(asked_by_then(&dir.path().join("marshal.sock"), served).len(), 1, "what nobody saw is not acknowledged");
 }
 
 #[test]
