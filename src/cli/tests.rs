@@ -263,6 +263,23 @@ fn inbox_acknowledges_what_it_has_printed() {
 }
 
 #[test]
+fn an_empty_inbox_under_another_name_says_what_could_be_meant() {
+    let nothing = || (200, r#"{"messages":[],"waiting":0}"#);
+    let ana = [("USER", "ana")];
+    let ran = run_with(&["inbox", "--human", "otter"], &ana, b"", vec![nothing(), (200, ROSTER)]);
+    let expected = "marshal: no unread messages for otter.\n\
+                    marshal: otter is a session: its inbox is 'marshal inbox --session otter'.\n";
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(0), expected));
+    let ran = run_with(&["inbox", "--human", "b\x1bo"], &ana, b"", vec![nothing(), (200, ROSTER)]);
+    let expected = "marshal: no unread messages for b\u{fffd}o.\n\
+                    marshal: a person's inbox has exactly the name that senders write to (marshal send human:'b\u{fffd}o'); \
+                    yours is 'marshal inbox --human ana', sessions and their names are in 'marshal ls'.\n";
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(0), expected));
+    let ran = run_with(&["inbox", "--human", "ana"], &ana, b"", vec![nothing()]);
+    assert_eq!(ran.stderr, "marshal: no unread messages for ana.\n", "it is one's own");
+}
+
+#[test]
 fn status_ends_with_one_when_the_daemon_is_not_well() {
     for (health, code) in [("ok", exit_code::OK), ("storage_full: no space", exit_code::REFUSED)] {
         let body: &'static str = format!(r#"{{"health":"{health}","malformedLines":1}}"#).leak();

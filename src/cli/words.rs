@@ -1,7 +1,7 @@
 //! Where a message is, in words for people: pure functions of the daemon's answer. They must not say more than it does, and
 //! no text of the daemon may pass through them without `text::line`.
 
-use super::text::line;
+use super::text::{line, shell};
 use super::wire::Delivery;
 use crate::ids::HUMAN_PREFIX;
 use crate::time::human_utc;
@@ -11,6 +11,7 @@ pub(crate) fn delivery(delivery: &Delivery) -> String {
     let at = clock(delivery.at);
     let by = || line(delivery.by.as_deref().unwrap_or("?"));
     match delivery.state.as_str() {
+        "queued" if delivery.session_id.starts_with(HUMAN_PREFIX) => waits_for_person(&delivery.session_id),
         "queued" => queued(delivery).to_owned(),
         "handed" => {
             let again = if delivery.times_handed > 1 {
@@ -35,10 +36,14 @@ fn clock(ms: i64) -> String {
     format!("{} UTC", whole.split_once(' ').map_or(whole.as_str(), |(_, time)| time))
 }
 
+/// For a person, who can be somebody else than the one who reads this.
+pub(crate) fn waits_for_person(id: &str) -> String {
+    let name = id.strip_prefix(HUMAN_PREFIX).unwrap_or(id);
+    format!("waits in that person's inbox: marshal inbox --human {}", shell(name))
+}
+
 fn queued(delivery: &Delivery) -> &'static str {
-    let is_human = delivery.session_id.starts_with(HUMAN_PREFIX);
     match delivery.reason.as_deref() {
-        _ if is_human => "waits in that person's inbox: marshal inbox",
         Some("on_its_way") => "is on its way",
         Some("working") => "is working: waits for the end of its turn",
         Some("between_tools") => "is working: waits for the end of the tool that it uses",
@@ -94,7 +99,11 @@ mod tests {
         assert_eq!(of(r#"{"state":"queued","reason":"ended"}"#), "has ended: kept until it comes back");
         assert_eq!(
             of(r#"{"state":"queued","sessionId":"human:a","reason":"no_live_path"}"#),
-            "waits in that person's inbox: marshal inbox"
+            "waits in that person's inbox: marshal inbox --human a"
+        );
+        assert_eq!(
+            of(r#"{"state":"queued","sessionId":"human:it's\u001b"}"#),
+            "waits in that person's inbox: marshal inbox --human 'it'\\''s\u{fffd}'"
         );
         assert_eq!(
             of(r#"{"state":"handed","path":"prompt","at":1795219453000,"timesHanded":2}"#),
