@@ -5,6 +5,7 @@ use super::args::Parsed;
 use super::commands::{Caller, age_ms, parse};
 use super::events::Heard;
 use super::follow::Following;
+use super::meant::explained;
 use super::wire::Messages;
 use super::{Problem, World, render, text};
 use crate::limits::{PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
@@ -30,6 +31,10 @@ pub(super) struct Found {
 
 /// `marshal history`
 pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
+    read_back(caller, world).map_err(|problem| explained(caller, world, &["message", "thread"], problem))
+}
+
+fn read_back(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
     let mut query = query(caller, world)?;
     for (_, thread) in query.iter_mut().filter(|(name, _)| *name == "thread") {
         *thread = whole_id(caller, thread)?;

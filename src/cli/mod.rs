@@ -13,6 +13,7 @@ mod http_client;
 mod identity;
 mod list;
 mod logs;
+mod meant;
 mod outbox;
 mod render;
 mod send;

@@ -4,6 +4,7 @@
 use super::args::Parsed;
 use super::commands::{Caller, age_ms, show};
 use super::identity::answer_for;
+use super::meant::explained;
 use super::wait::{Until, Watch};
 use super::wire::Sent;
 use super::{Problem, World, render};
@@ -40,8 +41,8 @@ pub(crate) fn send(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pro
     speaker.sign(&mut request);
     // Before the message is sent, so that nothing of what becomes of it is missed.
     let watch = wait.map(|(until, patience)| Watch::begin(caller, until, patience)).transpose()?;
-    let answer =
-        answer_for(&speaker, caller.post("/v1/messages", &request)).map_err(|problem| hint(parsed, problem))?;
+    let answer = answer_for(&speaker, caller.post("/v1/messages", &request))
+        .map_err(|problem| hint(parsed, explained(caller, world, &["reply-to", "supersedes"], problem)))?;
     let sent = show(caller, world, &answer, |answer: &Sent, _| render::sent(answer))?;
     watch.map_or(Ok(()), |watch| watch.finish(caller, world, &sent))
 }

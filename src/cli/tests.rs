@@ -382,9 +382,36 @@ fn a_thread_is_asked_for_by_the_whole_id_of_its_message() {
     let found = r#"{"messages":[{"id":"m1-whole","body":"b"}]}"#;
     let ran = run_with(&["history", "--thread", "m1"], &[], b"", vec![(200, found), (200, found)]);
     assert_eq!(ran.asked, ["GET /v1/messages?message=m1 ", "GET /v1/messages?thread=m1-whole "]);
+}
+
+#[test]
+fn the_messages_that_an_id_can_mean_are_told_with_their_texts_and_the_newest_first() {
     let ambiguous = r#"{"error":{"code":"ambiguous","message":"two","candidates":["m1","m2"]}}"#;
-    let ran = run_with(&["history", "--thread", "m"], &[], b"", vec![(409, ambiguous)]);
-    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), "marshal: two\n  m1\n  m2\n"));
+    let page = r#"{"messages":[
+        {"id":"m2","fromNick":"heron","toNick":"otter","body":"\nbuild\u001b is\nred","sentAt":1795219333000},
+        {"id":"x9","fromNick":"heron","toNick":"otter","body":"another","sentAt":1795219383000},
+        {"id":"m3","fromNick":"an\u202ea","toNick":"all","toRoomId":"everyone","body":"b","sentAt":1795219393000}]}"#;
+    let first = r#"{"messages":[{"id":"m1","fromNick":"otter","toNick":"heron","body":"one","sentAt":1795219153000}]}"#;
+    let told = "marshal: two\n  m3  1 min ago  an\u{fffd}a -> @everyone: b\n  \
+                m2  2 min ago  heron -> otter: build\u{fffd} is red\n  m1  5 min ago  otter -> heron: one\n";
+    let commands: [&[&str]; 4] = [
+        &["history", "--thread", "m"],
+        &["history", "--message", "m"],
+        &["send", "--reply-to", "m", "x"],
+        &["send", "--supersedes", "m", "otter", "x"],
+    ];
+    for line in commands {
+        let ran = run_with(line, &[("USER", "ana")], b"", vec![(409, ambiguous), (200, page), (200, first)]);
+        assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), told), "{line:?}");
+        assert_eq!(ran.asked[1..], ["GET /v1/messages?limit=200 ", "GET /v1/messages?message=m1 "]);
+    }
+    let refused = r#"{"error":{"code":"unavailable","message":"stopping"}}"#;
+    let answers = vec![(409, ambiguous), (503, refused), (503, refused), (503, refused)];
+    let ran = run_with(&["history", "--thread", "m"], &[], b"", answers);
+    assert_eq!(ran.stderr, "marshal: two\n  m1\n  m2\n", "what the daemon has said");
+    let name = r#"{"error":{"code":"ambiguous","message":"two","candidates":["otter","owl"]}}"#;
+    let ran = run_with(&["send", "--supersedes", "m", "o", "x"], &[], b"", vec![(409, name)]);
+    assert_eq!(ran.stderr, "marshal: two\n  otter\n  owl\n", "these are names");
 }
 
 #[test]
