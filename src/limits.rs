@@ -424,6 +424,9 @@ pub const CELL_COLUMNS_MAX: usize = 40;
 pub const LIST_COLUMNS_MAX: usize = 100;
 /// Columns below which a cell of that list is not cut.
 pub const LIST_CELL_COLUMNS_MIN: usize = 8;
+/// Characters of a message's id that a list shows at least: the time to the millisecond and twelve bits of chance, so that
+/// what is told apart in a list is hardly ever ambiguous among all messages.
+pub const ID_SHOWN_CHARS_MIN: usize = 18;
 /// Nicknames shown for one room.
 pub const ROOM_MEMBERS_SHOWN_MAX: usize = 8;
 /// Recipients shown after a message to a room was sent.

@@ -456,6 +456,12 @@ fn the_outbox_shows_what_has_become_of_it_for_each() {
         let all = words.iter().all(|word| lines[line].iter().any(|cell| cell.trim() == *word));
         assert!(all, "{words:?} in {stdout}");
     };
+    // As much of the id is shown as it takes to name the message again.
+    let shown = |line: usize| lines[line][1].trim();
+    assert!(direct.starts_with(shown(1)) && shown(1).len() < direct.len(), "{stdout}");
+    let (_, found, _) = ended(spawn(&place, &["history", "--message", shown(1)]));
+    assert!(found.contains("for one") && !found.contains("for all"), "{found}");
+    let [direct, to_room] = [shown(1).to_owned(), shown(2).to_owned()];
     has(1, &[&direct, "beta@bbb-1", "for one", "waits for its next prompt"]);
     has(2, &[&to_room, "@everyone: beta@bbb-1", "for all"]);
     assert!(lines[2].last().unwrap().starts_with("read at "), "{stdout}");

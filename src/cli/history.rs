@@ -43,7 +43,7 @@ fn read_back(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> 
     if !caller.parsed.has("follow") {
         let found = look_back(caller, PATH, &query, limit, PAGE_MESSAGES_DEFAULT)?;
         show(caller, world, &found, render::messages)?;
-        note_rest(world, &found, "no such messages.");
+        note_rest(caller, world, &found, "no such messages.");
         return Ok(());
     }
     for name in ["before", "until", "message"] {
@@ -161,7 +161,11 @@ pub(super) fn look_back(
 }
 
 /// Says where to go on, or that there is nothing.
-pub(super) fn note_rest(world: &mut World<'_>, found: &Found, nothing: &str) {
+pub(super) fn note_rest(caller: &Caller<'_>, world: &mut World<'_>, found: &Found, nothing: &str) {
+    if caller.parsed.has("json") && !world.stdout_is_terminal {
+        // The answer says so itself, to a program that may take stderr for a fault.
+        return;
+    }
     match (&found.before, found.told.is_empty()) {
         (Some(cursor), _) => {
             world.note(&format!("there may be older messages: add --before {}", text::shell(cursor)));

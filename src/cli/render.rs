@@ -76,7 +76,12 @@ fn message_block(message: &Message, now_ms: i64, colour: bool) -> String {
     text.push('\n');
     text.push_str(&terms(message));
     for delivery in &message.deliveries {
-        let _ = writeln!(text, "    {}: {}", line(&delivery.nickname), words::delivery(delivery));
+        let _ = writeln!(
+            text,
+            "    {}: {}",
+            line(&delivery.nickname),
+            words::delivery_among(delivery, &message.deliveries)
+        );
     }
     text
 }

@@ -498,8 +498,11 @@ fn outbox_asks_for_what_one_has_sent() {
     assert_eq!((ran.step, ran.asked), (Step::Done(0), asked.map(str::to_owned).to_vec()));
     assert_eq!(ran.stderr, "marshal: there may be older messages: add --before 2-x\n");
     assert!(ran.stdout.find(" m1 ").unwrap() < ran.stdout.find(" m2 ").unwrap(), "{}", ran.stdout);
-    let json = run_with(&[&line[..], &["--json"]].concat(), &[], b"", answers).stdout;
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let ran = run_at(true, &[&line[..], &["--json"]].concat(), &[], b"", answers.clone());
+    assert_eq!(ran.stderr, "marshal: there may be older messages: add --before 2-x\n");
+    let ran = run_with(&[&line[..], &["--json"]].concat(), &[], b"", answers);
+    assert_eq!(ran.stderr, "", "a program finds it in the answer");
+    let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((&json["messages"][0]["id"], &json["before"]), (&"m1".into(), &"2-x".into()));
     let ran = run_with(&["outbox"], &[("USER", "ana")], b"", vec![(200, r#"{"messages":[]}"#)]);
     assert_eq!((ran.asked[0].as_str(), ran.stdout.as_str()), ("GET /v1/outbox?elseHuman=ana ", ""));

@@ -8,8 +8,14 @@ use crate::time::human_utc;
 
 /// Where a message is for one of its recipients.
 pub(crate) fn delivery(delivery: &Delivery) -> String {
+    delivery_among(delivery, &[])
+}
+
+/// The same, where `all` its recipients are known: whoever took it over is told by name if it is among them.
+pub(crate) fn delivery_among(delivery: &Delivery, all: &[Delivery]) -> String {
     let at = clock(delivery.at);
     let by = || line(delivery.by.as_deref().unwrap_or("?"));
+    let heir = || all.iter().find(|other| delivery.by.as_ref() == Some(&other.session_id));
     match delivery.state.as_str() {
         "queued" if delivery.session_id.starts_with(HUMAN_PREFIX) => waits_for_person(&delivery.session_id),
         "queued" => queued(delivery).to_owned(),
@@ -25,7 +31,10 @@ pub(crate) fn delivery(delivery: &Delivery) -> String {
         "expired" => format!("not read before it expired at {at}"),
         "superseded" => format!("not read before message {} came in its place at {at}", by()),
         "undeliverable" => format!("undeliverable since {at}: {}", reason(delivery.reason.as_deref())),
-        "claimed" => format!("taken over by {} at {at}", by()),
+        "claimed" => {
+            let name = heir().map(|heir| line(&heir.nickname)).filter(|name| !name.is_empty());
+            format!("taken over by {} at {at}", name.unwrap_or_else(by))
+        }
         other => line(other),
     }
 }
