@@ -58,7 +58,7 @@ fn watch(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
 
 /// A line above a list that nobody keeps up to date any more.
 fn not_live(at: i64, colour: bool) -> String {
-    let told = format!("NOT LIVE: the daemon is away. This is how it was at {}.", human_utc(at));
+    let told = format!("NOT LIVE: the daemon is away. This is how it was at {} UTC.", human_utc(at));
     format!("{}\n", ink(&told, Ink::Red, colour))
 }
 

@@ -475,7 +475,9 @@ fn a_list_on_a_terminal_does_not_pass_for_a_live_one_when_the_daemon_is_gone() {
     assert_eq!(ran.stderr, LOST);
     let screens: Vec<&str> = ran.stdout.split("\x1b[H\x1b[2J").skip(1).collect();
     let old = "NOT LIVE: the daemon is away. This is how it was at 2026-11-21 00:04:1";
-    let is_old: Vec<bool> = screens.iter().map(|screen| screen.starts_with(old)).collect();
+    let first = |screen: &&str| screen.lines().next().unwrap_or_default().to_owned();
+    let is_old: Vec<bool> =
+        screens.iter().map(first).map(|line| line.starts_with(old) && line.ends_with(" UTC.")).collect();
     assert_eq!(is_old, [false, true, false, true], "{}", ran.stdout);
     assert!(screens.iter().all(|screen| screen.contains("heron") && screen.contains("NICKNAME")), "{}", ran.stdout);
 }
