@@ -410,12 +410,12 @@ pub const WAIT_AGAIN_PAUSES_S: [u64; 10] = [1, 1, 2, 4, 8, 15, 30, 60, 60, 60];
 pub const WAIT_PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of an answer that the command line takes from the daemon.
 pub const CLIENT_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Silence after which the stream of the daemon's events counts as broken: it shows a sign of life more often.
-pub const EVENTS_SILENCE_MAX: Duration = Duration::from_secs(60);
-/// Time between two tries to hear again of what happens, after the daemon has gone, and how often that is tried.
-pub const FOLLOW_AGAIN_EVERY: Duration = Duration::from_millis(250);
-/// See [`FOLLOW_AGAIN_EVERY`].
-pub const FOLLOW_AGAIN_TRIES: u32 = 60;
+/// Silence after which the stream of the daemon's events counts as broken: it shows a sign of life twice as often.
+pub const EVENTS_SILENCE_MAX: Duration = Duration::from_secs(35);
+/// Time until the first try to hear again of what happens, after the daemon has gone; then twice as long each time.
+pub const FOLLOW_AGAIN_FIRST: Duration = Duration::from_millis(250);
+/// Time between two tries at most, however long the daemon is away.
+pub const FOLLOW_AGAIN_MAX: Duration = Duration::from_secs(4);
 /// How long the command line waits for a message to get where it should, if it is not told.
 pub const SEND_WAIT_MS: i64 = 60_000;
 /// Columns of one cell of a table on the terminal.
@@ -424,6 +424,9 @@ pub const CELL_COLUMNS_MAX: usize = 40;
 pub const LIST_COLUMNS_MAX: usize = 100;
 /// Columns below which a cell of that list is not cut.
 pub const LIST_CELL_COLUMNS_MIN: usize = 8;
+/// Characters of a message's id that a list shows at least: the time to the millisecond and twelve bits of chance, so that
+/// what is told apart in a list is hardly ever ambiguous among all messages.
+pub const ID_SHOWN_CHARS_MIN: usize = 18;
 /// Nicknames shown for one room.
 pub const ROOM_MEMBERS_SHOWN_MAX: usize = 8;
 /// Recipients shown after a message to a room was sent.

@@ -5,39 +5,50 @@
 mod support;
 
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 use support::events::{Event, Events};
 use support::{DEADLINE, Daemon, Place};
 
-/// A command that goes on until it is stopped, and the lines that it prints.
+/// A command that goes on until it is stopped, and the lines that it prints to stdout and to stderr.
 struct Running {
     child: Child,
     lines: Receiver<String>,
+    notes: Receiver<String>,
+}
+
+/// The lines of a pipe as they come.
+fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (send, lines) = channel();
+    let read = move || BufReader::new(pipe).lines().map_while(Result::ok).for_each(|line| drop(send.send(line)));
+    std::thread::Builder::new().name("pipe".to_owned()).spawn(read).unwrap();
+    lines
+}
+
+/// The lines up to the first that holds this text.
+fn until(lines: &Receiver<String>, text: &str) -> Vec<String> {
+    let (end, mut seen) = (Instant::now() + DEADLINE, Vec::new());
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        seen.push(lines.recv_timeout(left).unwrap_or_else(|_| panic!("no line with {text:?} in {seen:#?}")));
+        if seen.last().is_some_and(|line| line.contains(text)) {
+            return seen;
+        }
+    }
 }
 
 impl Running {
     fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let (send, lines) = channel();
-        let pipe = BufReader::new(child.stdout.take().unwrap());
-        let read = move || pipe.lines().map_while(Result::ok).for_each(|line| drop(send.send(line)));
-        std::thread::Builder::new().name("stdout".to_owned()).spawn(read).unwrap();
-        Self { child, lines }
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        Self { child, lines: lines(stdout), notes: lines(stderr) }
     }
 
     /// The lines up to the first that holds this text.
     fn until(&self, text: &str) -> Vec<String> {
-        let (end, mut seen) = (Instant::now() + DEADLINE, Vec::new());
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            seen.push(self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("no line with {text:?} in {seen:#?}")));
-            if seen.last().is_some_and(|line| line.contains(text)) {
-                return seen;
-            }
-        }
+        until(&self.lines, text)
     }
 }
 
@@ -261,4 +272,32 @@ fn the_command_follows_what_comes_also_over_a_restart_and_shows_each_once() {
     let seen = text.until("word again");
     assert!(!seen.iter().any(|line| line.contains("word 2") || line.contains("not this one")), "{seen:#?}");
     assert_eq!(lines.until("word again").len(), 1);
+}
+
+#[test]
+fn whoever_looks_on_hears_at_once_that_the_daemon_is_gone_and_goes_on_when_it_is_back() {
+    let place = Place::new();
+    let daemon = place.start();
+    pair(&daemon);
+    let run = |line: &[&str]| {
+        let mut command = place.command();
+        command.args(line);
+        Running::start(command)
+    };
+    let (list, messages) = (run(&["ls", "--watch"]), run(&["history", "--follow"]));
+    list.until("two@b");
+    daemon.send("a", "b", "before");
+    messages.until("before");
+    daemon.kill();
+    for looking in [&list, &messages] {
+        assert_eq!(until(&looking.notes, "is lost").len(), 1, "and nothing else is said");
+    }
+    let daemon = place.start();
+    daemon.start_session("c", "/w/three");
+    daemon.send("a", "b", "after");
+    list.until("three@c");
+    messages.until("after");
+    for looking in [&list, &messages] {
+        assert_eq!(until(&looking.notes, "is back").len(), 1, "it is said once");
+    }
 }

@@ -420,7 +420,9 @@ fn the_command_line_waits_on_over_a_restart_of_the_daemon() {
     daemon.prompt("bbb-1");
     let (mut said, (code, _, stderr)) = (String::new(), ended(child));
     stdout.read_to_string(&mut said).unwrap();
-    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{said}");
+    let told = "marshal: the connection to the daemon is lost: what was sent is stored; trying again.\n\
+                marshal: the connection to the daemon is back.\n";
+    assert_eq!((code, stderr.as_str()), (Some(0), told), "{said}");
     assert!(said.contains("alpha@aaa-1: read at ") && said.contains("beta@bbb-1: read at "), "{said}");
 }
 
@@ -454,6 +456,12 @@ fn the_outbox_shows_what_has_become_of_it_for_each() {
         let all = words.iter().all(|word| lines[line].iter().any(|cell| cell.trim() == *word));
         assert!(all, "{words:?} in {stdout}");
     };
+    // As much of the id is shown as it takes to name the message again.
+    let shown = |line: usize| lines[line][1].trim();
+    assert!(direct.starts_with(shown(1)) && shown(1).len() < direct.len(), "{stdout}");
+    let (_, found, _) = ended(spawn(&place, &["history", "--message", shown(1)]));
+    assert!(found.contains("for one") && !found.contains("for all"), "{found}");
+    let [direct, to_room] = [shown(1).to_owned(), shown(2).to_owned()];
     has(1, &[&direct, "beta@bbb-1", "for one", "waits for its next prompt"]);
     has(2, &[&to_room, "@everyone: beta@bbb-1", "for all"]);
     assert!(lines[2].last().unwrap().starts_with("read at "), "{stdout}");

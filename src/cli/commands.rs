@@ -3,7 +3,7 @@
 
 use super::args::Parsed;
 use super::http_client::{Answer, Client, Failure, target};
-use super::identity::{Source, Speaker, answer_about, answer_for, speaker};
+use super::identity::{Source, Speaker, answer_about, answer_for, person, speaker};
 use super::wire::{Claimed, Messages, Refusal, Rooms, Session, Sessions, Status};
 use super::{Problem, World, render, text};
 use crate::error::exit_code;
@@ -201,6 +201,9 @@ pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
             _ => speaker.name(),
         };
         world.note(&format!("no unread messages for {}.", text::line(name)));
+        if let Speaker::Human(name) = &speaker {
+            note_other_name(caller, world, name);
+        }
     }
     let shown = u64::try_from(answer.messages.len()).unwrap_or(u64::MAX);
     if answer.waiting > shown {
@@ -223,6 +226,25 @@ pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
             .map_err(|problem| problem.because("the messages could not be marked as read"))?;
     }
     Ok(())
+}
+
+/// Says what could have been meant by a name that nothing waits for, unless it is that of whoever asks.
+fn note_other_name(caller: &Caller<'_>, world: &mut World<'_>, name: &str) {
+    let own = person(world.env);
+    if name == own.strip_prefix(HUMAN_PREFIX).unwrap_or(&own) {
+        return;
+    }
+    let shown = text::shell(name);
+    // Without an answer there is still the other hint.
+    let known = caller.get("/v1/sessions", &[]).and_then(|body| parse::<Sessions>(&body)).unwrap_or_default();
+    if known.sessions.iter().any(|session| session.id == name || session.nickname == name) {
+        return world.note(&format!("{shown} is a session: its inbox is 'marshal inbox --session {shown}'."));
+    }
+    let own = text::shell(&own);
+    world.note(&format!(
+        "a person's inbox has exactly the name that senders write to (marshal send human:{shown}); yours is \
+         'marshal inbox --human {own}', sessions and their names are in 'marshal ls'."
+    ));
 }
 
 /// Takes over what sessions left unread that are gone.

@@ -1,13 +1,15 @@
 //! `marshal history`: past messages, page by page, and those that come from now on. It must not judge what fits: the
 //! daemon does.
 
+use super::args::Parsed;
 use super::commands::{Caller, age_ms, parse};
-use super::events::{Events, Heard};
+use super::events::Heard;
+use super::follow::Following;
+use super::meant::explained;
 use super::wire::Messages;
 use super::{Problem, World, render, text};
-use crate::error::exit_code;
-use crate::limits::{FOLLOW_AGAIN_EVERY, FOLLOW_AGAIN_TRIES, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
-use crossbeam_channel::never;
+use crate::limits::{PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
+use crate::roster::{Cursor, MessageState};
 use serde_json::Value;
 
 /// Where the daemon tells of past messages.
@@ -29,6 +31,10 @@ pub(super) struct Found {
 
 /// `marshal history`
 pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
+    read_back(caller, world).map_err(|problem| explained(caller, world, &["message", "thread"], problem))
+}
+
+fn read_back(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
     let mut query = query(caller, world)?;
     for (_, thread) in query.iter_mut().filter(|(name, _)| *name == "thread") {
         *thread = whole_id(caller, thread)?;
@@ -37,7 +43,7 @@ pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), 
     if !caller.parsed.has("follow") {
         let found = look_back(caller, PATH, &query, limit, PAGE_MESSAGES_DEFAULT)?;
         show(caller, world, &found, render::messages)?;
-        note_rest(world, &found, "no such messages.");
+        note_rest(caller, world, &found, "no such messages.");
         return Ok(());
     }
     for name in ["before", "until", "message"] {
@@ -45,28 +51,22 @@ pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), 
             return Err(caller.parsed.usage(format!("--follow and --{name} exclude each other")).into());
         }
     }
-    let mut events = subscribe(caller)?;
+    let mut following = Following::begin(caller)?;
     let found = look_back(caller, PATH, &query, limit, PAGE_MESSAGES_DEFAULT)?;
     show(caller, world, &found, render::messages)?;
     let mut newest = found.newest;
     loop {
-        match events.next() {
-            Ok(Some(Heard::Event(name, _))) if name == "message" || name == "delivery" => {}
-            Ok(Some(_)) => continue,
-            Ok(None) | Err(_) => events = subscribe_again(caller)?,
-        }
-        // One look is enough for all that has come.
-        while events.has_more() && matches!(events.next(), Ok(Some(_))) {}
         let mut query = query.clone();
         query.extend(newest.iter().map(|newest| ("after", newest.clone())));
-        let found = match look_back(caller, PATH, &query, None, usize::MAX) {
-            // It has stopped just now: that is heard next.
-            Err(problem) if problem.is_passing() => continue,
-            found => found?,
-        };
+        let ask = || look_back(caller, PATH, &query, None, usize::MAX);
+        let found = following.next(world, is_of_a_message, |_| Ok(()), ask)?;
         show(caller, world, &found, render::messages)?;
         newest = found.newest.or(newest);
     }
+}
+
+fn is_of_a_message(heard: &Heard) -> bool {
+    matches!(heard, Heard::Event(name, _) if name == "message" || name == "delivery")
 }
 
 /// What the options ask for.
@@ -82,17 +82,36 @@ fn query(caller: &Caller<'_>, world: &World<'_>) -> Result<Query, Problem> {
         ("q", "search"),
         ("before", "before"),
     ];
+    // What can be judged here is no matter for the daemon.
+    if let Some(word) = parsed.text("state")?.filter(|word| MessageState::parse(word).is_none()) {
+        let words = MessageState::ALL.map(MessageState::as_str).join(", ");
+        return Err(parsed.usage(format!("--state {word}: give one of {words}")).into());
+    }
+    before(parsed)?;
     for (name, option) in texts {
         query.extend(parsed.text(option)?.map(|value| (name, value.to_owned())));
     }
     for name in ["since", "until"] {
         let Some(text) = parsed.text(name)? else { continue };
         let at = moment(text, world.now_ms).ok_or_else(|| {
-            parsed.usage(format!("--{name} {text}: give an age (30m, 2h, 3d), an RFC 3339 time or milliseconds"))
+            parsed.usage(format!(
+                "--{name} {text}: give an age (30m, 2h, 3d), a date (2026-11-21, UTC), an RFC 3339 time or milliseconds"
+            ))
         })?;
         query.push((name, at.to_string()));
     }
     Ok(query)
+}
+
+/// Where the page that is asked for ends.
+pub(super) fn before(parsed: &Parsed) -> Result<Option<&str>, Problem> {
+    let Some(text) = parsed.text("before")? else { return Ok(None) };
+    if Cursor::parse(text).is_none() {
+        let message =
+            format!("--before {text}: give a cursor, as an earlier page named it ('there may be older messages')");
+        return Err(parsed.usage(message).into());
+    }
+    Ok(Some(text))
 }
 
 /// The whole id of the message that is meant by the beginning of one: of what comes later, more may begin like it.
@@ -142,7 +161,11 @@ pub(super) fn look_back(
 }
 
 /// Says where to go on, or that there is nothing.
-pub(super) fn note_rest(world: &mut World<'_>, found: &Found, nothing: &str) {
+pub(super) fn note_rest(caller: &Caller<'_>, world: &mut World<'_>, found: &Found, nothing: &str) {
+    if caller.parsed.has("json") && !world.stdout_is_terminal {
+        // The answer says so itself, to a program that may take stderr for a fault.
+        return;
+    }
     match (&found.before, found.told.is_empty()) {
         (Some(cursor), _) => {
             world.note(&format!("there may be older messages: add --before {}", text::shell(cursor)));
@@ -185,36 +208,13 @@ pub(super) fn show(
     if text.is_empty() { Ok(()) } else { world.print(&text) }
 }
 
-/// Hears of what happens from now on.
-pub(super) fn subscribe(caller: &Caller<'_>) -> Result<Events, Problem> {
-    match Events::open(caller.socket) {
-        Ok(events) => Ok(events),
-        Err(answer) => match caller.checked(answer, false) {
-            Err(problem) => Err(problem),
-            Ok(_) => Err(Problem::new(exit_code::UNAVAILABLE, "the daemon tells of no events")),
-        },
-    }
-}
-
-/// Hears again of what happens, once the daemon has come back, which may take it a moment.
-pub(super) fn subscribe_again(caller: &Caller<'_>) -> Result<Events, Problem> {
-    let mut tries = 0;
-    loop {
-        match subscribe(caller) {
-            Err(problem) if problem.is_passing() && tries < FOLLOW_AGAIN_TRIES => {
-                tries += 1;
-                // There is nothing whose end could be awaited: nobody tells that a socket appears.
-                let _ = never::<()>().recv_timeout(FOLLOW_AGAIN_EVERY);
-            }
-            subscribed => return subscribed,
-        }
-    }
-}
-
-/// A moment in the past: an age, a time or milliseconds since 1970.
+/// A moment in the past: an age, a date (its beginning, in UTC as all times here), a time or milliseconds since 1970.
 fn moment(text: &str, now_ms: i64) -> Option<i64> {
     if let Ok(ms) = text.parse::<i64>() {
         return (ms >= 0).then_some(ms);
+    }
+    if let Ok(date) = chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+        return date.and_hms_opt(0, 0, 0).map(|time| time.and_utc().timestamp_millis());
     }
     if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
         return Some(time.timestamp_millis());
@@ -236,6 +236,11 @@ mod tests {
             ("3d", Some(now - 259_200_000)),
             ("1w", Some(now - 604_800_000)),
             ("9999w", Some(0)),
+            ("1970-01-02", Some(86_400_000)),
+            ("2026-11-21", Some(1_795_219_200_000)),
+            ("2026-13-21", None),
+            ("2026-11", None),
+            ("2026-11-21x", None),
             ("1970-01-02T00:00:00Z", Some(86_400_000)),
             ("1970-01-02T01:00:00+01:00", Some(86_400_000)),
             ("1234", Some(1234)),

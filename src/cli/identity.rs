@@ -88,9 +88,13 @@ pub(crate) fn speaker(
             return Ok(Speaker::Session { id, source });
         }
     }
+    Ok(Speaker::HumanElse(bare(&person(env))))
+}
+
+/// The name of the person whose environment this is.
+pub(crate) fn person(env: Env<'_>) -> String {
     let names = ["MARSHAL_OPERATOR", "USER", "USERNAME"].into_iter().filter_map(|variable| set(env, variable));
-    let name = names.filter_map(|name| name.into_string().ok()).next();
-    Ok(Speaker::HumanElse(bare(name.as_deref().unwrap_or("anonymous"))))
+    names.filter_map(|name| name.into_string().ok()).next().unwrap_or_else(|| "anonymous".to_owned())
 }
 
 /// The daemon's answer to `speaker`. That a session is unknown is explained where the person who typed the command has

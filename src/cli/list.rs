@@ -1,13 +1,12 @@
 //! `marshal ls`: who is there, those first whom a human should look at first; once, or again whenever something changes.
 
 use super::commands::{Caller, parse, show};
-use super::events::Heard;
-use super::history::{subscribe, subscribe_again};
-use super::text::{Ink, cut, cut_front, cut_to, line, table, width};
+use super::follow::Following;
+use super::text::{Ink, cut, cut_front, cut_to, ink, line, table, width};
 use super::wire::{Session, Sessions};
 use super::{Problem, World};
 use crate::limits::{LIST_CELL_COLUMNS_MIN, LIST_COLUMNS_MAX};
-use crate::time::human_age;
+use crate::time::{human_age, human_utc};
 
 /// What clears a terminal and begins at its top.
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -41,20 +40,26 @@ fn watch(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
             return Err(caller.parsed.usage(format!("--watch and --{name} exclude each other")).into());
         }
     }
-    let mut events = subscribe(caller)?;
+    let (wide, terminal) = (caller.parsed.has("wide"), world.stdout_is_terminal);
+    let ask = || parse::<Sessions>(&caller.get("/v1/sessions", &[])?);
+    let mut following = Following::begin(caller)?;
+    let mut answer = ask()?;
     loop {
-        let answer: Sessions = parse(&caller.get("/v1/sessions", &[])?)?;
-        let list = sessions(&answer, world.now(), caller.parsed.has("wide"), world.colour());
-        let text = if world.stdout_is_terminal { format!("{CLEAR}{list}") } else { format!("{list}\n") };
-        world.print(&text)?;
-        match events.next() {
-            Ok(Some(Heard::Event(..) | Heard::Alive)) => {
-                // One look is enough for all that has come.
-                while events.has_more() && matches!(events.next(), Ok(Some(_))) {}
-            }
-            Ok(None) | Err(_) => events = subscribe_again(caller)?,
-        }
+        let (list, at) = (sessions(&answer, world.now(), wide, world.colour()), world.now());
+        world.print(&if terminal { format!("{CLEAR}{list}") } else { format!("{list}\n") })?;
+        // On a terminal they stay before somebody's eyes: there they say themselves that they are old.
+        let at_loss = |world: &mut World<'_>| match terminal {
+            true => world.print(&format!("{CLEAR}{}{list}", not_live(at, world.colour()))),
+            false => Ok(()),
+        };
+        answer = following.next(world, |_| true, at_loss, ask)?;
     }
+}
+
+/// A line above a list that nobody keeps up to date any more.
+fn not_live(at: i64, colour: bool) -> String {
+    let told = format!("NOT LIVE: the daemon is away. This is how it was at {} UTC.", human_utc(at));
+    format!("{}\n", ink(&told, Ink::Red, colour))
 }
 
 /// The sessions as a table.

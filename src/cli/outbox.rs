@@ -2,12 +2,12 @@
 //! than the daemon does.
 
 use super::commands::Caller;
-use super::history::{Query, look_back, note_rest, show};
+use super::history::{Query, before, look_back, note_rest, show};
 use super::identity::answer_about;
 use super::text::{Ink, cut, line, table};
 use super::wire::{Delivery, Message, Messages};
 use super::{Problem, World, words};
-use crate::limits::PAGE_MESSAGES_DEFAULT;
+use crate::limits::{ID_SHOWN_CHARS_MIN, PAGE_MESSAGES_DEFAULT};
 use crate::time::human_age;
 
 /// `marshal outbox`
@@ -15,25 +15,37 @@ pub(crate) fn outbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), P
     let limit = caller.limit()?;
     let speaker = caller.speaker(world, "session", "human")?;
     let mut query: Query = vec![speaker.query()];
-    query.extend(caller.parsed.text("before")?.map(|cursor| ("before", cursor.to_owned())));
+    query.extend(before(caller.parsed)?.map(|cursor| ("before", cursor.to_owned())));
     let found = look_back(caller, "/v1/outbox", &query, limit, PAGE_MESSAGES_DEFAULT);
     let found = answer_about(&speaker, found)?;
     show(caller, world, &found, sent)?;
-    note_rest(world, &found, "nothing was sent yet.");
+    note_rest(caller, world, &found, "nothing was sent yet.");
     Ok(())
 }
 
 /// A line for each message and recipient, the newest message last.
 fn sent(answer: &Messages, now_ms: i64, colour: bool) -> String {
-    let rows: Vec<_> = answer.messages.iter().flat_map(|message| lines(message, now_ms)).collect();
+    let chars = id_chars(&answer.messages);
+    let rows: Vec<_> = answer.messages.iter().flat_map(|message| lines(message, chars, now_ms)).collect();
     if rows.is_empty() { String::new() } else { table(&["SENT", "MESSAGE", "TO", "TEXT", "STATE"], &rows, colour) }
 }
 
-fn lines(message: &Message, now_ms: i64) -> Vec<Vec<(String, Ink)>> {
+/// How many characters of their ids tell these messages apart. Every command takes the beginning of an id.
+fn id_chars(messages: &[Message]) -> usize {
+    let mut ids: Vec<&str> = messages.iter().map(|message| message.id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let alike = |two: &[&str]| two[0].chars().zip(two[1].chars()).take_while(|(a, b)| a == b).count();
+    let differ_at = ids.windows(2).map(|two| alike(two) + 1).max();
+    differ_at.unwrap_or(0).max(ID_SHOWN_CHARS_MIN)
+}
+
+fn lines(message: &Message, id_chars: usize, now_ms: i64) -> Vec<Vec<(String, Ink)>> {
     let room = message.to_room_id.as_deref().map(|room| cut(&format!("@{}", line(room))));
     let row = |to: String, (state, ink): (String, Ink)| {
         let sent = human_age(now_ms.saturating_sub(message.sent_at));
-        let cells = [sent, line(&message.id), to, cut(&line(message.body.trim()))];
+        let id: String = message.id.chars().take(id_chars).collect();
+        let cells = [sent, line(&id), to, cut(&line(message.body.trim()))];
         cells.into_iter().map(|cell| (cell, Ink::Plain)).chain([(state, ink)]).collect()
     };
     if message.deliveries.is_empty() {
@@ -43,19 +55,19 @@ fn lines(message: &Message, now_ms: i64) -> Vec<Vec<(String, Ink)>> {
     let each = message.deliveries.iter().map(|delivery| {
         let name = cut(&line(&delivery.nickname));
         let to = room.as_ref().map_or_else(|| name.clone(), |room| format!("{room}: {name}"));
-        row(to, state(delivery))
+        row(to, state(delivery, &message.deliveries))
     });
     each.collect()
 }
 
-/// What has become of it, and whether that is good.
-fn state(delivery: &Delivery) -> (String, Ink) {
+/// What has become of it, and whether that is good. Whoever took it over is among those whom it is for by then.
+fn state(delivery: &Delivery, all: &[Delivery]) -> (String, Ink) {
     let ink = match delivery.state.as_str() {
         "read" => Ink::Green,
         "expired" | "undeliverable" => Ink::Red,
         _ => Ink::Plain,
     };
-    (words::delivery(delivery), ink)
+    (words::delivery_among(delivery, all), ink)
 }
 
 #[cfg(test)]
@@ -88,5 +100,34 @@ SENT  MESSAGE  TO              TEXT     STATE
         assert_eq!(sent(&answer, NOW, false), expected);
         assert!(sent(&answer, NOW, true).contains("\x1b[31mnot read before"));
         assert_eq!(sent(&Messages::default(), NOW, true), "");
+    }
+
+    #[test]
+    fn ids_are_as_long_as_it_takes_to_tell_them_apart_and_to_name_them() {
+        let list = |ids: &[&str]| {
+            let of = |id: &&str| Message { id: (*id).to_owned(), ..Message::default() };
+            let messages = ids.iter().map(of).collect();
+            let text = sent(&Messages { messages, ..Messages::default() }, 0, false);
+            text.lines().skip(1).map(|line| line.split_whitespace().nth(2).unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let [a, b, c] =
+            ["01a20065-33a8-74ad-9728-ba37", "01a20065-33a8-74ad-9729-ba37", "01a20065-33b3-7514-8fdd-b631"];
+        assert_eq!(list(&[a]), ["01a20065-33a8-74ad"]);
+        assert_eq!(list(&[a, c, a]), ["01a20065-33a8-74ad", "01a20065-33b3-7514", "01a20065-33a8-74ad"]);
+        assert_eq!(list(&[c, b, a]), [&c[..23], &b[..23], &a[..23]]);
+        assert_eq!(list(&[a, &a[..20]]), [&a[..21], &a[..20]], "one that another begins with");
+        assert_eq!(list(&["ä\u{1b}", "äx"]), ["ä\u{fffd}", "äx"]);
+    }
+
+    #[test]
+    fn who_took_it_over_is_told_by_name_where_the_answer_has_it() {
+        let claimed = |more: &str| {
+            let first = r#"{"sessionId":"s1","nickname":"old","state":"claimed","by":"s2","at":0}"#;
+            let answer = format!(r#"{{"messages":[{{"id":"m","deliveries":[{first}{more}]}}]}}"#);
+            sent(&serde_json::from_str(&answer).unwrap(), NOW, false)
+        };
+        let named = claimed(r#",{"sessionId":"s2","nickname":"he\u001bir","state":"queued"}"#);
+        assert!(named.contains("taken over by he\u{fffd}ir at 00:00:00 UTC"), "{named}");
+        assert!(claimed("").contains("taken over by s2 at 00:00:00 UTC"));
     }
 }

@@ -76,7 +76,12 @@ fn message_block(message: &Message, now_ms: i64, colour: bool) -> String {
     text.push('\n');
     text.push_str(&terms(message));
     for delivery in &message.deliveries {
-        let _ = writeln!(text, "    {}: {}", line(&delivery.nickname), words::delivery(delivery));
+        let _ = writeln!(
+            text,
+            "    {}: {}",
+            line(&delivery.nickname),
+            words::delivery_among(delivery, &message.deliveries)
+        );
     }
     text
 }
@@ -180,7 +185,7 @@ fn whereabouts(recipient: &Recipient, deliveries: &[Delivery]) -> String {
         (_, Some(delivery)) => words::delivery(delivery),
         // What an earlier daemon says nothing of.
         (Recipient { session_id, .. }, None) if session_id.starts_with(HUMAN_PREFIX) => {
-            "waits in that person's inbox: marshal inbox".to_owned()
+            words::waits_for_person(session_id)
         }
         _ => "waits for its next prompt".to_owned(),
     }
@@ -372,7 +377,7 @@ ROOM                          KIND   MEMBERS
         assert_eq!(one("s1", false), "stored as m1 for proj@1234 (waits for its next prompt)\n");
         assert_eq!(
             one("human:ana", false),
-            "stored as m1 for proj@1234 (waits in that person's inbox: marshal inbox)\n"
+            "stored as m1 for proj@1234 (waits in that person's inbox: marshal inbox --human ana)\n"
         );
         let recipients: Vec<_> =
             (0..12).map(|n| format!(r#"{{"sessionId":"s{n}","nickname":"n{n}","live":{}}}"#, n == 0)).collect();

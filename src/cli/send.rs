@@ -4,6 +4,7 @@
 use super::args::Parsed;
 use super::commands::{Caller, age_ms, show};
 use super::identity::answer_for;
+use super::meant::explained;
 use super::wait::{Until, Watch};
 use super::wire::Sent;
 use super::{Problem, World, render};
@@ -40,8 +41,8 @@ pub(crate) fn send(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pro
     speaker.sign(&mut request);
     // Before the message is sent, so that nothing of what becomes of it is missed.
     let watch = wait.map(|(until, patience)| Watch::begin(caller, until, patience)).transpose()?;
-    let answer =
-        answer_for(&speaker, caller.post("/v1/messages", &request)).map_err(|problem| hint(parsed, problem))?;
+    let answer = answer_for(&speaker, caller.post("/v1/messages", &request))
+        .map_err(|problem| hint(parsed, explained(caller, world, &["reply-to", "supersedes"], problem)))?;
     let sent = show(caller, world, &answer, |answer: &Sent, _| render::sent(answer))?;
     watch.map_or(Ok(()), |watch| watch.finish(caller, world, &sent))
 }
@@ -92,7 +93,7 @@ fn wishes(parsed: &Parsed, request: &mut Value) -> Result<(), Problem> {
             return Err(parsed.usage(format!("--now and --priority {other} exclude each other")).into());
         }
         (Some(word @ ("now" | "next" | "low")), false) => Some(word),
-        (Some(other), false) => return Err(parsed.usage(format!("--priority {other}: now, next or low")).into()),
+        (Some(other), false) => return Err(parsed.usage(format!("--priority {other}: give now, next or low")).into()),
         (None, false) => None,
     };
     let texts = [
@@ -132,7 +133,11 @@ fn wait(parsed: &Parsed) -> Result<Option<(Until, Duration)>, Problem> {
     let until = match parsed.text("wait")? {
         Some("handed") => Until::Handed,
         Some("read") => Until::Read,
-        Some(other) => return Err(parsed.usage(format!("--wait {other}: handed or read")).into()),
+        Some(other) => {
+            return Err(parsed
+                .usage(format!("--wait {other}: give handed (each has taken it) or read (each has read it)"))
+                .into());
+        }
         None if patience.is_some() => return Err(parsed.usage("--timeout is for --wait").into()),
         None => return Ok(None),
     };

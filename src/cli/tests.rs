@@ -1,8 +1,10 @@
 //! The command line from its arguments to its output, against a daemon that answers from a script.
 
 use super::*;
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// What a run left behind.
 #[derive(Debug)]
@@ -56,12 +58,57 @@ fn daemon(socket: PathBuf, answers: Vec<(u16, &'static str)>) -> std::thread::Jo
     std::thread::Builder::new().spawn(serve).unwrap()
 }
 
+/// Time for a test's command and its daemon to get done.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What `work` makes, in time: whatever hangs is left behind on its thread and fails the test.
+fn in_time<T: Send + 'static>(time: Duration, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, result) = mpsc::sync_channel(1);
+    let worker = std::thread::Builder::new().spawn(move || drop(done.send(work()))).unwrap();
+    match result.recv_timeout(time) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("not done after {time:?}: the command or its daemon hangs"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => match worker.join() {
+            Err(panicked) => std::panic::resume_unwind(panicked),
+            Ok(()) => unreachable!("it has sent what it made"),
+        },
+    }
+}
+
+/// What the daemon was asked by a command that has ended: one that still waits to be asked finds out that nobody will.
+fn asked_by_then(socket: &Path, served: std::thread::JoinHandle<Vec<String>>) -> Vec<String> {
+    drop(UnixStream::connect(socket));
+    match served.join() {
+        Ok(asked) => asked,
+        Err(panicked) => std::panic::resume_unwind(panicked),
+    }
+}
+
 fn run_with(line: &[&str], env: &[(&str, &str)], stdin: &[u8], answers: Vec<(u16, &'static str)>) -> Ran {
+    run_at(false, line, env, stdin, answers)
+}
+
+/// The same, where a person reads stdout or not.
+fn run_at(terminal: bool, line: &[&str], env: &[(&str, &str)], stdin: &[u8], answers: Vec<(u16, &'static str)>) -> Ran {
+    let line: Vec<OsString> = line.iter().map(OsString::from).collect();
+    let env: Vec<(String, String)> =
+        env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let stdin = stdin.to_vec();
+    in_time(DEADLINE, move || run_to_its_end(terminal, line, &env, &stdin, answers))
+}
+
+fn run_to_its_end(
+    terminal: bool,
+    line: Vec<OsString>,
+    env: &[(String, String)],
+    stdin: &[u8],
+    answers: Vec<(u16, &'static str)>,
+) -> Ran {
     let dir = tempfile::tempdir().unwrap();
     let served = (!answers.is_empty()).then(|| daemon(dir.path().join("marshal.sock"), answers));
     let lookup = |name: &str| match name {
         "MARSHAL_STATE_DIR" => Some(dir.path().as_os_str().to_owned()),
-        name => env.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value)),
+        name => env.iter().find(|(key, _)| key == name).map(|(_, value)| OsString::from(value)),
     };
     let (mut stdout, mut stderr, mut stdin_bytes) = (Vec::new(), Vec::new(), stdin);
     let mut world = World {
@@ -69,19 +116,32 @@ fn run_with(line: &[&str], env: &[(&str, &str)], stdin: &[u8], answers: Vec<(u16
         stdin: &mut stdin_bytes,
         stdin_is_terminal: stdin.is_empty(),
         stdout: &mut stdout,
-        stdout_is_terminal: false,
+        stdout_is_terminal: terminal,
         stderr: &mut stderr,
         now_ms: 1_795_219_453_000,
         since: std::time::Instant::now(),
     };
-    let step = run(line.iter().map(OsString::from), &mut world);
+    let step = run(line, &mut world);
     let text = |bytes| String::from_utf8(bytes).unwrap().replace(&dir.path().display().to_string(), "DIR");
     Ran {
         step,
         stdout: text(stdout),
         stderr: text(stderr),
-        asked: served.map(|served| served.join().unwrap()).unwrap_or_default(),
+        asked: served.map(|served| asked_by_then(&dir.path().join("marshal.sock"), served)).unwrap_or_default(),
     }
+}
+
+#[test]
+#[should_panic(expected = "the request ended early")]
+fn a_daemon_that_is_asked_less_than_it_has_answers_for_fails_its_test() {
+    run_with(&["ls"], &[], b"", vec![(200, ROSTER), (200, ROSTER)]);
+}
+
+#[test]
+#[should_panic(expected = "the command or its daemon hangs")]
+fn what_hangs_fails_its_test() {
+    let (_kept, never) = mpsc::channel::<()>();
+    let _ = in_time(Duration::from_millis(50), move || never.recv());
 }
 
 const ROSTER: &str = r#"{"sessions":[{"id":"id-1","nickname":"otter","connection":"connected","reach":"now","cwd":"/w","connectedAt":1795219441000},
@@ -203,6 +263,23 @@ fn inbox_acknowledges_what_it_has_printed() {
 }
 
 #[test]
+fn an_empty_inbox_under_another_name_says_what_could_be_meant() {
+    let nothing = || (200, r#"{"messages":[],"waiting":0}"#);
+    let ana = [("USER", "ana")];
+    let ran = run_with(&["inbox", "--human", "otter"], &ana, b"", vec![nothing(), (200, ROSTER)]);
+    let expected = "marshal: no unread messages for otter.\n\
+                    marshal: otter is a session: its inbox is 'marshal inbox --session otter'.\n";
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(0), expected));
+    let ran = run_with(&["inbox", "--human", "b\x1bo"], &ana, b"", vec![nothing(), (200, ROSTER)]);
+    let expected = "marshal: no unread messages for b\u{fffd}o.\n\
+                    marshal: a person's inbox has exactly the name that senders write to (marshal send human:'b\u{fffd}o'); \
+                    yours is 'marshal inbox --human ana', sessions and their names are in 'marshal ls'.\n";
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(0), expected));
+    let ran = run_with(&["inbox", "--human", "ana"], &ana, b"", vec![nothing()]);
+    assert_eq!(ran.stderr, "marshal: no unread messages for ana.\n", "it is one's own");
+}
+
+#[test]
 fn status_ends_with_one_when_the_daemon_is_not_well() {
     for (health, code) in [("ok", exit_code::OK), ("storage_full: no space", exit_code::REFUSED)] {
         let body: &'static str = format!(r#"{{"health":"{health}","malformedLines":1}}"#).leak();
@@ -232,7 +309,7 @@ fn a_reader_that_is_gone_ends_it_quietly_and_reads_nothing() {
     };
     assert_eq!(run(["inbox".into()], &mut world), Step::Done(exit_code::OK));
     assert!(stderr.is_empty());
-    assert_eq!(served.join().unwrap().len(), 1, "what nobody saw is not acknowledged");
+    assert_eq!(asked_by_then(&dir.path().join("marshal.sock"), served).len(), 1, "what nobody saw is not acknowledged");
 }
 
 #[test]
@@ -279,13 +356,62 @@ fn history_asks_for_what_was_said() {
 }
 
 #[test]
+fn values_that_can_be_judged_without_the_daemon_are_and_the_right_ones_are_named() {
+    let table: [(&[&str], &str); 9] = [
+        (&["history", "--state", "raed"], "give one of queued, handed, read, expired"),
+        (&["history", "--before", "yesterday"], "give a cursor, as an earlier page named it"),
+        (&["history", "--before", "2h"], "give a cursor"),
+        (&["outbox", "--before", "2h"], "give a cursor"),
+        (&["history", "--since", "2026-13-01"], "a date (2026-11-21, UTC)"),
+        (&["history", "--until", "soon"], "an age (30m, 2h, 3d)"),
+        (&["send", "otter", "x", "--wait", "foo"], "--wait foo: give handed (each has taken it) or read"),
+        (&["send", "otter", "x", "--priority", "hi"], "give now, next or low"),
+        (&["send", "otter", "x", "--reply-within", "0s"], "give a time such as 90s"),
+    ];
+    for (line, told) in table {
+        let ran = run_with(line, &[("USER", "ana")], b"", Vec::new());
+        assert_eq!(ran.step, Step::Done(exit_code::USAGE), "{line:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(told), "{line:?}: {}", ran.stderr);
+    }
+    let ran = run_with(&["history", "--since", "2026-11-21"], &[], b"", vec![(200, r#"{"messages":[]}"#)]);
+    assert_eq!(ran.asked, ["GET /v1/messages?since=1795219200000 "]);
+}
+
+#[test]
 fn a_thread_is_asked_for_by_the_whole_id_of_its_message() {
     let found = r#"{"messages":[{"id":"m1-whole","body":"b"}]}"#;
     let ran = run_with(&["history", "--thread", "m1"], &[], b"", vec![(200, found), (200, found)]);
     assert_eq!(ran.asked, ["GET /v1/messages?message=m1 ", "GET /v1/messages?thread=m1-whole "]);
+}
+
+#[test]
+fn the_messages_that_an_id_can_mean_are_told_with_their_texts_and_the_newest_first() {
     let ambiguous = r#"{"error":{"code":"ambiguous","message":"two","candidates":["m1","m2"]}}"#;
-    let ran = run_with(&["history", "--thread", "m"], &[], b"", vec![(409, ambiguous)]);
-    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), "marshal: two\n  m1\n  m2\n"));
+    let page = r#"{"messages":[
+        {"id":"m2","fromNick":"heron","toNick":"otter","body":"\nbuild\u001b is\nred","sentAt":1795219333000},
+        {"id":"x9","fromNick":"heron","toNick":"otter","body":"another","sentAt":1795219383000},
+        {"id":"m3","fromNick":"an\u202ea","toNick":"all","toRoomId":"everyone","body":"b","sentAt":1795219393000}]}"#;
+    let first = r#"{"messages":[{"id":"m1","fromNick":"otter","toNick":"heron","body":"one","sentAt":1795219153000}]}"#;
+    let told = "marshal: two\n  m3  1 min ago  an\u{fffd}a -> @everyone: b\n  \
+                m2  2 min ago  heron -> otter: build\u{fffd} is red\n  m1  5 min ago  otter -> heron: one\n";
+    let commands: [&[&str]; 4] = [
+        &["history", "--thread", "m"],
+        &["history", "--message", "m"],
+        &["send", "--reply-to", "m", "x"],
+        &["send", "--supersedes", "m", "otter", "x"],
+    ];
+    for line in commands {
+        let ran = run_with(line, &[("USER", "ana")], b"", vec![(409, ambiguous), (200, page), (200, first)]);
+        assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), told), "{line:?}");
+        assert_eq!(ran.asked[1..], ["GET /v1/messages?limit=200 ", "GET /v1/messages?message=m1 "]);
+    }
+    let refused = r#"{"error":{"code":"unavailable","message":"stopping"}}"#;
+    let answers = vec![(409, ambiguous), (503, refused), (503, refused), (503, refused)];
+    let ran = run_with(&["history", "--thread", "m"], &[], b"", answers);
+    assert_eq!(ran.stderr, "marshal: two\n  m1\n  m2\n", "what the daemon has said");
+    let name = r#"{"error":{"code":"ambiguous","message":"two","candidates":["otter","owl"]}}"#;
+    let ran = run_with(&["send", "--supersedes", "m", "o", "x"], &[], b"", vec![(409, name)]);
+    assert_eq!(ran.stderr, "marshal: two\n  otter\n  owl\n", "these are names");
 }
 
 #[test]
@@ -302,9 +428,58 @@ fn whoever_waits_asks_again_what_has_become_of_it_while_the_daemon_was_away() {
         (200, read),
     ];
     let ran = run_with(&["send", "otter", "--wait", "read", "x"], &[("USER", "ana")], b"", answers);
-    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(0), ""), "{}", ran.stdout);
+    let told = "marshal: the connection to the daemon is lost: what was sent is stored; trying again.\n\
+                marshal: the connection to the daemon is back.\n";
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(0), told), "{}", ran.stdout);
     assert!(ran.stdout.ends_with("otter: read at 00:00:00 UTC\n"), "{}", ran.stdout);
     assert_eq!(ran.asked[4..], ["GET /v1/messages/m1 ", "GET /v1/events ", "GET /v1/messages/m1 "]);
+}
+
+/// A daemon that ends its stream, is stopping when it is asked again, comes back, and refuses in the end.
+fn that_goes_and_comes(first: &'static str, then: &'static str) -> Vec<(u16, &'static str)> {
+    let (listening, stopping) = (": connected\n\n", r#"{"error":{"code":"unavailable","message":"stopping"}}"#);
+    let refused = r#"{"error":{"code":"forbidden","message":"no more"}}"#;
+    vec![
+        (200, listening),
+        (200, first),
+        (503, stopping),
+        (200, listening),
+        (503, stopping),
+        (200, listening),
+        (200, then),
+        (403, refused),
+    ]
+}
+
+const LOST: &str = "marshal: the connection to the daemon is lost (the daemon ended it): what is shown is old; trying again.\n\
+    marshal: the connection to the daemon is back.\n\
+    marshal: the connection to the daemon is lost (the daemon ended it): what is shown is old; trying again.\n\
+    marshal: no more\n";
+
+#[test]
+fn whoever_looks_on_is_told_that_the_connection_is_lost_and_that_it_is_back() {
+    let fewer = r#"{"sessions":[{"id":"id-1","nickname":"otter"}]}"#;
+    let ran = run_with(&["ls", "--watch"], &[], b"", that_goes_and_comes(ROSTER, fewer));
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), LOST));
+    assert_eq!((ran.stdout.matches("heron").count(), ran.stdout.matches("otter").count()), (1, 2), "{}", ran.stdout);
+    let message = r#"{"messages":[{"id":"m1","body":"once"}],"newest":"1-x"}"#;
+    let ran = run_with(&["history", "--follow"], &[], b"", that_goes_and_comes(message, r#"{"messages":[]}"#));
+    assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), LOST));
+    assert_eq!(ran.stdout.matches("once").count(), 1, "{}", ran.stdout);
+    assert_eq!(ran.asked[6], "GET /v1/messages?after=1-x&limit=200 ", "what it has missed");
+}
+
+#[test]
+fn a_list_on_a_terminal_does_not_pass_for_a_live_one_when_the_daemon_is_gone() {
+    let ran = run_at(true, &["ls", "--watch"], &[("TERM", "dumb")], b"", that_goes_and_comes(ROSTER, ROSTER));
+    assert_eq!(ran.stderr, LOST);
+    let screens: Vec<&str> = ran.stdout.split("\x1b[H\x1b[2J").skip(1).collect();
+    let old = "NOT LIVE: the daemon is away. This is how it was at 2026-11-21 00:04:1";
+    let first = |screen: &&str| screen.lines().next().unwrap_or_default().to_owned();
+    let is_old: Vec<bool> =
+        screens.iter().map(first).map(|line| line.starts_with(old) && line.ends_with(" UTC.")).collect();
+    assert_eq!(is_old, [false, true, false, true], "{}", ran.stdout);
+    assert!(screens.iter().all(|screen| screen.contains("heron") && screen.contains("NICKNAME")), "{}", ran.stdout);
 }
 
 #[test]
@@ -325,8 +500,11 @@ fn outbox_asks_for_what_one_has_sent() {
     assert_eq!((ran.step, ran.asked), (Step::Done(0), asked.map(str::to_owned).to_vec()));
     assert_eq!(ran.stderr, "marshal: there may be older messages: add --before 2-x\n");
     assert!(ran.stdout.find(" m1 ").unwrap() < ran.stdout.find(" m2 ").unwrap(), "{}", ran.stdout);
-    let json = run_with(&[&line[..], &["--json"]].concat(), &[], b"", answers).stdout;
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let ran = run_at(true, &[&line[..], &["--json"]].concat(), &[], b"", answers.clone());
+    assert_eq!(ran.stderr, "marshal: there may be older messages: add --before 2-x\n");
+    let ran = run_with(&[&line[..], &["--json"]].concat(), &[], b"", answers);
+    assert_eq!(ran.stderr, "", "a program finds it in the answer");
+    let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((&json["messages"][0]["id"], &json["before"]), (&"m1".into(), &"2-x".into()));
     let ran = run_with(&["outbox"], &[("USER", "ana")], b"", vec![(200, r#"{"messages":[]}"#)]);
     assert_eq!((ran.asked[0].as_str(), ran.stdout.as_str()), ("GET /v1/outbox?elseHuman=ana ", ""));

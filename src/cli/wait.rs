@@ -3,13 +3,12 @@
 
 use super::commands::{Caller, parse};
 use super::events::{Events, Heard};
-use super::history::subscribe;
+use super::follow::{note_back, pause, pauses, subscribe};
 use super::text::line;
 use super::wire::{Delivery, DeliveryNews, Message, Sent};
 use super::{Problem, World, words};
 use crate::error::exit_code;
-use crate::limits::FOLLOW_AGAIN_EVERY;
-use crossbeam_channel::never;
+use crate::limits::FOLLOW_AGAIN_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -86,7 +85,7 @@ impl Watch {
                     }
                 }
                 // It may only have been started anew: what was sent is on its disk.
-                Ok(None) | Err(_) => self.listen_again(caller, &mut goals, end)?,
+                Ok(None) | Err(_) => self.listen_again(caller, world, &mut goals, end)?,
             }
         }
         if !caller.parsed.has("json") {
@@ -98,18 +97,29 @@ impl Watch {
     }
 
     /// Listens to the daemon that has gone once it is back, and learns what it has missed. This takes until `end` at most.
-    fn listen_again(&mut self, caller: &Caller<'_>, goals: &mut Goals, end: Instant) -> Result<(), Problem> {
+    fn listen_again(
+        &mut self,
+        caller: &Caller<'_>,
+        world: &mut World<'_>,
+        goals: &mut Goals,
+        end: Instant,
+    ) -> Result<(), Problem> {
+        world.note("the connection to the daemon is lost: what was sent is stored; trying again.");
+        let mut pauses = pauses();
         loop {
             let problem = match self.try_again(caller, goals) {
                 Err(problem) if problem.is_passing() => Problem { code: exit_code::UNAVAILABLE, ..problem },
-                done => return done,
+                Err(problem) => return Err(problem),
+                Ok(()) => {
+                    note_back(world);
+                    return Ok(());
+                }
             };
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(problem.because("it was sent, but what has become of it is not known"));
             }
-            // There is nothing whose end could be awaited: nobody tells that a socket appears.
-            let _ = never::<()>().recv_timeout(left.min(FOLLOW_AGAIN_EVERY));
+            pause(left.min(pauses.next().unwrap_or(FOLLOW_AGAIN_MAX)));
         }
     }
 

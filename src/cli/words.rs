@@ -1,16 +1,23 @@
 //! Where a message is, in words for people: pure functions of the daemon's answer. They must not say more than it does, and
 //! no text of the daemon may pass through them without `text::line`.
 
-use super::text::line;
+use super::text::{line, shell};
 use super::wire::Delivery;
 use crate::ids::HUMAN_PREFIX;
 use crate::time::human_utc;
 
 /// Where a message is for one of its recipients.
 pub(crate) fn delivery(delivery: &Delivery) -> String {
+    delivery_among(delivery, &[])
+}
+
+/// The same, where `all` its recipients are known: whoever took it over is told by name if it is among them.
+pub(crate) fn delivery_among(delivery: &Delivery, all: &[Delivery]) -> String {
     let at = clock(delivery.at);
     let by = || line(delivery.by.as_deref().unwrap_or("?"));
+    let heir = || all.iter().find(|other| delivery.by.as_ref() == Some(&other.session_id));
     match delivery.state.as_str() {
+        "queued" if delivery.session_id.starts_with(HUMAN_PREFIX) => waits_for_person(&delivery.session_id),
         "queued" => queued(delivery).to_owned(),
         "handed" => {
             let again = if delivery.times_handed > 1 {
@@ -24,7 +31,10 @@ pub(crate) fn delivery(delivery: &Delivery) -> String {
         "expired" => format!("not read before it expired at {at}"),
         "superseded" => format!("not read before message {} came in its place at {at}", by()),
         "undeliverable" => format!("undeliverable since {at}: {}", reason(delivery.reason.as_deref())),
-        "claimed" => format!("taken over by {} at {at}", by()),
+        "claimed" => {
+            let name = heir().map(|heir| line(&heir.nickname)).filter(|name| !name.is_empty());
+            format!("taken over by {} at {at}", name.unwrap_or_else(by))
+        }
         other => line(other),
     }
 }
@@ -35,10 +45,14 @@ fn clock(ms: i64) -> String {
     format!("{} UTC", whole.split_once(' ').map_or(whole.as_str(), |(_, time)| time))
 }
 
+/// For a person, who can be somebody else than the one who reads this.
+pub(crate) fn waits_for_person(id: &str) -> String {
+    let name = id.strip_prefix(HUMAN_PREFIX).unwrap_or(id);
+    format!("waits in that person's inbox: marshal inbox --human {}", shell(name))
+}
+
 fn queued(delivery: &Delivery) -> &'static str {
-    let is_human = delivery.session_id.starts_with(HUMAN_PREFIX);
     match delivery.reason.as_deref() {
-        _ if is_human => "waits in that person's inbox: marshal inbox",
         Some("on_its_way") => "is on its way",
         Some("working") => "is working: waits for the end of its turn",
         Some("between_tools") => "is working: waits for the end of the tool that it uses",
@@ -94,7 +108,11 @@ mod tests {
         assert_eq!(of(r#"{"state":"queued","reason":"ended"}"#), "has ended: kept until it comes back");
         assert_eq!(
             of(r#"{"state":"queued","sessionId":"human:a","reason":"no_live_path"}"#),
-            "waits in that person's inbox: marshal inbox"
+            "waits in that person's inbox: marshal inbox --human a"
+        );
+        assert_eq!(
+            of(r#"{"state":"queued","sessionId":"human:it's\u001b"}"#),
+            "waits in that person's inbox: marshal inbox --human 'it'\\''s\u{fffd}'"
         );
         assert_eq!(
             of(r#"{"state":"handed","path":"prompt","at":1795219453000,"timesHanded":2}"#),
