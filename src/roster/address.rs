@@ -6,8 +6,8 @@ use super::terms::Answered;
 use super::{Caller, Known, Roster, validate};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{HUMAN_PREFIX, NOTICE_SENDER, RoomId, SessionId};
-use crate::limits::{ADDRESSES_MAX, CANDIDATES_MAX, ID_BYTES_MAX};
-use crate::model::{GROUP_PREFIX, Recipient, Room, Stored};
+use crate::limits::{ADDRESSES_MAX, CANDIDATES_MAX, DEPARTED_BEGINNING_CHARS_MIN, ID_BYTES_MAX};
+use crate::model::{Departed, GROUP_PREFIX, Recipient, Room, Stored};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -127,7 +127,7 @@ impl Roster {
     }
 
     /// Whom an address of a message means: as [`Roster::resolve_session`], or a room, or a session that is not there any
-    /// more, whose mail is kept.
+    /// more, whose mail is kept. Those that are there go before those that have ended.
     fn resolve_target(&self, address: &str) -> Result<Target, RequestError> {
         if let Some(room) = address.strip_prefix('@') {
             return self.resolve_room(room);
@@ -141,8 +141,10 @@ impl Roster {
                 if let Some(former) = self.former_session(address) {
                     return Ok(Target::One(former));
                 }
-                let is_room = ROOM_PREFIXES.iter().any(|prefix| address.starts_with(prefix));
-                if is_room { self.resolve_room(address) } else { Err(error) }
+                if ROOM_PREFIXES.iter().any(|prefix| address.starts_with(prefix)) {
+                    return self.resolve_room(address);
+                }
+                self.resolve_departed_recipient(address)?.map(Target::One).ok_or(error)
             }
             Err(error) => Err(error),
         }
@@ -168,6 +170,27 @@ impl Roster {
         let has_mail = mail.unread_count(&former) > 0 || mail.concerning(&former, u64::MAX).next().is_some();
         let is_known = has_mail || self.tables.departed.contains_key(address);
         (is_known && address != NOTICE_SENDER).then_some(former)
+    }
+
+    /// A session that has ended and that an address means which means nobody that is there: the only one of exactly this
+    /// nickname or, failing that, whose id begins like this.
+    fn resolve_departed_recipient(&self, address: &str) -> Result<Option<SessionId>, RequestError> {
+        let can_get_mail = |row: &&Departed| row.id.as_str() != NOTICE_SENDER;
+        let is_enough = address.chars().nth(DEPARTED_BEGINNING_CHARS_MIN - 1).is_some();
+        let beginning = || self.departed_beginning(address).take_while(|_| is_enough);
+        let mut found: Vec<&Departed> =
+            self.departed_named(address).filter(can_get_mail).take(CANDIDATES_MAX + 1).collect();
+        if found.is_empty() {
+            found = beginning().filter(can_get_mail).take(CANDIDATES_MAX + 1).collect();
+        }
+        if let [] | [_] = found.as_slice() {
+            return Ok(found.first().map(|only| only.id.clone()));
+        }
+        let is_all = found.len() <= CANDIDATES_MAX;
+        let shown = found.iter().take(CANDIDATES_MAX).map(|row| format!("{} ({}, ended)", row.id, row.nickname));
+        let candidates = shown.chain((!is_all).then(|| "...".to_owned())).collect();
+        let message = format!("'{address}' fits nobody that is there and several that have ended; give a whole id");
+        Err(RequestError { candidates, ..RequestError::new(ErrorKind::Ambiguous, message) })
     }
 
     /// The session or human that `address` means: an id, `human:<name>`, a nickname, or the beginning of exactly one id
