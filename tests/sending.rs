@@ -528,7 +528,8 @@ fn the_command_line_says_whether_an_older_message_was_replaced() {
     let place = Place::new();
     let daemon = two(&place);
     let (unread, read) = (daemon.send("aaa-1", "bbb-1", "unread"), daemon.send("aaa-1", "bbb-1", "read"));
-    ack(&daemon, "bbb-1", &read);
+    let also_read = daemon.send("aaa-1", "bbb-1", "also read");
+    [&read, &also_read].iter().for_each(|id| ack(&daemon, "bbb-1", id));
     let send = |old: &str, more: &str| {
         let (code, stdout, stderr) =
             ended(spawn(&place, &["send", "--as", "alpha", "bbb-1", "--supersedes", old, more, "new"]));
@@ -538,10 +539,14 @@ fn the_command_line_says_whether_an_older_message_was_replaced() {
     assert!(send(&unread, "--now").ends_with(&format!("\nreplaced {unread} for beta@bbb-1\n")));
     let late = send(&read, "--now");
     assert!(late.contains(&format!("\ndid not replace {read}\n  beta@bbb-1 (read at ")), "{late}");
-    let told: Value = serde_json::from_str(&send(&read, "--json")).unwrap();
-    let told = &told["supersedes"];
-    assert_eq!((&told["messageId"], &told["replaced"], &told["of"]), (&json!(read), &json!(0), &json!(1)));
+    let sent: Value = serde_json::from_str(&send(&also_read, "--json")).unwrap();
+    let told = &sent["supersedes"];
+    assert_eq!((&told["messageId"], &told["replaced"], &told["of"]), (&json!(also_read), &json!(0), &json!(1)));
     assert_eq!(told["deliveries"][0]["state"], "read");
+    // Another one in the same place would stand beside the first, which is named instead.
+    let again = ended(spawn(&place, &["send", "--as", "alpha", "bbb-1", "--supersedes", &also_read, "newer"]));
+    let newest = sent["messageId"].as_str().unwrap();
+    assert!(again.0 == Some(1) && again.2.contains(&format!("message {newest} has come in the place of")), "{again:?}");
 }
 
 /// As users have it: two that answer each other, over the door that asks for credentials.

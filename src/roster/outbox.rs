@@ -66,6 +66,9 @@ impl Roster {
     fn may_requeue(&self, row: &Message, place: u64, to: &SessionId) -> Result<(), RequestError> {
         let refuse = |why: String| Err(RequestError::new(ErrorKind::Refused, why));
         let (id, name) = (&row.id, &row.to_nick);
+        if let Some(by) = self.newest_in_place_of(row).first() {
+            return refuse(format!("message {by} has come in the place of {id}: ask for that one"));
+        }
         match self.delivery_to(row, place, to.clone()).standing {
             DeliveryStanding::Read(..) => {
                 refuse(format!("message {id} was read by {name}: there is nothing to repeat"))
