@@ -3,7 +3,7 @@
 
 use super::{Answer, ExternalEvent, Gone, Reply, Roster, Wait, validate};
 use crate::ids::{MessageId, RoomId, SessionId};
-use crate::model::{ItemType, Row, Session};
+use crate::model::{ItemType, Message, Row, Session};
 
 impl Roster {
     pub(super) fn external(&mut self, events: Vec<ExternalEvent>) -> Answer {
@@ -70,6 +70,9 @@ impl Roster {
         }
         let Some(row) = self.tables.row(item_type, id) else { return };
         self.note_dirty(&row);
+        if let Row::Message(stored) = &row {
+            self.note_answer_taken_out(&stored.row);
+        }
         self.tables.persist = false;
         self.tables.delete(item_type, id);
         self.tables.persist = true;
@@ -95,6 +98,20 @@ impl Roster {
             } else {
                 self.remove_member(room, &session);
             }
+        }
+    }
+
+    /// An outsider deletes a message. If it was an answer, that it came stays true, but for an asker who was to get it and
+    /// never could: that one still waits, and is to be told that it waits in vain.
+    fn note_answer_taken_out(&mut self, answer: &Message) {
+        let question = answer.terms.as_ref().and_then(|terms| terms.reply_to.as_ref());
+        let asker = question.and_then(|question| self.tables.threads.expects_from_others(question));
+        let placed = self.tables.messages.get(&answer.id);
+        let (Some(asker), Some(placed)) = (asker.cloned(), placed) else { return };
+        let is_unseen = self.tables.mail.is_unread(placed.place, &asker)
+            && self.delivery_to(answer, placed.place, asker).times == 0;
+        if !is_unseen {
+            self.note_answered(&answer.id);
         }
     }
 

@@ -129,6 +129,41 @@ fn a_sender_that_expects_a_reply_is_told_once_that_none_came() {
     assert_eq!(world.unread("aaa1"), 0);
 }
 
+/// That a reply came stays true when somebody takes it out of the log; but if he did so before the one that asked could see
+/// it, that one has none, and waits for nothing unless it is told.
+#[test]
+fn a_reply_that_an_outsider_deletes_has_come_if_the_one_that_asked_could_see_it() {
+    for (seen, told) in [("read", 0), ("handed", 0), ("waiting", 1), ("for another", 0)] {
+        let mut world = three();
+        let question = expecting(&mut world, "aaa1", "bbb1");
+        let wishes = Wishes { reply_to: Some(question.to_string()), ..Wishes::default() };
+        let to: &[&str] = if seen == "for another" { &["bbb2"] } else { &[] };
+        let reply = id_of(&one(&mut world, sending("bbb1", to, "!", wishes)));
+        match seen {
+            "read" => drop(world.ack("aaa1", &[&reply])),
+            "handed" => {
+                let HookReply { path, lease, .. } = world.prompt("aaa1");
+                let messages = vec![reply.clone()];
+                world.ok(Request::InboxHanded { session: "aaa1".into(), messages, path, lease, complete: true });
+            }
+            _ => {}
+        }
+        let deleted = ExternalEvent::Delete(ItemType::Message, reply.to_string());
+        world.ok(Request::External(vec![deleted]));
+        let mut again = world.restarted(MINUTE);
+        world.pass(MINUTE);
+        for world in [&mut world, &mut again] {
+            world.sweep();
+            let filter = MessageFilter { inbox: true, ..MessageFilter::default() };
+            let Reply::Messages { total, .. } = world.ok(Request::ReadMessages { caller: caller("aaa1"), filter })
+            else {
+                panic!()
+            };
+            assert_eq!(total, told, "{seen}");
+        }
+    }
+}
+
 #[test]
 fn a_reply_in_time_and_after_a_restart_is_one_and_ones_own_word_is_none() {
     let mut world = three();
