@@ -109,10 +109,9 @@ fn name_it(value: &mut Value, message: &Message) {
 
 /// With what became of the message that it was to come in the place of.
 fn tell_replaced(value: &mut Value, replaced: Option<&Replaced>) {
-    let Some(Replaced { message, count, of, deliveries }) = replaced else { return };
-    let deliveries: Vec<Value> = deliveries.iter().map(self::value).collect();
-    value["supersedes"] =
-        json!({ "messageId": message.as_str(), "replaced": count, "of": of, "deliveries": deliveries });
+    if let Some(replaced) = replaced {
+        value["supersedes"] = row_json::replaced_value(replaced);
+    }
 }
 
 fn delivery_of(message: &Message, view: &DeliveryView) -> Value {
