@@ -283,6 +283,15 @@ fn each_address_reaches_those_that_it_means_and_a_wrong_one_nobody() {
         assert_eq!(got, expected, "{to}");
         before = after;
     }
+    let twice = json!({"asSession": "aaa-1", "to": ["@everyone", "ccc-1", "@dev/web"], "body": "m"});
+    let told = daemon.post_json("/v1/messages", &twice).json();
+    let expected = json!([{"roomId": "group:dev/web", "name": "group:dev/web", "messageId": told["messageId"]},
+        {"sessionId": "ccc-1", "nickname": "name-3", "messageId": told["messageId"]}]);
+    assert_eq!((&told["covered"], told["recipients"].as_array().map(Vec::len)), (&expected, Some(3)));
+    let body = json!({"asSession": "aaa-1", "to": ["@dev/web", "*"], "body": "m"});
+    let told = daemon.post_json("/v1/messages", &body).json();
+    assert_eq!(told["covered"], told["messages"][1]["covered"]);
+    assert_eq!(told["covered"][1]["messageId"], told["messages"][0]["messageId"], "{told}");
     let rows = messages(&daemon).len();
     for (to, status, candidate) in [("bbb", 409, "bbb-1 (name-1)"), ("nobody", 404, ""), ("@dev/we", 404, "")] {
         for to in [json!(to), json!(["ccc-1", to])] {

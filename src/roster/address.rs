@@ -38,9 +38,20 @@ pub(super) struct Addressed {
     pub(super) others: Vec<(SessionId, Arc<str>)>,
     /// Those in the room who get the same by another one, and by the how manieth.
     pub(super) covered: Vec<(SessionId, usize)>,
+    /// What was addressed too and is left out, since those who get this are all whom that means, or among them, with its name.
+    pub(super) spares: Vec<(Recipient, Arc<str>)>,
 }
 
 impl Addressed {
+    fn new(to: Target, others: Vec<(SessionId, Arc<str>)>, covered: Vec<(SessionId, usize)>) -> Self {
+        Self { to, others, covered, spares: Vec::new() }
+    }
+
+    /// A message to one, who has this name.
+    pub(super) fn one(to: SessionId, name: Arc<str>) -> Self {
+        Self::new(Target::One(to.clone()), vec![(to, name)], Vec::new())
+    }
+
     /// Those who get it.
     pub(super) fn sessions(&self) -> impl Iterator<Item = &SessionId> {
         self.others.iter().map(|(session, _)| session)
@@ -70,9 +81,14 @@ impl Roster {
             _ => {}
         }
         if let [Target::One(session)] = targets.as_slice() {
-            let (to, others) = (Target::One(session.clone()), vec![(session.clone(), self.name_of(session))]);
-            return Ok(vec![Addressed { to, others, covered: Vec::new() }]);
+            return Ok(vec![Addressed::one(session.clone(), self.name_of(session))]);
         }
+        self.each_once(&sender.id, targets)
+    }
+
+    /// The messages by which each gets one that any of the addresses means: rooms first, so that who is in one needs none of
+    /// his own.
+    fn each_once(&self, sender: &SessionId, targets: Vec<Target>) -> Result<Vec<Addressed>, RequestError> {
         let (mut addressed, mut covers): (Vec<Addressed>, BTreeMap<SessionId, usize>) = (Vec::new(), BTreeMap::new());
         let is_alone = targets.len() == 1;
         let mut seen: BTreeSet<RoomId> = BTreeSet::new();
@@ -81,27 +97,37 @@ impl Roster {
             if !seen.insert(room.row.id.clone()) {
                 continue;
             }
-            let members = self.others_in(room, &sender.id)?;
+            let members = self.others_in(room, sender)?;
             let (covered, others): (Vec<_>, Vec<_>) =
                 members.into_iter().partition(|(session, _)| covers.contains_key(session));
+            let by = |(session, _): (SessionId, _)| covers.get(&session).copied().map(|by| (session, by));
+            let covered: Vec<(SessionId, usize)> = covered.into_iter().filter_map(by).collect();
             if others.is_empty() {
+                for by in covered.into_iter().map(|(_, by)| by).collect::<BTreeSet<usize>>() {
+                    let spared = (target.recipient(), room.row.name.clone());
+                    addressed.get_mut(by).into_iter().for_each(|by: &mut Addressed| by.spares.push(spared.clone()));
+                }
                 continue;
             }
             if !is_alone {
                 covers.extend(others.iter().map(|(session, _)| (session.clone(), addressed.len())));
             }
-            let by = |(session, _): (SessionId, _)| covers.get(&session).copied().map(|by| (session, by));
-            let covered = covered.into_iter().filter_map(by).collect();
-            addressed.push(Addressed { to: target.clone(), others, covered });
+            addressed.push(Addressed::new(target.clone(), others, covered));
         }
         for target in targets {
             let Target::One(session) = &target else { continue };
-            if covers.contains_key(session) {
+            if let Some(by) = covers.get(session) {
+                let spared = (target.recipient(), self.name_of(session));
+                // Addressed twice by itself, it is named as the one who gets it.
+                if let Some(Addressed { to: Target::Room(_), spares, .. }) = addressed.get_mut(*by)
+                    && !spares.contains(&spared)
+                {
+                    spares.push(spared);
+                }
                 continue;
             }
             covers.insert(session.clone(), addressed.len());
-            let others = vec![(session.clone(), self.name_of(session))];
-            addressed.push(Addressed { to: target, others, covered: Vec::new() });
+            addressed.push(Addressed::one(session.clone(), self.name_of(session)));
         }
         Ok(addressed)
     }

@@ -1,7 +1,7 @@
 //! What a sender has sent, and sending it once more where it did not get there. It must not send anything to anybody but
 //! those for whom it was.
 
-use super::address::{Addressed, Target};
+use super::address::Addressed;
 use super::{
     Answer, Caller, Cursor, DeliveryStanding, Handled, HistoryEntry, HistoryPage, Reply, Roster, SentTo, Wait,
 };
@@ -51,8 +51,7 @@ impl Roster {
         };
         self.may_requeue(&row, place, to)?;
         let terms = again(&row, self.tables.now.wall_ms, ids);
-        let others = vec![(to.clone(), self.name_of(to))];
-        let addressed = vec![Addressed { to: Target::One(to.clone()), others, covered: Vec::new() }];
+        let addressed = vec![Addressed::one(to.clone(), self.name_of(to))];
         let (mut sent, pushes) = self.dispatch(&sender, addressed, &row.body, Some(terms), ids);
         let Some(SentTo::One(one)) = sent.pop() else {
             return Err(RequestError::not_found(format!("message '{message}' was for nobody")));

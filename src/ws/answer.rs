@@ -444,6 +444,7 @@ mod tests {
             room_name,
             recipients,
             deliveries: vec![delivery],
+            covered: Vec::new(),
             replaced: None,
         };
         let delivered = json!([{"deliveredLive": false, "sessionId": "b", "toNick": "bob", "toSessionId": "b"}]);

@@ -44,6 +44,43 @@ fn terms(world: &World, message: &MessageId) -> crate::model::Terms {
     world.roster.tables.messages[message].stored.row.terms.as_deref().cloned().unwrap_or_default()
 }
 
+/// Who is meant by more than one address is named, and by which message it gets there: the number of that one.
+#[test]
+fn whom_more_than_one_address_means_is_told_of_with_the_message_that_gets_there() {
+    let table: [(&[&str], &[&str]); 9] = [
+        (&["@everyone"], &[""]),
+        (&["bbb1", "bbb2", "bbb1"], &["", ""]),
+        (&["@everyone", "@all", "*"], &[""]),
+        (&["@everyone", "bbb1"], &["bbb1 by 0"]),
+        (&["bbb1", "@everyone", "bbb1", "y@bbb2"], &["bbb1 by 0, bbb2 by 0"]),
+        (&["@everyone", "project:y"], &["project:y by 0"]),
+        (&["project:y", "@everyone"], &["", "bbb2 by 0"]),
+        (&["project:y", "@everyone", "bbb1", "bbb2", "human:al"], &["bbb2 by 0", "bbb2 by 0, bbb1 by 1", ""]),
+        (&["project:x", "project:y", "@everyone"], &["everyone by 0", "everyone by 1"]),
+    ];
+    for (to, expected) in table {
+        let mut world = three();
+        let all = match world.ok(to_all("aaa1", to, "m")) {
+            Reply::Broadcast(sent) => vec![SentTo::Room(sent)],
+            Reply::SentToAll(all) => all,
+            other => panic!("{to:?}: {other:?}"),
+        };
+        let place = |id: &MessageId| all.iter().position(|sent| sent.message().row.id == *id).unwrap();
+        let told = |covered: &Covered| match &covered.to {
+            crate::model::Recipient::Session(session) => {
+                assert_eq!(*covered.name, *world.nickname(session.as_str()));
+                format!("{session} by {}", place(&covered.by))
+            }
+            crate::model::Recipient::Room(room) => format!("{room} by {}", place(&covered.by)),
+        };
+        let covered = all.iter().map(|sent| match sent {
+            SentTo::One(_) => String::new(),
+            SentTo::Room(sent) => sent.covered.iter().map(told).collect::<Vec<_>>().join(", "),
+        });
+        assert_eq!(covered.collect::<Vec<_>>(), expected, "{to:?}");
+    }
+}
+
 /// M23: each address, and all who get the message by it.
 #[test]
 fn each_address_reaches_exactly_those_that_it_means() {
