@@ -3,11 +3,12 @@
 
 use super::{Answer, ExternalEvent, Gone, Reply, Roster, Wait, validate};
 use crate::ids::{MessageId, RoomId, SessionId};
-use crate::model::{ItemType, Message, Row, Session};
+use crate::model::{ItemType, Row, Session};
 
 impl Roster {
     pub(super) fn external(&mut self, events: Vec<ExternalEvent>) -> Answer {
         self.tables.outside = true;
+        let mut answered = std::collections::BTreeSet::new();
         for event in events {
             match event {
                 ExternalEvent::Set(row) if !validate::is_sound(&row) => {}
@@ -17,9 +18,16 @@ impl Roster {
                     self.note_dirty(&row);
                     self.set_external(row);
                 }
-                ExternalEvent::Delete(item_type, id) => self.external_delete(item_type, &id),
+                ExternalEvent::Delete(item_type, id) => {
+                    if item_type == ItemType::Message {
+                        answered.extend(self.answered_by_what_goes(&id));
+                    }
+                    self.external_delete(item_type, &id);
+                }
             }
         }
+        // Only now: a line about a question that is deleted by a later event would bring it back.
+        answered.iter().for_each(|question| self.settle_reply(question));
         self.tables.outside = false;
         Answer::new(Reply::Done, Wait::Batch)
     }
@@ -70,9 +78,6 @@ impl Roster {
         }
         let Some(row) = self.tables.row(item_type, id) else { return };
         self.note_dirty(&row);
-        if let Row::Message(stored) = &row {
-            self.note_answer_taken_out(&stored.row);
-        }
         self.tables.persist = false;
         self.tables.delete(item_type, id);
         self.tables.persist = true;
@@ -101,18 +106,15 @@ impl Roster {
         }
     }
 
-    /// An outsider deletes a message. If it was an answer, that it came stays true, but for an asker who was to get it and
-    /// never could: that one still waits, and is to be told that it waits in vain.
-    fn note_answer_taken_out(&mut self, answer: &Message) {
-        let question = answer.terms.as_ref().and_then(|terms| terms.reply_to.as_ref());
-        let asker = question.and_then(|question| self.tables.threads.expects_from_others(question));
-        let placed = self.tables.messages.get(&answer.id);
-        let (Some(asker), Some(placed)) = (asker.cloned(), placed) else { return };
-        let is_unseen = self.tables.mail.is_unread(placed.place, &asker)
-            && self.delivery_to(answer, placed.place, asker).times == 0;
-        if !is_unseen {
-            self.note_answered(&answer.id);
-        }
+    /// An outsider is about to delete a message: the one that it shows to be answered. That an answer came stays true, but for
+    /// an asker who was to get it and never could: that one still waits, and is to be told that it waits in vain.
+    fn answered_by_what_goes(&self, message: &str) -> Option<MessageId> {
+        let placed = self.tables.messages.get(message)?;
+        let question = self.question_of(&placed.stored.row)?;
+        let asker = self.tables.threads.expects_from_others(question)?;
+        let is_unseen = self.tables.mail.is_unread(placed.place, asker)
+            && self.delivery_to(&placed.stored.row, placed.place, asker.clone()).times == 0;
+        (!is_unseen).then(|| question.clone())
     }
 
     fn note_dirty(&mut self, row: &Row) {

@@ -177,12 +177,22 @@ impl Roster {
     /// A message is about to be deleted. If it shows that another one was answered, that one notes it: else its sender would
     /// be told that nobody has answered.
     pub(super) fn note_answered(&mut self, answer: &MessageId) {
-        let Some(answer) = self.tables.messages.get(answer).map(|placed| &placed.stored.row) else { return };
-        let Some(question) = answer.terms.as_ref().and_then(|terms| terms.reply_to.clone()) else { return };
-        if self.tables.threads.expects_from_others(&question).is_none_or(|asker| *asker == answer.from_session_id) {
-            return;
+        let Some(answer) = self.tables.messages.get(answer) else { return };
+        if let Some(question) = self.question_of(&answer.stored.row).cloned() {
+            self.settle_reply(&question);
         }
-        let Some(row) = self.tables.messages.get(&question).map(|placed| placed.stored.row.clone()) else { return };
+    }
+
+    /// The message to which this one is the answer that its sender expects.
+    pub(super) fn question_of<'a>(&self, answer: &'a Message) -> Option<&'a MessageId> {
+        let question = answer.terms.as_ref()?.reply_to.as_ref()?;
+        let asker = self.tables.threads.expects_from_others(question)?;
+        (*asker != answer.from_session_id).then_some(question)
+    }
+
+    /// Notes that a message was answered, whatever becomes of the answer.
+    pub(super) fn settle_reply(&mut self, question: &MessageId) {
+        let Some(row) = self.tables.messages.get(question).map(|placed| placed.stored.row.clone()) else { return };
         let terms = Terms { reply_settled: true, ..row.terms.as_deref().cloned().unwrap_or_default() };
         self.tables.set(Message { terms: Some(Box::new(terms)), ..row });
     }

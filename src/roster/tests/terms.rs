@@ -164,6 +164,26 @@ fn a_reply_that_an_outsider_deletes_has_come_if_the_one_that_asked_could_see_it(
     }
 }
 
+/// What was written of a question after the line that deletes it would bring it back at the next start.
+#[test]
+fn of_a_question_that_is_deleted_with_its_reply_nothing_more_is_written() {
+    for question_goes in [false, true] {
+        let mut world = three();
+        let question = expecting(&mut world, "aaa1", "bbb1");
+        let wishes = Wishes { reply_to: Some(question.to_string()), ..Wishes::default() };
+        let reply = id_of(&one(&mut world, sending("bbb1", &[], "!", wishes)));
+        world.ack("aaa1", &[&reply]);
+        let deleted = |id: &MessageId| ExternalEvent::Delete(ItemType::Message, id.to_string());
+        let mut events = vec![deleted(&reply)];
+        events.extend(question_goes.then(|| deleted(&question)));
+        world.apply(Request::External(events)).reply.unwrap();
+        let changes = world.roster.commit();
+        let written = |change: &&Change| change.persist && change.after.is_some();
+        let written: Vec<&str> = changes.iter().filter(written).map(Change::id).collect();
+        assert_eq!(written, if question_goes { vec![] } else { vec![question.as_str()] });
+    }
+}
+
 #[test]
 fn a_reply_in_time_and_after_a_restart_is_one_and_ones_own_word_is_none() {
     let mut world = three();
