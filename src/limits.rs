@@ -222,6 +222,11 @@ pub const HISTORY_SCAN_BYTES_MAX: usize = 512 * 1024;
 pub const SEARCH_WORDS_MAX: usize = 16;
 /// Candidates listed with an ambiguous address.
 pub const CANDIDATES_MAX: usize = 10;
+/// Messages, each in the place of the one before, that are followed to find the newest one; who asks again from the last
+/// of them gets further.
+pub const REPLACED_LINKS_MAX: usize = 1024;
+/// How much of a session's id it takes to mean one that has ended, of which there are many more than are there.
+pub const DEPARTED_BEGINNING_CHARS_MIN: usize = 4;
 /// Rows changed by one sweep, give or take what hangs on the last one, and rows looked at, so that a sweep cannot hold up
 /// callers; the next tick goes on.
 pub const SWEEP_ROWS_MAX: usize = 1000;

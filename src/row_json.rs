@@ -13,7 +13,7 @@ pub use delivery::delivery_text;
 pub use departed::departed_text;
 pub use message::message_text;
 pub use session::{parse_session, session_text};
-pub use standing::{delivery_news, delivery_value};
+pub use standing::{delivery_news, delivery_value, replaced_value};
 pub use wishes::WishesJson;
 
 use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};

@@ -283,6 +283,15 @@ fn each_address_reaches_those_that_it_means_and_a_wrong_one_nobody() {
         assert_eq!(got, expected, "{to}");
         before = after;
     }
+    let twice = json!({"asSession": "aaa-1", "to": ["@everyone", "ccc-1", "@dev/web"], "body": "m"});
+    let told = daemon.post_json("/v1/messages", &twice).json();
+    let expected = json!([{"roomId": "group:dev/web", "name": "group:dev/web", "messageId": told["messageId"]},
+        {"sessionId": "ccc-1", "nickname": "name-3", "messageId": told["messageId"]}]);
+    assert_eq!((&told["covered"], told["recipients"].as_array().map(Vec::len)), (&expected, Some(3)));
+    let body = json!({"asSession": "aaa-1", "to": ["@dev/web", "*"], "body": "m"});
+    let told = daemon.post_json("/v1/messages", &body).json();
+    assert_eq!(told["covered"], told["messages"][1]["covered"]);
+    assert_eq!(told["covered"][1]["messageId"], told["messages"][0]["messageId"], "{told}");
     let rows = messages(&daemon).len();
     for (to, status, candidate) in [("bbb", 409, "bbb-1 (name-1)"), ("nobody", 404, ""), ("@dev/we", 404, "")] {
         for to in [json!(to), json!(["ccc-1", to])] {
@@ -528,7 +537,8 @@ fn the_command_line_says_whether_an_older_message_was_replaced() {
     let place = Place::new();
     let daemon = two(&place);
     let (unread, read) = (daemon.send("aaa-1", "bbb-1", "unread"), daemon.send("aaa-1", "bbb-1", "read"));
-    ack(&daemon, "bbb-1", &read);
+    let also_read = daemon.send("aaa-1", "bbb-1", "also read");
+    [&read, &also_read].iter().for_each(|id| ack(&daemon, "bbb-1", id));
     let send = |old: &str, more: &str| {
         let (code, stdout, stderr) =
             ended(spawn(&place, &["send", "--as", "alpha", "bbb-1", "--supersedes", old, more, "new"]));
@@ -538,10 +548,39 @@ fn the_command_line_says_whether_an_older_message_was_replaced() {
     assert!(send(&unread, "--now").ends_with(&format!("\nreplaced {unread} for beta@bbb-1\n")));
     let late = send(&read, "--now");
     assert!(late.contains(&format!("\ndid not replace {read}\n  beta@bbb-1 (read at ")), "{late}");
-    let told: Value = serde_json::from_str(&send(&read, "--json")).unwrap();
-    let told = &told["supersedes"];
-    assert_eq!((&told["messageId"], &told["replaced"], &told["of"]), (&json!(read), &json!(0), &json!(1)));
+    let sent: Value = serde_json::from_str(&send(&also_read, "--json")).unwrap();
+    let told = &sent["supersedes"];
+    assert_eq!((&told["messageId"], &told["replaced"], &told["of"]), (&json!(also_read), &json!(0), &json!(1)));
     assert_eq!(told["deliveries"][0]["state"], "read");
+    // Another one in the same place would stand beside the first, which is named instead.
+    let again = ended(spawn(&place, &["send", "--as", "alpha", "bbb-1", "--supersedes", &also_read, "newer"]));
+    let newest = sent["messageId"].as_str().unwrap();
+    assert!(again.0 == Some(1) && again.2.contains(&format!("message {newest} has come in the place of")), "{again:?}");
+}
+
+/// A shim is told the same as a program at the door for HTTP.
+#[test]
+fn a_shim_is_told_whether_an_older_message_was_replaced() {
+    let place = Place::new();
+    let daemon = two(&place);
+    let mut shim = daemon.connect();
+    shim.publish("ccc-1", "gamma", "/w/gamma");
+    let mut send = |more: Value| {
+        let mut command = json!({"toSessionId": "bbb-1", "body": "text"});
+        command.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        shim.command("SendMessage", command)["response"].clone()
+    };
+    let old = send(json!({}));
+    assert!(old.get("supersedes").is_none(), "{old}");
+    let new = send(json!({"supersedes": old["messageId"], "clientMessageId": "k"}));
+    let told = &new["supersedes"];
+    assert_eq!((&told["messageId"], &told["replaced"], &told["of"]), (&old["messageId"], &json!(1), &json!(1)));
+    assert_eq!(
+        (&told["deliveries"][0]["state"], &told["deliveries"][0]["by"]),
+        (&json!("superseded"), &new["messageId"])
+    );
+    let body = json!({"asSession": "ccc-1", "to": "bbb-1", "body": "text", "supersedes": old["messageId"], "clientMessageId": "k"});
+    assert_eq!(daemon.post_json("/v1/messages", &body).json()["supersedes"], *told);
 }
 
 /// As users have it: two that answer each other, over the door that asks for credentials.

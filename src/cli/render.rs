@@ -175,6 +175,13 @@ fn sent_one(answer: &Sent, duplicate: bool) -> String {
     if answer.recipients.len() > RECIPIENTS_SHOWN_MAX {
         let _ = writeln!(text, "  +{} more", answer.recipients.len() - RECIPIENTS_SHOWN_MAX);
     }
+    for covered in answer.covered.iter().take(RECIPIENTS_SHOWN_MAX) {
+        let name = covered.room_id.as_ref().map_or_else(|| line(&covered.nickname), |room| format!("@{}", line(room)));
+        let _ = writeln!(text, "  {name} (also addressed; gets it once, as {})", line(&covered.message_id));
+    }
+    if answer.covered.len() > RECIPIENTS_SHOWN_MAX {
+        let _ = writeln!(text, "  +{} more that get it once", answer.covered.len() - RECIPIENTS_SHOWN_MAX);
+    }
     text
 }
 
@@ -389,6 +396,22 @@ ROOM                          KIND   MEMBERS
         assert!(lines.ends_with("  n9 (waits for its next prompt)\n  +2 more\n"), "{lines}");
         assert_eq!(sent(&from(r#"{"messageId":"m","to":"@e"}"#)), "stored as m for @e (nobody else is in it)\n");
         assert_eq!(sent(&from(r#"{"messageId":"m","to":"s","toNick":"n"}"#)), "stored as m for n\n");
+    }
+
+    #[test]
+    fn send_names_those_that_were_addressed_twice() {
+        let text = |covered: &str| {
+            let to = r#"{"messageId":"m2","to":"@b","toNick":"b","recipients":[{"sessionId":"s1","nickname":"n","live":false}]"#;
+            sent(&from(&format!(r#"{to},"covered":[{covered}]}}"#)))
+        };
+        let one = r#"{"sessionId":"s2","nickname":"o\u001b","messageId":"m1"}"#;
+        let room = r#"{"roomId":"c","name":"C","messageId":"m2"}"#;
+        let head = "stored as m2 for @b\n  n (waits for its next prompt)\n";
+        let expected =
+            "  o\u{fffd} (also addressed; gets it once, as m1)\n  @c (also addressed; gets it once, as m2)\n";
+        assert_eq!(text(&format!("{one},{room}")), format!("{head}{expected}"));
+        let many = [one; RECIPIENTS_SHOWN_MAX + 2].join(",");
+        assert!(text(&many).ends_with(", as m1)\n  +2 more that get it once\n"));
     }
 
     #[test]

@@ -246,8 +246,9 @@ pub(crate) const COMMANDS: &[Command] = &[
         operand_count: (0, usize::MAX),
         complete: Complete::Nicknames,
         summary: "Send a message to sessions, rooms or people",
-        about: "TO is a session (nickname, id or the unique beginning of either; of one that has ended the\n\
-                whole id), @ROOM, @GROUP, op:NAME, project:NAME or human:NAME; of several, all get it or none.\n\
+        about: "TO is a session (nickname, id or the unique beginning of either; one that has ended by its\n\
+                whole nickname or four characters of its id), @ROOM, @GROUP, op:NAME, project:NAME or\n\
+                human:NAME; of several, all get it or none.\n\
                 With --to there is no TO: all operands are TEXT. With --reply-to alone the TEXT is one\n\
                 operand, in quotes, and goes to whoever sent what it answers.\n\
                 TEXT is the message; without it, or with '-', the message is read from stdin.\n\

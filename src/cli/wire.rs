@@ -135,12 +135,23 @@ pub(crate) struct Sent {
     pub(crate) to_nick: String,
     pub(crate) recipients: Vec<Recipient>,
     pub(crate) deliveries: Vec<Delivery>,
+    /// Whom more than one address means.
+    pub(crate) covered: Vec<Covered>,
     /// To several: each as it would be alone.
     pub(crate) messages: Vec<Sent>,
     /// Whether it had been sent before.
     pub(crate) duplicate: bool,
     /// What became of the message that it was to come in the place of.
     pub(crate) supersedes: Option<Supersedes>,
+}
+
+/// One that more than one address means, and the message by which it gets there.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Covered {
+    pub(crate) nickname: String,
+    pub(crate) room_id: Option<String>,
+    pub(crate) message_id: String,
 }
 
 /// What became of a message that another one was to come in the place of.

@@ -5,7 +5,8 @@ use super::{Response, json_error, json_response};
 use crate::error::{ErrorKind, RequestError};
 use crate::model::{Message, Recipient, Step};
 use crate::roster::{
-    BroadcastSent, DeliveryStanding, DeliveryView, HistoryEntry, HistoryPage, Repeated, Replaced, Reply, Sent, SentTo,
+    BroadcastSent, Covered, DeliveryStanding, DeliveryView, HistoryEntry, HistoryPage, Repeated, Replaced, Reply, Sent,
+    SentTo,
 };
 use crate::row_json;
 use serde_json::{Value, json};
@@ -73,9 +74,21 @@ fn broadcast_value(sent: &BroadcastSent) -> Value {
         "recipients": sent.recipients.iter().map(recipient).collect::<Vec<_>>(),
         "deliveries": sent.deliveries.iter().map(|view| delivery_of(message, view)).collect::<Vec<_>>(),
     });
+    if !sent.covered.is_empty() {
+        value["covered"] = sent.covered.iter().map(covered_value).collect();
+    }
     name_it(&mut value, message);
     tell_replaced(&mut value, sent.replaced.as_deref());
     value
+}
+
+/// Who was addressed more than once, and by which message it gets there.
+fn covered_value(covered: &Covered) -> Value {
+    let (name, by) = (&*covered.name, covered.by.as_str());
+    match &covered.to {
+        Recipient::Session(session) => json!({ "sessionId": session.as_str(), "nickname": name, "messageId": by }),
+        Recipient::Room(room) => json!({ "roomId": room.as_str(), "name": name, "messageId": by }),
+    }
 }
 
 /// Several messages: each as it would be alone, and all their recipients together.
@@ -91,6 +104,10 @@ fn all_value(all: &[SentTo]) -> Value {
     let (recipients, deliveries) = (gather("recipients"), gather("deliveries"));
     let first = all.first().map(|sent| sent.message().row.clone());
     let mut value = json!({ "recipients": recipients, "deliveries": deliveries });
+    let covered = gather("covered");
+    if !covered.is_empty() {
+        value["covered"] = covered.into();
+    }
     if let Some(first) = first {
         (value["messageId"], value["sentAt"]) = (first.id.as_str().into(), first.sent_at.into());
         name_it(&mut value, &first);
@@ -109,10 +126,9 @@ fn name_it(value: &mut Value, message: &Message) {
 
 /// With what became of the message that it was to come in the place of.
 fn tell_replaced(value: &mut Value, replaced: Option<&Replaced>) {
-    let Some(Replaced { message, count, of, deliveries }) = replaced else { return };
-    let deliveries: Vec<Value> = deliveries.iter().map(self::value).collect();
-    value["supersedes"] =
-        json!({ "messageId": message.as_str(), "replaced": count, "of": of, "deliveries": deliveries });
+    if let Some(replaced) = replaced {
+        value["supersedes"] = row_json::replaced_value(replaced);
+    }
 }
 
 fn delivery_of(message: &Message, view: &DeliveryView) -> Value {

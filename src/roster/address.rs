@@ -6,8 +6,8 @@ use super::terms::Answered;
 use super::{Caller, Known, Roster, validate};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{HUMAN_PREFIX, NOTICE_SENDER, RoomId, SessionId};
-use crate::limits::{ADDRESSES_MAX, CANDIDATES_MAX, ID_BYTES_MAX};
-use crate::model::{GROUP_PREFIX, Recipient, Room, Stored};
+use crate::limits::{ADDRESSES_MAX, CANDIDATES_MAX, DEPARTED_BEGINNING_CHARS_MIN, ID_BYTES_MAX};
+use crate::model::{Departed, GROUP_PREFIX, Recipient, Room, Stored};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -38,9 +38,20 @@ pub(super) struct Addressed {
     pub(super) others: Vec<(SessionId, Arc<str>)>,
     /// Those in the room who get the same by another one, and by the how manieth.
     pub(super) covered: Vec<(SessionId, usize)>,
+    /// What was addressed too and is left out, since those who get this are all whom that means, or among them, with its name.
+    pub(super) spares: Vec<(Recipient, Arc<str>)>,
 }
 
 impl Addressed {
+    fn new(to: Target, others: Vec<(SessionId, Arc<str>)>, covered: Vec<(SessionId, usize)>) -> Self {
+        Self { to, others, covered, spares: Vec::new() }
+    }
+
+    /// A message to one, who has this name.
+    pub(super) fn one(to: SessionId, name: Arc<str>) -> Self {
+        Self::new(Target::One(to.clone()), vec![(to, name)], Vec::new())
+    }
+
     /// Those who get it.
     pub(super) fn sessions(&self) -> impl Iterator<Item = &SessionId> {
         self.others.iter().map(|(session, _)| session)
@@ -70,9 +81,14 @@ impl Roster {
             _ => {}
         }
         if let [Target::One(session)] = targets.as_slice() {
-            let (to, others) = (Target::One(session.clone()), vec![(session.clone(), self.name_of(session))]);
-            return Ok(vec![Addressed { to, others, covered: Vec::new() }]);
+            return Ok(vec![Addressed::one(session.clone(), self.name_of(session))]);
         }
+        self.each_once(&sender.id, targets)
+    }
+
+    /// The messages by which each gets one that any of the addresses means: rooms first, so that who is in one needs none of
+    /// his own.
+    fn each_once(&self, sender: &SessionId, targets: Vec<Target>) -> Result<Vec<Addressed>, RequestError> {
         let (mut addressed, mut covers): (Vec<Addressed>, BTreeMap<SessionId, usize>) = (Vec::new(), BTreeMap::new());
         let is_alone = targets.len() == 1;
         let mut seen: BTreeSet<RoomId> = BTreeSet::new();
@@ -81,27 +97,37 @@ impl Roster {
             if !seen.insert(room.row.id.clone()) {
                 continue;
             }
-            let members = self.others_in(room, &sender.id)?;
+            let members = self.others_in(room, sender)?;
             let (covered, others): (Vec<_>, Vec<_>) =
                 members.into_iter().partition(|(session, _)| covers.contains_key(session));
+            let by = |(session, _): (SessionId, _)| covers.get(&session).copied().map(|by| (session, by));
+            let covered: Vec<(SessionId, usize)> = covered.into_iter().filter_map(by).collect();
             if others.is_empty() {
+                for by in covered.into_iter().map(|(_, by)| by).collect::<BTreeSet<usize>>() {
+                    let spared = (target.recipient(), room.row.name.clone());
+                    addressed.get_mut(by).into_iter().for_each(|by: &mut Addressed| by.spares.push(spared.clone()));
+                }
                 continue;
             }
             if !is_alone {
                 covers.extend(others.iter().map(|(session, _)| (session.clone(), addressed.len())));
             }
-            let by = |(session, _): (SessionId, _)| covers.get(&session).copied().map(|by| (session, by));
-            let covered = covered.into_iter().filter_map(by).collect();
-            addressed.push(Addressed { to: target.clone(), others, covered });
+            addressed.push(Addressed::new(target.clone(), others, covered));
         }
         for target in targets {
             let Target::One(session) = &target else { continue };
-            if covers.contains_key(session) {
+            if let Some(by) = covers.get(session) {
+                let spared = (target.recipient(), self.name_of(session));
+                // Addressed twice by itself, it is named as the one who gets it.
+                if let Some(Addressed { to: Target::Room(_), spares, .. }) = addressed.get_mut(*by)
+                    && !spares.contains(&spared)
+                {
+                    spares.push(spared);
+                }
                 continue;
             }
             covers.insert(session.clone(), addressed.len());
-            let others = vec![(session.clone(), self.name_of(session))];
-            addressed.push(Addressed { to: target, others, covered: Vec::new() });
+            addressed.push(Addressed::one(session.clone(), self.name_of(session)));
         }
         Ok(addressed)
     }
@@ -127,7 +153,7 @@ impl Roster {
     }
 
     /// Whom an address of a message means: as [`Roster::resolve_session`], or a room, or a session that is not there any
-    /// more, whose mail is kept.
+    /// more, whose mail is kept. Those that are there go before those that have ended.
     fn resolve_target(&self, address: &str) -> Result<Target, RequestError> {
         if let Some(room) = address.strip_prefix('@') {
             return self.resolve_room(room);
@@ -141,8 +167,10 @@ impl Roster {
                 if let Some(former) = self.former_session(address) {
                     return Ok(Target::One(former));
                 }
-                let is_room = ROOM_PREFIXES.iter().any(|prefix| address.starts_with(prefix));
-                if is_room { self.resolve_room(address) } else { Err(error) }
+                if ROOM_PREFIXES.iter().any(|prefix| address.starts_with(prefix)) {
+                    return self.resolve_room(address);
+                }
+                self.resolve_departed_recipient(address)?.map(Target::One).ok_or(error)
             }
             Err(error) => Err(error),
         }
@@ -168,6 +196,27 @@ impl Roster {
         let has_mail = mail.unread_count(&former) > 0 || mail.concerning(&former, u64::MAX).next().is_some();
         let is_known = has_mail || self.tables.departed.contains_key(address);
         (is_known && address != NOTICE_SENDER).then_some(former)
+    }
+
+    /// A session that has ended and that an address means which means nobody that is there: the only one of exactly this
+    /// nickname or, failing that, whose id begins like this.
+    fn resolve_departed_recipient(&self, address: &str) -> Result<Option<SessionId>, RequestError> {
+        let can_get_mail = |row: &&Departed| row.id.as_str() != NOTICE_SENDER;
+        let is_enough = address.chars().nth(DEPARTED_BEGINNING_CHARS_MIN - 1).is_some();
+        let beginning = || self.departed_beginning(address).take_while(|_| is_enough);
+        let mut found: Vec<&Departed> =
+            self.departed_named(address).filter(can_get_mail).take(CANDIDATES_MAX + 1).collect();
+        if found.is_empty() {
+            found = beginning().filter(can_get_mail).take(CANDIDATES_MAX + 1).collect();
+        }
+        if let [] | [_] = found.as_slice() {
+            return Ok(found.first().map(|only| only.id.clone()));
+        }
+        let is_all = found.len() <= CANDIDATES_MAX;
+        let shown = found.iter().take(CANDIDATES_MAX).map(|row| format!("{} ({}, ended)", row.id, row.nickname));
+        let candidates = shown.chain((!is_all).then(|| "...".to_owned())).collect();
+        let message = format!("'{address}' fits nobody that is there and several that have ended; give a whole id");
+        Err(RequestError { candidates, ..RequestError::new(ErrorKind::Ambiguous, message) })
     }
 
     /// The session or human that `address` means: an id, `human:<name>`, a nickname, or the beginning of exactly one id

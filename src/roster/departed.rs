@@ -12,15 +12,17 @@ use crate::limits::{
 };
 use crate::model::{Departed, ItemType, Message, Reason, Recipient, Session, Step};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Where a session was: the root of its nickname, its directory, and the human that it worked for.
 type Place = (Arc<str>, Arc<str>, Option<Arc<str>>);
 
-/// The indexes over sessions that are gone: by their place and when they ended, and by when their mail ends; those without
-/// mail by until when they are known.
+/// The indexes over sessions that are gone: by their nicknames, by their place and when they ended, and by when their mail
+/// ends; those without mail by until when they are known.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Departures {
+    by_nickname: BTreeMap<Arc<str>, BTreeSet<SessionId>>,
     by_place: BTreeMap<Place, BTreeSet<(i64, SessionId)>>,
     by_due: BTreeSet<(i64, SessionId)>,
     without_mail: BTreeSet<(i64, SessionId)>,
@@ -28,6 +30,7 @@ pub(crate) struct Departures {
 
 impl Departures {
     pub(crate) fn insert(&mut self, row: &Departed) {
+        self.by_nickname.entry(row.nickname.clone()).or_default().insert(row.id.clone());
         if !row.has_mail {
             self.without_mail.insert((row.due_at, row.id.clone()));
             return;
@@ -39,6 +42,12 @@ impl Departures {
     }
 
     pub(crate) fn remove(&mut self, row: &Departed) {
+        if let Some(sessions) = self.by_nickname.get_mut(&row.nickname) {
+            sessions.remove(&row.id);
+            if sessions.is_empty() {
+                self.by_nickname.remove(&row.nickname);
+            }
+        }
         if !row.has_mail {
             self.without_mail.remove(&(row.due_at, row.id.clone()));
             return;
@@ -340,15 +349,27 @@ impl Roster {
         )
     }
 
-    /// The session that is gone and that an address means: its id, its nickname, or the beginning of its id.
+    /// The sessions that are gone and had this nickname.
+    pub(super) fn departed_named(&self, nickname: &str) -> impl Iterator<Item = &Departed> {
+        let ids = self.tables.departures.by_nickname.get(nickname).into_iter().flatten();
+        ids.filter_map(|id| self.tables.departed.get(id)).map(|placed| &placed.stored.row)
+    }
+
+    /// The sessions that are gone and whose ids begin like this; none for an empty text, as which all do.
+    pub(super) fn departed_beginning(&self, text: &str) -> impl Iterator<Item = &Departed> {
+        let from = self.tables.departed.range::<str, _>((Bound::Included(text), Bound::Unbounded));
+        let alike = from.take_while(move |(id, _)| !text.is_empty() && id.as_str().starts_with(text));
+        alike.map(|(_, placed)| &placed.stored.row)
+    }
+
+    /// The session that is gone, has left mail and that an address means: its id, its nickname, or the beginning of its id.
     fn resolve_departed(&self, address: &str) -> Result<&Departed, RequestError> {
-        let rows = || self.tables.departed.values().map(|placed| &placed.stored.row).filter(|row| row.has_mail);
         if let Some(placed) = self.tables.departed.get(address).filter(|placed| placed.stored.row.has_mail) {
             return Ok(&placed.stored.row);
         }
-        let named: Vec<&Departed> = rows().filter(|row| *row.nickname == *address).collect();
-        let begins = |row: &&Departed| !address.is_empty() && row.id.as_str().starts_with(address);
-        let found = if named.is_empty() { rows().filter(begins).collect() } else { named };
+        let has_mail = |row: &&Departed| row.has_mail;
+        let named: Vec<&Departed> = self.departed_named(address).filter(has_mail).collect();
+        let found = if named.is_empty() { self.departed_beginning(address).filter(has_mail).collect() } else { named };
         match found.as_slice() {
             [only] => Ok(only),
             [] if self.resolve_session(address).is_ok_and(|id| self.tables.sessions.contains_key(&id)) => {

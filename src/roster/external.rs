@@ -8,6 +8,7 @@ use crate::model::{ItemType, Row, Session};
 impl Roster {
     pub(super) fn external(&mut self, events: Vec<ExternalEvent>) -> Answer {
         self.tables.outside = true;
+        let mut answered = std::collections::BTreeSet::new();
         for event in events {
             match event {
                 ExternalEvent::Set(row) if !validate::is_sound(&row) => {}
@@ -17,9 +18,16 @@ impl Roster {
                     self.note_dirty(&row);
                     self.set_external(row);
                 }
-                ExternalEvent::Delete(item_type, id) => self.external_delete(item_type, &id),
+                ExternalEvent::Delete(item_type, id) => {
+                    if item_type == ItemType::Message {
+                        answered.extend(self.answered_by_what_goes(&id));
+                    }
+                    self.external_delete(item_type, &id);
+                }
             }
         }
+        // Only now: a line about a question that is deleted by a later event would bring it back.
+        answered.iter().for_each(|question| self.settle_reply(question));
         self.tables.outside = false;
         Answer::new(Reply::Done, Wait::Batch)
     }
@@ -96,6 +104,17 @@ impl Roster {
                 self.remove_member(room, &session);
             }
         }
+    }
+
+    /// An outsider is about to delete a message: the one that it shows to be answered. That an answer came stays true, but for
+    /// an asker who was to get it and never could: that one still waits, and is to be told that it waits in vain.
+    fn answered_by_what_goes(&self, message: &str) -> Option<MessageId> {
+        let placed = self.tables.messages.get(message)?;
+        let question = self.question_of(&placed.stored.row)?;
+        let asker = self.tables.threads.expects_from_others(question)?;
+        let is_unseen = self.tables.mail.is_unread(placed.place, asker)
+            && self.delivery_to(&placed.stored.row, placed.place, asker.clone()).times == 0;
+        (!is_unseen).then(|| question.clone())
     }
 
     fn note_dirty(&mut self, row: &Row) {

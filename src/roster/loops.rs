@@ -5,7 +5,7 @@
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{MessageId, SessionId};
 use crate::limits::{LOOP_TURNS_MAX, LOOP_WINDOW_MS, LOOPS_KNOWN_MAX};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Thousandths of a turn.
 const TURN: i64 = 1000;
@@ -56,6 +56,11 @@ pub(super) struct Loops {
     levels: HashMap<Circle, Level>,
     /// The same circles by when they are over, so that nobody who speaks has all of them looked at.
     ending: BTreeSet<(i64, Circle)>,
+    /// The pairs that a session is in, so that a human who writes to one has no others looked at.
+    pairs_of: BTreeMap<SessionId, BTreeSet<SessionId>>,
+    /// How many circles a human's words have had looked at, for a test of the claim above.
+    #[cfg(test)]
+    looks: usize,
 }
 
 impl Loops {
@@ -95,6 +100,10 @@ impl Loops {
     }
 
     fn put(&mut self, circle: Circle, level: Level) {
+        if let Circle::Pair(a, b) = &circle {
+            self.pairs_of.entry(a.clone()).or_default().insert(b.clone());
+            self.pairs_of.entry(b.clone()).or_default().insert(a.clone());
+        }
         self.ending.insert((level.over_at(), circle.clone()));
         if let Some(before) = self.levels.insert(circle.clone(), level.clone())
             && before.over_at() != level.over_at()
@@ -105,13 +114,38 @@ impl Loops {
 
     /// A human has spoken: nothing that concerns these sessions, or this thread, is a loop of programs.
     pub(super) fn reset(&mut self, sessions: &[SessionId], thread: Option<&MessageId>) {
-        let sessions: BTreeSet<&SessionId> = sessions.iter().collect();
-        let is_kept = |circle: &Circle| match circle {
-            Circle::Pair(a, b) => !sessions.contains(a) && !sessions.contains(b),
-            Circle::Thread(id) => thread != Some(id),
-        };
-        self.levels.retain(|circle, _| is_kept(circle));
-        self.ending.retain(|(_, circle)| is_kept(circle));
+        for session in sessions {
+            for other in self.pairs_of.get(session).cloned().unwrap_or_default() {
+                self.forget(&Circle::pair(session, &other));
+            }
+        }
+        if let Some(thread) = thread {
+            self.forget(&Circle::Thread(thread.clone()));
+        }
+    }
+
+    fn forget(&mut self, circle: &Circle) {
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
+        if let Some(level) = self.levels.remove(circle) {
+            self.ending.remove(&(level.over_at(), circle.clone()));
+            self.unpair(circle);
+        }
+    }
+
+    /// Takes a circle that is over out of what its sessions are in.
+    fn unpair(&mut self, circle: &Circle) {
+        let Circle::Pair(a, b) = circle else { return };
+        for (one, other) in [(a, b), (b, a)] {
+            if let Some(others) = self.pairs_of.get_mut(one) {
+                others.remove(other);
+                if others.is_empty() {
+                    self.pairs_of.remove(one);
+                }
+            }
+        }
     }
 
     /// Forgets circles in which it has been quiet for long enough, and looks at no others but one.
@@ -119,6 +153,7 @@ impl Loops {
         while self.ending.first().is_some_and(|(over_at, _)| *over_at <= now_ms) {
             let Some((_, circle)) = self.ending.pop_first() else { break };
             self.levels.remove(&circle);
+            self.unpair(&circle);
         }
     }
 }
@@ -209,7 +244,23 @@ mod tests {
         }
         assert_eq!(loops.levels.len(), LOOPS_KNOWN_MAX);
         loops.sweep(LOOP_WINDOW_MS);
-        assert!(loops.levels.is_empty() && loops.ending.is_empty());
+        assert!(loops.levels.is_empty() && loops.ending.is_empty() && loops.pairs_of.is_empty());
+    }
+
+    #[test]
+    fn a_human_s_words_have_no_others_looked_at_than_those_they_end() {
+        let mut loops = guarded();
+        for number in 0..1000 {
+            say(&mut loops, &format!("a{number}"), &format!("b{number}"), 0).unwrap();
+            loops.note(vec![Circle::Thread(format!("t{number}").as_str().into())], &id("x"), 0);
+        }
+        say(&mut loops, "a1", "b2", 0).unwrap();
+        loops.reset(&[id("nobody"), id("human:ana")], None);
+        assert_eq!((loops.levels.len(), loops.looks), (2001, 0));
+        // It is in two pairs, one of which the second one is in too.
+        loops.reset(&[id("a1"), id("b2")], Some(&"t7".into()));
+        assert_eq!((loops.levels.len(), loops.looks), (2001 - 4, 4));
+        assert_eq!(loops.ending.len(), 2001 - 4);
     }
 
     proptest::proptest! {
@@ -222,7 +273,9 @@ mod tests {
             for (from, to, later) in said {
                 now_ms += later;
                 if from == to {
-                    loops.reset(&[id(&from.to_string())], None);
+                    let spoken_to = id(&from.to_string());
+                    loops.reset(std::slice::from_ref(&spoken_to), None);
+                    assert!(!loops.levels.keys().any(|circle| matches!(circle, Circle::Pair(a, b) if *a == spoken_to || *b == spoken_to)));
                 } else {
                     let _ = say(&mut loops, &from.to_string(), &to.to_string(), now_ms);
                 }
@@ -232,6 +285,13 @@ mod tests {
                 assert!(loops.levels.keys().collect::<BTreeSet<_>>() == kept.keys().collect::<BTreeSet<_>>());
                 let ending: BTreeSet<_> = kept.iter().map(|(circle, level)| (level.over_at(), circle.clone())).collect();
                 assert!(loops.ending == ending);
+                let mut pairs_of: BTreeMap<SessionId, BTreeSet<SessionId>> = BTreeMap::new();
+                for circle in kept.keys() {
+                    let Circle::Pair(a, b) = circle else { continue };
+                    pairs_of.entry(a.clone()).or_default().insert(b.clone());
+                    pairs_of.entry(b.clone()).or_default().insert(a.clone());
+                }
+                assert!(loops.pairs_of == pairs_of);
             }
         }
     }

@@ -6,8 +6,8 @@ use super::loops::Circle;
 use super::speaker::Speaker;
 use super::tables::{Placed, newest_first};
 use super::{
-    Answer, BroadcastSent, Caller, DeliveryView, Handled, Push, Repeated, Reply, Roster, Sending, Sent, SentTo, Wait,
-    validate,
+    Answer, BroadcastSent, Caller, Covered, DeliveryView, Handled, Push, Repeated, Reply, Roster, Sending, Sent,
+    SentTo, Wait, validate,
 };
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
@@ -103,6 +103,7 @@ impl Roster {
                     message,
                     recipients,
                     deliveries,
+                    covered: Vec::new(),
                     replaced: None,
                 })
             }
@@ -120,7 +121,7 @@ impl Roster {
     ) -> (Vec<SentTo>, Vec<Push>) {
         let (mut sent, mut pushes): (Vec<SentTo>, _) = (Vec::with_capacity(addressed.len()), Vec::new());
         let terms = terms.filter(|terms| *terms != Terms::default()).map(Box::new);
-        for Addressed { to, others, covered } in addressed {
+        for Addressed { to, others, covered, spares } in addressed {
             let to_nick = match &to {
                 Target::One(session) => self.name_of(session),
                 Target::Room(room) => room.row.name.clone(),
@@ -130,11 +131,7 @@ impl Roster {
             if let Target::One(session) = &to {
                 self.leave_for(session, &message.row.id);
             }
-            for (session, by) in covered {
-                if let Some(by) = sent.get(by).map(|sent| sent.message().row.id.clone()) {
-                    self.settle(&session, &message.row.id, Step::Superseded(by));
-                }
-            }
+            let covered = self.cover(&message.row.id, covered, spares, &sent);
             let mut recipients = Vec::with_capacity(others.len());
             for (session, nickname) in others {
                 let push = self.push_new(&session, &message);
@@ -153,11 +150,30 @@ impl Roster {
                     deliveries.extend(last);
                     recipients.extend(last_one);
                     let room_name = message.row.to_nick.clone();
-                    SentTo::Room(BroadcastSent { message, room_name, recipients, deliveries, replaced: None })
+                    SentTo::Room(BroadcastSent { message, room_name, recipients, deliveries, covered, replaced: None })
                 }
             });
         }
         (sent, pushes)
+    }
+
+    /// Settles a room's message for those who get the same by one that went out before, and tells who gets what once that
+    /// was addressed more often: they, by that; and by this message what was left out for it.
+    fn cover(
+        &mut self,
+        message: &MessageId,
+        covered: Vec<(SessionId, usize)>,
+        spares: Vec<(Recipient, Arc<str>)>,
+        sent: &[SentTo],
+    ) -> Vec<Covered> {
+        let mut told = Vec::with_capacity(covered.len() + spares.len());
+        for (session, by) in covered {
+            let Some(by) = sent.get(by).map(|sent| sent.message().row.id.clone()) else { continue };
+            self.settle(&session, message, Step::Superseded(by.clone()));
+            told.push(Covered { name: self.name_of(&session), to: Recipient::Session(session), by });
+        }
+        told.extend(spares.into_iter().map(|(to, name)| Covered { to, name, by: message.clone() }));
+        told
     }
 
     /// The name of a session or human, for those who read that something went there.

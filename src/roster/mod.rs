@@ -41,7 +41,7 @@ pub use hook_event::*;
 pub use past::*;
 pub use reach::{Reach, Sighting};
 pub use request::*;
-pub use sending::{BroadcastSent, Expiry, Repeated, Replaced, Sending, Sent, SentTo, Wishes};
+pub use sending::{BroadcastSent, Covered, Expiry, Repeated, Replaced, Sending, Sent, SentTo, Wishes};
 pub use tables::{Change, Gone};
 pub use waiters::Roused;
 

@@ -1,7 +1,7 @@
 //! What a sender has sent, and sending it once more where it did not get there. It must not send anything to anybody but
 //! those for whom it was.
 
-use super::address::{Addressed, Target};
+use super::address::Addressed;
 use super::{
     Answer, Caller, Cursor, DeliveryStanding, Handled, HistoryEntry, HistoryPage, Reply, Roster, SentTo, Wait,
 };
@@ -51,8 +51,7 @@ impl Roster {
         };
         self.may_requeue(&row, place, to)?;
         let terms = again(&row, self.tables.now.wall_ms, ids);
-        let others = vec![(to.clone(), self.name_of(to))];
-        let addressed = vec![Addressed { to: Target::One(to.clone()), others, covered: Vec::new() }];
+        let addressed = vec![Addressed::one(to.clone(), self.name_of(to))];
         let (mut sent, pushes) = self.dispatch(&sender, addressed, &row.body, Some(terms), ids);
         let Some(SentTo::One(one)) = sent.pop() else {
             return Err(RequestError::not_found(format!("message '{message}' was for nobody")));
@@ -66,6 +65,9 @@ impl Roster {
     fn may_requeue(&self, row: &Message, place: u64, to: &SessionId) -> Result<(), RequestError> {
         let refuse = |why: String| Err(RequestError::new(ErrorKind::Refused, why));
         let (id, name) = (&row.id, &row.to_nick);
+        if let Some(by) = self.newest_in_place_of(row).first() {
+            return refuse(format!("message {by} has come in the place of {id}: ask for that one"));
+        }
         match self.delivery_to(row, place, to.clone()).standing {
             DeliveryStanding::Read(..) => {
                 refuse(format!("message {id} was read by {name}: there is nothing to repeat"))

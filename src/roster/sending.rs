@@ -3,7 +3,7 @@
 
 use super::{Caller, DeliveryView};
 use crate::ids::{ClientId, MessageId, SessionId};
-use crate::model::{Message, Priority, Stored};
+use crate::model::{Message, Priority, Recipient, Stored};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -125,8 +125,22 @@ pub struct BroadcastSent {
     pub recipients: Vec<(SessionId, Arc<str>, Option<ClientId>)>,
     /// Where it is for each of them.
     pub deliveries: Vec<DeliveryView>,
+    /// Who gets it by another message, and what was addressed too and is left out for this one; not known any more when the
+    /// same is asked for once more.
+    pub covered: Vec<Covered>,
     /// What it replaces, if its sender wished that.
     pub replaced: Option<Box<Replaced>>,
+}
+
+/// Somebody, or a room, that more than one address of a message means: what it is for gets there once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Covered {
+    /// Who, or which room.
+    pub to: Recipient,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The message by which it gets there.
+    pub by: MessageId,
 }
 
 /// One of the messages that a request to send came to.

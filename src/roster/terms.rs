@@ -8,8 +8,8 @@ use super::{DeliveryStanding, DeliveryView, Roster, Sending, validate};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
 use crate::limits::{
-    CANDIDATES_MAX, EXPIRY_MAX_MS, ID_BEGINNINGS_MAX, ID_BYTES_MAX, META_BYTES_MAX, REPLY_EXPECTED_MAX_MS,
-    ROOM_DELIVERIES_SHOWN_MAX, SWEEP_ROWS_MAX,
+    CANDIDATES_MAX, EXPIRY_MAX_MS, ID_BEGINNINGS_MAX, ID_BYTES_MAX, META_BYTES_MAX, REPLACED_LINKS_MAX,
+    REPLY_EXPECTED_MAX_MS, ROOM_DELIVERIES_SHOWN_MAX, SWEEP_ROWS_MAX,
 };
 use crate::model::{Message, Recipient, Step, Terms};
 use std::ops::Bound;
@@ -58,7 +58,8 @@ impl Roster {
         if let Some(meta) = &wishes.meta {
             validate::bounded("meta", meta, META_BYTES_MAX)?;
         }
-        let supersedes = wishes.supersedes.as_ref().map(|text| self.own_message(sender, sending, text)).transpose()?;
+        let replaced = wishes.supersedes.as_ref().map(|text| self.own_message(sender, sending, text)).transpose()?;
+        let supersedes = replaced.map(|old| self.unreplaced(old)).transpose()?;
         let within = |what: &str, ms: i64, most: i64| {
             let message = || format!("{what} is to be between 1 second and {} days from now", most / 86_400_000);
             if (1000..=most).contains(&ms) { Ok(now + ms) } else { Err(RequestError::invalid(message())) }
@@ -89,11 +90,45 @@ impl Roster {
         Ok((terms != Terms::default()).then_some(terms))
     }
 
+    /// A message of whose place no other one has taken: else there would be two that both count.
+    fn unreplaced(&self, old: &Message) -> Result<MessageId, RequestError> {
+        let newest = self.newest_in_place_of(old);
+        if newest.is_empty() {
+            return Ok(old.id.clone());
+        }
+        let newest: Vec<String> = newest.iter().take(CANDIDATES_MAX).map(ToString::to_string).collect();
+        let by = newest.join(", ");
+        let message = format!("message {by} has come in the place of {} already: replace that one", old.id);
+        Err(RequestError { candidates: newest, ..RequestError::new(ErrorKind::Refused, message) })
+    }
+
+    /// What its sender has put in the place of a message, and in the place of that, as far as the newest: more than one if
+    /// one request came to several. Of a chain without end, as somebody else's lines can make one, it is some link.
+    pub(super) fn newest_in_place_of(&self, old: &Message) -> Vec<&MessageId> {
+        let newer = |of: &MessageId| -> Vec<&Placed<Message>> {
+            let all = self.tables.threads.replaced_by(of).filter_map(|id| self.tables.messages.get(id));
+            let mut own: Vec<_> =
+                all.filter(|placed| placed.stored.row.from_session_id == old.from_session_id).collect();
+            own.sort_by_key(|placed| placed.place);
+            own
+        };
+        let (mut link, mut last) = (newer(&old.id), None);
+        for _ in 0..REPLACED_LINKS_MAX {
+            let Some(newest) = link.last() else { break };
+            let next = newer(&newest.stored.row.id);
+            last = Some(std::mem::replace(&mut link, next));
+        }
+        let last = last.unwrap_or_default().into_iter().map(|placed| &placed.stored.row.id);
+        // Of several that came at once some may have been replaced since, each for itself.
+        let (replaced, newest): (Vec<_>, Vec<_>) = last.partition(|id| !newer(id).is_empty());
+        if newest.is_empty() { replaced } else { newest }
+    }
+
     /// The message of the sender's own that is meant.
-    fn own_message(&self, sender: &Speaker, sending: &Sending, text: &str) -> Result<MessageId, RequestError> {
+    fn own_message(&self, sender: &Speaker, sending: &Sending, text: &str) -> Result<&Message, RequestError> {
         let row = &self.message_of(sender, sending, text)?.stored.row;
         if row.from_session_id == sender.id {
-            return Ok(row.id.clone());
+            return Ok(row);
         }
         let message = format!("message {} is not yours: only who sent a message can replace it", row.id);
         Err(RequestError::new(ErrorKind::Forbidden, message))
@@ -142,12 +177,22 @@ impl Roster {
     /// A message is about to be deleted. If it shows that another one was answered, that one notes it: else its sender would
     /// be told that nobody has answered.
     pub(super) fn note_answered(&mut self, answer: &MessageId) {
-        let Some(answer) = self.tables.messages.get(answer).map(|placed| &placed.stored.row) else { return };
-        let Some(question) = answer.terms.as_ref().and_then(|terms| terms.reply_to.clone()) else { return };
-        if self.tables.threads.expects_from_others(&question).is_none_or(|asker| *asker == answer.from_session_id) {
-            return;
+        let Some(answer) = self.tables.messages.get(answer) else { return };
+        if let Some(question) = self.question_of(&answer.stored.row).cloned() {
+            self.settle_reply(&question);
         }
-        let Some(row) = self.tables.messages.get(&question).map(|placed| placed.stored.row.clone()) else { return };
+    }
+
+    /// The message to which this one is the answer that its sender expects.
+    pub(super) fn question_of<'a>(&self, answer: &'a Message) -> Option<&'a MessageId> {
+        let question = answer.terms.as_ref()?.reply_to.as_ref()?;
+        let asker = self.tables.threads.expects_from_others(question)?;
+        (*asker != answer.from_session_id).then_some(question)
+    }
+
+    /// Notes that a message was answered, whatever becomes of the answer.
+    pub(super) fn settle_reply(&mut self, question: &MessageId) {
+        let Some(row) = self.tables.messages.get(question).map(|placed| placed.stored.row.clone()) else { return };
         let terms = Terms { reply_settled: true, ..row.terms.as_deref().cloned().unwrap_or_default() };
         self.tables.set(Message { terms: Some(Box::new(terms)), ..row });
     }

@@ -1,5 +1,5 @@
-//! The indexes over what messages say of other messages, and of the requests that they came from: which answer which, whose
-//! answer is still expected, and under which name of its own a sender has sent what. Every one follows from the messages
+//! The indexes over what messages say of other messages, and of the requests that they came from: which answer which, which
+//! came in the place of which, whose answer is still expected, and under which name of its own a sender has sent what. Every one follows from the messages
 //! alone; what is to be done about it is decided elsewhere.
 
 use crate::ids::{MessageId, SessionId};
@@ -13,6 +13,8 @@ pub(crate) struct Threads {
     named: BTreeMap<(SessionId, Arc<str>), BTreeSet<MessageId>>,
     /// The answers to a message, each with who sent it.
     answers: BTreeMap<MessageId, BTreeMap<MessageId, SessionId>>,
+    /// Messages that came in the place of another one, by that one.
+    replaced_by: BTreeMap<MessageId, BTreeSet<MessageId>>,
     /// Messages whose sender expects an answer: until when, and who that is.
     expecting: BTreeMap<MessageId, (i64, SessionId)>,
     /// Of those the ones to which nobody else has written anything yet, by that time.
@@ -23,10 +25,13 @@ impl Threads {
     /// Takes a message in.
     pub(crate) fn insert(&mut self, message: &Message) {
         let Some(terms) = message.terms.as_deref() else { return };
-        let Terms { reply_to, client_message_id, .. } = terms;
+        let Terms { reply_to, client_message_id, supersedes, .. } = terms;
         let sender = || message.from_session_id.clone();
         if let Some(name) = client_message_id {
             self.named.entry((sender(), name.clone())).or_default().insert(message.id.clone());
+        }
+        if let Some(old) = supersedes {
+            self.replaced_by.entry(old.clone()).or_default().insert(message.id.clone());
         }
         if let Some(by) = terms.reply_by.filter(|_| !terms.reply_settled) {
             self.expecting.insert(message.id.clone(), (by, sender()));
@@ -41,7 +46,7 @@ impl Threads {
     /// Forgets a message.
     pub(crate) fn remove(&mut self, message: &Message) {
         let Some(terms) = message.terms.as_deref() else { return };
-        let Terms { reply_to, reply_by, client_message_id, .. } = terms;
+        let Terms { reply_to, reply_by, client_message_id, supersedes, .. } = terms;
         if let Some(name) = client_message_id {
             let key = (message.from_session_id.clone(), name.clone());
             if let Some(named) = self.named.get_mut(&key) {
@@ -49,6 +54,14 @@ impl Threads {
                 if named.is_empty() {
                     self.named.remove(&key);
                 }
+            }
+        }
+        if let Some(old) = supersedes
+            && let Some(newer) = self.replaced_by.get_mut(old)
+        {
+            newer.remove(&message.id);
+            if newer.is_empty() {
+                self.replaced_by.remove(old);
             }
         }
         if let Some(by) = reply_by {
@@ -81,6 +94,11 @@ impl Threads {
     /// Who expects an answer to a message, by anybody else, whether one has come or not.
     pub(crate) fn expects_from_others(&self, message: &MessageId) -> Option<&SessionId> {
         self.expecting.get(message).map(|(_, sender)| sender)
+    }
+
+    /// The messages that say that they came in the place of this one.
+    pub(crate) fn replaced_by(&self, old: &MessageId) -> impl Iterator<Item = &MessageId> {
+        self.replaced_by.get(old).into_iter().flatten()
     }
 
     /// What a sender has sent under a name of its own.

@@ -2,7 +2,7 @@
 
 use crate::ids::MessageId;
 use crate::model::{Message, Step};
-use crate::roster::{DeliveryStanding, DeliveryView};
+use crate::roster::{DeliveryStanding, DeliveryView, Replaced};
 use serde_json::{Value, json};
 
 /// Where a message is for one recipient.
@@ -41,6 +41,13 @@ pub fn delivery_value(view: &DeliveryView) -> Value {
         }
     }
     value
+}
+
+/// What became of the message that another one was to come in the place of.
+pub fn replaced_value(replaced: &Replaced) -> Value {
+    let Replaced { message, count, of, deliveries } = replaced;
+    let deliveries: Vec<Value> = deliveries.iter().map(delivery_value).collect();
+    json!({ "messageId": message.as_str(), "replaced": count, "of": of, "deliveries": deliveries })
 }
 
 /// That a message has got further for one recipient, as those are told who watch.

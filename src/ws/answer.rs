@@ -4,6 +4,7 @@
 use crate::error::RequestError;
 use crate::model::{Message, Proof, Recipient, proof_words};
 use crate::roster::{BroadcastSent, MessageView, Push, Reply, Sent, SentTo};
+use crate::row_json::replaced_value;
 use crate::store::Frame;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -195,6 +196,9 @@ enum ReplyJson<'a> {
         duplicate: Option<bool>,
         message_id: &'a str,
         sent_at: i64,
+        /// Not in marshal 0.9, where nothing was replaced.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        supersedes: Option<Value>,
         to_nick: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         to_room_id: Option<&'a str>,
@@ -208,6 +212,8 @@ enum ReplyJson<'a> {
         failed: [(); 0],
         message_id: &'a str,
         sent_at: i64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        supersedes: Option<Value>,
         to_nick: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         to_room_id: Option<&'a str>,
@@ -300,6 +306,7 @@ fn sent_json(sent: &Sent, duplicate: Option<bool>) -> ReplyJson<'_> {
         duplicate,
         message_id: message.id.as_str(),
         sent_at: message.sent_at,
+        supersedes: sent.replaced.as_deref().map(replaced_value),
         to_nick: &message.to_nick,
         to_room_id,
         to_session_id,
@@ -321,6 +328,7 @@ fn broadcast_json(sent: &BroadcastSent, duplicate: Option<bool>) -> ReplyJson<'_
         failed: [],
         message_id: message.id.as_str(),
         sent_at: message.sent_at,
+        supersedes: sent.replaced.as_deref().map(replaced_value),
         to_nick: &message.to_nick,
         to_room_id,
         to_room_name: &sent.room_name,
@@ -407,6 +415,28 @@ mod tests {
         };
         check(sent(session.clone(), Some("c".into())), &with(json!({"deliveredLive": true, "toSessionId": "b"})));
         check(sent(room.clone(), None), &with(json!({"deliveredLive": false, "toRoomId": "r"})));
+        // As `POST /v1/messages` has it.
+        let older =
+            crate::roster::Replaced { message: "m0".into(), count: 0, of: 1, deliveries: vec![delivery.clone()] };
+        let place = json!({"sessionId": "b", "nickname": "b", "state": "queued", "reason": "on_its_way"});
+        let place = json!({"messageId": "m0", "replaced": 0, "of": 1, "deliveries": [place]});
+        let (message_of, live) = (message(session.clone()), None);
+        let newer = Sent { message: message_of, live, delivery: delivery.clone(), replaced: Some(Box::new(older)) };
+        let newer = |duplicate: Option<bool>| {
+            let mut told = with(json!({"deliveredLive": false, "toSessionId": "b", "supersedes": place}));
+            told.as_object_mut().unwrap().extend(duplicate.map(|is| ("duplicate".to_owned(), is.into())));
+            (newer.clone(), told)
+        };
+        let (reply, told) = newer(None);
+        check(Reply::Sent(reply), &told);
+        let (reply, told) = newer(Some(true));
+        let repeated = crate::roster::Repeated {
+            sent: vec![SentTo::One(reply)],
+            client_message_id: "k".into(),
+            fingerprint: String::new(),
+            is_same: true,
+        };
+        check(Reply::Repeated(Box::new(repeated)), &told);
         let recipients = vec![("b".into(), Arc::from("bob"), None)];
         let (message_to_room, room_name) = (message(room), "the room".into());
         let broadcast = BroadcastSent {
@@ -414,6 +444,7 @@ mod tests {
             room_name,
             recipients,
             deliveries: vec![delivery],
+            covered: Vec::new(),
             replaced: None,
         };
         let delivered = json!([{"deliveredLive": false, "sessionId": "b", "toNick": "bob", "toSessionId": "b"}]);

@@ -9,6 +9,7 @@ mod checker_tests;
 mod clients;
 mod damage;
 mod driver;
+mod given;
 mod nemesis;
 mod record;
 mod shims;

@@ -116,3 +116,73 @@ fn a_nickname_that_two_have_in_a_log_is_ambiguous_until_the_first_sweep() {
     world.sweep();
     assert_eq!(world.send("a", "n-2", "m").message.row.to, crate::model::Recipient::Session("b".into()));
 }
+
+/// Three that have ended with mail, two of them of the same name, and one that is there and has sent it.
+fn bereaved() -> World {
+    let mut world = World::new();
+    world.start("there", "/w/p");
+    for (id, nickname) in [("gone1-aaaa", "web"), ("gone1-bbbb", "db"), ("gone2-cccc", "web")] {
+        world.publish(id, id, nickname);
+        world.send("there", id, "kept");
+        world.end(id);
+    }
+    world
+}
+
+#[test]
+fn one_that_has_ended_is_found_by_its_nickname_or_a_beginning_of_its_id() {
+    for restart in [false, true] {
+        let mut world = bereaved();
+        if restart {
+            world = world.restarted(HOUR);
+            world.start("there", "/w/p");
+        }
+        for (address, id) in [("db", "gone1-bbbb"), ("gone2", "gone2-cccc"), ("gone1-b", "gone1-bbbb")] {
+            let sent = world.send("there", address, "more");
+            assert_eq!(sent.message.row.to, crate::model::Recipient::Session(id.into()), "{address}");
+        }
+        // Less of an id, and a mere beginning of a name, is nobody's who has ended.
+        for address in ["gon", "d", "we", "gone3", ""] {
+            assert_eq!(world.err(send("there", address, "m")).kind, ErrorKind::NotFound, "{address}");
+        }
+        let back = world.start("gone1-bbbb", "/w/p");
+        assert_eq!(bodies(&back.inbox), ["kept", "more", "more"]);
+    }
+}
+
+#[test]
+fn several_that_have_ended_are_candidates_that_say_so() {
+    let mut world = bereaved();
+    let error = world.err(send("there", "web", "m"));
+    assert_eq!(error.kind, ErrorKind::Ambiguous);
+    assert_eq!(error.candidates, ["gone1-aaaa (web, ended)", "gone2-cccc (web, ended)"]);
+    assert!(error.to_string().contains("ended"), "{error}");
+    let error = world.err(send("there", "gone1", "m"));
+    assert_eq!(error.candidates, ["gone1-aaaa (web, ended)", "gone1-bbbb (db, ended)"]);
+    for number in 0..20 {
+        let id = format!("lost{number:02}");
+        world.publish(&id, &id, "lost");
+        world.send("there", &id, "kept");
+        world.end(&id);
+    }
+    for address in ["lost", "lost1"] {
+        let error = world.err(send("there", address, "m"));
+        let last = error.candidates.last().map(String::as_str);
+        let expected = if address == "lost" { (11, Some("...")) } else { (10, Some("lost19 (lost, ended)")) };
+        assert_eq!((error.candidates.len(), last), expected);
+    }
+}
+
+#[test]
+fn one_that_is_there_goes_before_all_that_have_ended() {
+    let mut world = bereaved();
+    world.publish("k1", "gone1-dddd", "shop");
+    world.publish("k2", "other", "db");
+    for (address, id) in [("gone1", "gone1-dddd"), ("db", "other"), ("gone1-aaaa", "gone1-aaaa")] {
+        let sent = world.send("there", address, "m");
+        assert_eq!(sent.message.row.to, crate::model::Recipient::Session(id.into()), "{address}");
+    }
+    // Even if only the beginning of its nickname fits.
+    world.publish("k3", "gone3-eeee", "web-2");
+    assert_eq!(world.send("there", "web", "m").message.row.to, crate::model::Recipient::Session("gone3-eeee".into()));
+}

@@ -184,7 +184,10 @@ fn happen(world: &mut World, what: &str, message: &MessageId) {
             world.sweep();
         }
         "superseded" => {
-            sent_with(world, Wishes { supersedes: Some(message.to_string()), ..Wishes::default() });
+            // Refused if another one came in its place before.
+            let wishes = Wishes { supersedes: Some(message.to_string()), ..Wishes::default() };
+            let sending = Sending { wishes, ..Sending::new(caller("a"), "b", "text") };
+            drop(world.apply(Request::Send(Box::new(sending))));
         }
         "claimed" => world.roster.settle(&"b".into(), message, Step::Claimed("c".into())),
         "given up" => drop(world.roster.give_up(&"b".into(), message, HANDINGS_MAX, &mut world.ids)),

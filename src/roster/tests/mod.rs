@@ -18,6 +18,7 @@ mod registry;
 mod rooms;
 mod sending;
 mod speaking;
+mod terms;
 mod truths;
 mod validation;
 mod waiters;
