@@ -558,31 +558,6 @@ fn the_command_line_says_whether_an_older_message_was_replaced() {
     assert!(again.0 == Some(1) && again.2.contains(&format!("message {newest} has come in the place of")), "{again:?}");
 }
 
-/// A shim is told the same as a program at the door for HTTP.
-#[test]
-fn a_shim_is_told_whether_an_older_message_was_replaced() {
-    let place = Place::new();
-    let daemon = two(&place);
-    let mut shim = daemon.connect();
-    shim.publish("ccc-1", "gamma", "/w/gamma");
-    let mut send = |more: Value| {
-        let mut command = json!({"toSessionId": "bbb-1", "body": "text"});
-        command.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        shim.command("SendMessage", command)["response"].clone()
-    };
-    let old = send(json!({}));
-    assert!(old.get("supersedes").is_none(), "{old}");
-    let new = send(json!({"supersedes": old["messageId"], "clientMessageId": "k"}));
-    let told = &new["supersedes"];
-    assert_eq!((&told["messageId"], &told["replaced"], &told["of"]), (&old["messageId"], &json!(1), &json!(1)));
-    assert_eq!(
-        (&told["deliveries"][0]["state"], &told["deliveries"][0]["by"]),
-        (&json!("superseded"), &new["messageId"])
-    );
-    let body = json!({"asSession": "ccc-1", "to": "bbb-1", "body": "text", "supersedes": old["messageId"], "clientMessageId": "k"});
-    assert_eq!(daemon.post_json("/v1/messages", &body).json()["supersedes"], *told);
-}
-
 /// As users have it: two that answer each other, over the door that asks for credentials.
 #[test]
 fn a_loop_of_answers_is_stopped_with_a_code_and_a_time() {

@@ -152,6 +152,8 @@ fn a_daemon_that_dies_wakes_nobody_and_leaves_nobody_deaf() {
     waiting(&daemon, 1);
     daemon.send("a", "b", "hello again");
     assert!(woken(patient).contains("hello again"));
+    // Or the next one would be counted before it is there.
+    waiting(&daemon, 0);
     // One that stops in order says to all that they may come again.
     let answer = wait_over_tcp(&daemon, "b", "?for=next");
     waiting(&daemon, 1);

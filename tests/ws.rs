@@ -238,3 +238,29 @@ fn two_shims_of_one_nickname_are_told_apart_and_keep_their_names_over_a_reconnec
     watch.until("second again", |rows| rows["2"]["clientId"] != old_client);
     assert_eq!(watch.rows["2"]["nickname"], "same-2");
 }
+
+/// A shim is told the same as a program at the door for HTTP.
+#[test]
+fn a_shim_is_told_whether_an_older_message_was_replaced() {
+    let place = Place::new();
+    let daemon = place.start();
+    daemon.start_session("bbb-1", "/w/beta");
+    let mut shim = daemon.connect();
+    shim.publish("ccc-1", "gamma", "/w/gamma");
+    let mut send = |more: Value| {
+        let mut command = json!({"toSessionId": "bbb-1", "body": "text"});
+        command.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        shim.command("SendMessage", command)["response"].clone()
+    };
+    let old = send(json!({}));
+    assert!(old.get("supersedes").is_none(), "{old}");
+    let new = send(json!({"supersedes": old["messageId"], "clientMessageId": "k"}));
+    let told = &new["supersedes"];
+    assert_eq!((&told["messageId"], &told["replaced"], &told["of"]), (&old["messageId"], &json!(1), &json!(1)));
+    assert_eq!(
+        (&told["deliveries"][0]["state"], &told["deliveries"][0]["by"]),
+        (&json!("superseded"), &new["messageId"])
+    );
+    let body = json!({"asSession": "ccc-1", "to": "bbb-1", "body": "text", "supersedes": old["messageId"], "clientMessageId": "k"});
+    assert_eq!(daemon.post_json("/v1/messages", &body).json()["supersedes"], *told);
+}

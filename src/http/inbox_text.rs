@@ -134,7 +134,8 @@ fn wants(terms: &Terms, now_ms: i64) -> String {
     let place = terms.supersedes.as_ref().map(|old| format!(", in place of {}", name(old.as_str())));
     let reply = terms.reply_by.map(|by| match by.saturating_sub(now_ms) {
         late if late <= 0 => format!(", expected a reply by {} ago", human_age(late.saturating_neg())),
-        left => format!(", expects a reply within {}", human_age(left)),
+        // Not less than there is: what is asked for within a second is not to be there within none.
+        left => format!(", expects a reply within {}", human_age(left.saturating_add(999))),
     });
     [place, reply].into_iter().flatten().collect()
 }
@@ -268,6 +269,11 @@ mod tests {
                 Terms { reply_by: Some(720_000), ..Terms::default() },
                 false,
                 "message m1, 2 min ago, expects a reply within 10 min, sender",
+            ),
+            (
+                Terms { reply_by: Some(120_001), ..Terms::default() },
+                false,
+                "message m1, 2 min ago, expects a reply within 1 s, sender",
             ),
             (
                 Terms { reply_by: Some(60_000), ..Terms::default() },
