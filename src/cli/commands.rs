@@ -49,7 +49,7 @@ impl Caller<'_> {
             message => text::line(message),
         };
         let candidates = error.candidates.iter().map(|candidate| text::line(candidate)).collect();
-        Err(Problem { code: exit_code::REFUSED, message, more: candidates, daemon_code: error.code })
+        Err(Problem { more: candidates, daemon_code: error.code, ..Problem::new(exit_code::REFUSED, message) })
     }
 
     pub(crate) fn no_answer(&self, failure: &Failure, changes: bool) -> Problem {
@@ -77,7 +77,7 @@ impl Caller<'_> {
             }
             Failure::System(error) => (exit_code::UNAVAILABLE, format!("cannot talk to {socket}: {error}.{unknown}")),
         };
-        Problem::new(code, message)
+        Problem { is_foreign: matches!(failure, Failure::Garbage(_)), ..Problem::new(code, message) }
     }
 
     /// No answer came within `deadline`.

@@ -8,18 +8,22 @@ use super::{Problem, World};
 use crate::error::exit_code;
 use crate::limits::{EVENTS_SILENCE_MAX, FOLLOW_AGAIN_FIRST, FOLLOW_AGAIN_MAX};
 use crossbeam_channel::never;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Somebody who looks on until interrupted.
 pub(super) struct Following<'a> {
     caller: &'a Caller<'a>,
     events: Events,
+    /// When this connection began, and how long was paused before it: one that breaks off at once is no reason to begin anew
+    /// with the shortest pause.
+    since: Instant,
+    paused: Duration,
 }
 
 impl<'a> Following<'a> {
     /// Hears of what happens from now on.
     pub(super) fn begin(caller: &'a Caller<'a>) -> Result<Self, Problem> {
-        Ok(Self { caller, events: subscribe(caller)? })
+        Ok(Self { caller, events: subscribe(caller)?, since: Instant::now(), paused: Duration::ZERO })
     }
 
     /// What `ask` finds once something has happened that `concerns` it. When the connection is lost this is said, `at_loss`
@@ -38,11 +42,13 @@ impl<'a> Following<'a> {
         at_loss(world)?;
         let why = &problem.message;
         world.note(&format!("the connection to the daemon is lost ({why}): what is shown is old; trying again."));
-        let mut pauses = pauses();
+        let longer_than = if self.since.elapsed() > FOLLOW_AGAIN_MAX { Duration::ZERO } else { self.paused };
+        let mut pauses = pauses().skip_while(|pause| *pause <= longer_than && *pause < FOLLOW_AGAIN_MAX);
         loop {
-            pause(pauses.next().unwrap_or(FOLLOW_AGAIN_MAX));
+            self.paused = pauses.next().unwrap_or(FOLLOW_AGAIN_MAX);
+            pause(self.paused);
             let again = subscribe(self.caller).and_then(|events| {
-                self.events = events;
+                (self.events, self.since) = (events, Instant::now());
                 ask()
             });
             match again {

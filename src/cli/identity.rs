@@ -163,10 +163,8 @@ mod tests {
     #[test]
     fn an_unknown_session_of_the_shell_is_explained() {
         let unknown = || Problem {
-            code: exit_code::REFUSED,
-            message: "asSession 'c' is not on the roster".to_owned(),
-            more: Vec::new(),
             daemon_code: "unknown_caller".to_owned(),
+            ..Problem::new(exit_code::REFUSED, "asSession 'c' is not on the roster")
         };
         let speaker = |source| Speaker::Session { id: "c".to_owned(), source };
         let told = answer_for::<String>(&speaker(Source::ClaudeCode), Err(unknown())).unwrap_err();

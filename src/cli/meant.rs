@@ -28,7 +28,7 @@ pub(super) fn explained(caller: &Caller<'_>, world: &World<'_>, options: &[&str]
     }
     let mut more: Vec<String> = found.iter().take(CANDIDATES_MAX).map(|message| told(message, world.now())).collect();
     if found.len() >= CANDIDATES_MAX {
-        more.push("... and older ones".to_owned());
+        more.push("... and there may be others".to_owned());
     }
     Problem { more, ..problem }
 }

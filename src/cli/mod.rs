@@ -99,16 +99,19 @@ pub(crate) struct Problem {
     more: Vec<String>,
     /// The daemon's code for it, empty if it is not the daemon's.
     daemon_code: String,
+    /// Somebody answers, and it is not the daemon: that does not pass.
+    is_foreign: bool,
 }
 
 impl Problem {
     fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), more: Vec::new(), daemon_code: String::new() }
+        Self { code, message: message.into(), more: Vec::new(), daemon_code: String::new(), is_foreign: false }
     }
 
     /// Whether the daemon does not run, or is stopping just now: it may come back.
     fn is_passing(&self) -> bool {
-        self.code == exit_code::UNAVAILABLE || self.daemon_code == ErrorKind::Unavailable.code()
+        let is_away = self.code == exit_code::UNAVAILABLE || self.daemon_code == ErrorKind::Unavailable.code();
+        is_away && !self.is_foreign
     }
 
     fn because(self, what: &str) -> Self {

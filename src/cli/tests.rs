@@ -470,6 +470,14 @@ fn whoever_looks_on_is_told_that_the_connection_is_lost_and_that_it_is_back() {
 }
 
 #[test]
+fn nobody_looks_on_for_ever_at_somebody_else_in_the_daemons_place() {
+    let (listening, foreign) = (": connected\n\n", (7, "who is there?"));
+    let ran = run_with(&["ls", "--watch"], &[], b"", vec![(200, listening), (200, ROSTER), foreign]);
+    assert_eq!(ran.step, Step::Done(exit_code::UNAVAILABLE));
+    assert!(ran.stderr.contains("is not marshal's"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_list_on_a_terminal_does_not_pass_for_a_live_one_when_the_daemon_is_gone() {
     let ran = run_at(true, &["ls", "--watch"], &[("TERM", "dumb")], b"", that_goes_and_comes(ROSTER, ROSTER));
     assert_eq!(ran.stderr, LOST);

@@ -107,6 +107,9 @@ impl Watch {
         world.note("the connection to the daemon is lost: what was sent is stored; trying again.");
         let mut pauses = pauses();
         loop {
+            let left = end.saturating_duration_since(Instant::now());
+            // Also before the first try: a stream that is granted and ends at once must not be asked for without end.
+            pause(left.min(pauses.next().unwrap_or(FOLLOW_AGAIN_MAX)));
             let problem = match self.try_again(caller, goals) {
                 Err(problem) if problem.is_passing() => Problem { code: exit_code::UNAVAILABLE, ..problem },
                 Err(problem) => return Err(problem),
@@ -115,11 +118,9 @@ impl Watch {
                     return Ok(());
                 }
             };
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if end <= Instant::now() {
                 return Err(problem.because("it was sent, but what has become of it is not known"));
             }
-            pause(left.min(pauses.next().unwrap_or(FOLLOW_AGAIN_MAX)));
         }
     }
 

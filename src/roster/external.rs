@@ -8,7 +8,6 @@ use crate::model::{ItemType, Row, Session};
 impl Roster {
     pub(super) fn external(&mut self, events: Vec<ExternalEvent>) -> Answer {
         self.tables.outside = true;
-        let mut answered = std::collections::BTreeSet::new();
         for event in events {
             match event {
                 ExternalEvent::Set(row) if !validate::is_sound(&row) => {}
@@ -20,14 +19,13 @@ impl Roster {
                 }
                 ExternalEvent::Delete(item_type, id) => {
                     if item_type == ItemType::Message {
-                        answered.extend(self.answered_by_what_goes(&id));
+                        let answered = self.answered_by_what_goes(&id);
+                        self.answered.extend(answered);
                     }
                     self.external_delete(item_type, &id);
                 }
             }
         }
-        // Only now: a line about a question that is deleted by a later event would bring it back.
-        answered.iter().for_each(|question| self.settle_reply(question));
         self.tables.outside = false;
         Answer::new(Reply::Done, Wait::Batch)
     }

@@ -166,11 +166,13 @@ impl Roster {
         spares: Vec<(Recipient, Arc<str>)>,
         sent: &[SentTo],
     ) -> Vec<Covered> {
-        let mut told = Vec::with_capacity(covered.len() + spares.len());
+        let mut told = Vec::new();
         for (session, by) in covered {
             let Some(by) = sent.get(by).map(|sent| sent.message().row.id.clone()) else { continue };
             self.settle(&session, message, Step::Superseded(by.clone()));
-            told.push(Covered { name: self.name_of(&session), to: Recipient::Session(session), by });
+            if told.len() < ROOM_DELIVERIES_SHOWN_MAX {
+                told.push(Covered { name: self.name_of(&session), to: Recipient::Session(session), by });
+            }
         }
         told.extend(spares.into_iter().map(|(to, name)| Covered { to, name, by: message.clone() }));
         told

@@ -46,7 +46,7 @@ pub use tables::{Change, Gone};
 pub use waiters::Roused;
 
 use crate::error::RequestError;
-use crate::ids::{IdSource, RoomId, SessionId};
+use crate::ids::{IdSource, MessageId, RoomId, SessionId};
 use crate::model::{ItemType, Message, Process, Recipient, Row};
 use crate::time::Now;
 use hooks::Pulse;
@@ -70,6 +70,9 @@ pub struct Roster {
     /// Rows that came from outside and may lack what they hang on (their session, their message, their last member) or
     /// what hangs on them (a session's name and rooms): looked at, and put right, by the next sweeps.
     suspects: BTreeSet<(ItemType, Arc<str>)>,
+    /// Questions whose answer came and was taken out of the log by somebody else: the next sweep writes that down, when
+    /// nothing of what he wrote is still to be read. A line about a question that his next line deletes would bring it back.
+    answered: BTreeSet<MessageId>,
     /// The moment of the last sweep, and the monotonic millisecond from which on the wall clock is believed when it says
     /// that a message is old.
     last_sweep: Option<Now>,
@@ -151,6 +154,7 @@ impl Roster {
             loops: Loops::default(),
             dirty: BTreeSet::new(),
             suspects: BTreeSet::new(),
+            answered: BTreeSet::new(),
             checked: Vec::new(),
             ended: Vec::new(),
             pulses: BTreeMap::new(),

@@ -65,8 +65,9 @@ impl Roster {
     fn may_requeue(&self, row: &Message, place: u64, to: &SessionId) -> Result<(), RequestError> {
         let refuse = |why: String| Err(RequestError::new(ErrorKind::Refused, why));
         let (id, name) = (&row.id, &row.to_nick);
-        if let Some(by) = self.newest_in_place_of(row).first() {
-            return refuse(format!("message {by} has come in the place of {id}: ask for that one"));
+        // One that its sender wrote to somebody else does not stand in its place here.
+        if let Some(by) = self.newest_in_place_of(row).into_iter().find(|newest| newest.to == row.to) {
+            return refuse(format!("message {} has come in the place of {id}: ask for that one", by.id));
         }
         match self.delivery_to(row, place, to.clone()).standing {
             DeliveryStanding::Read(..) => {

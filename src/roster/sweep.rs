@@ -46,6 +46,9 @@ impl Roster {
         self.calm_down(is_full);
         self.tables.pushes.sweep(now.mono_ms);
         self.watch_clock(now);
+        if settled {
+            self.note_what_was_answered();
+        }
         if now.mono_ms >= self.settle_from {
             self.expire(ids, is_full);
             self.end_unclaimed(ids, is_full);

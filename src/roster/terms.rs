@@ -12,6 +12,7 @@ use crate::limits::{
     REPLY_EXPECTED_MAX_MS, ROOM_DELIVERIES_SHOWN_MAX, SWEEP_ROWS_MAX,
 };
 use crate::model::{Message, Recipient, Step, Terms};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -96,32 +97,36 @@ impl Roster {
         if newest.is_empty() {
             return Ok(old.id.clone());
         }
-        let newest: Vec<String> = newest.iter().take(CANDIDATES_MAX).map(ToString::to_string).collect();
+        let newest: Vec<String> = newest.iter().take(CANDIDATES_MAX).map(|row| row.id.to_string()).collect();
         let by = newest.join(", ");
         let message = format!("message {by} has come in the place of {} already: replace that one", old.id);
         Err(RequestError { candidates: newest, ..RequestError::new(ErrorKind::Refused, message) })
     }
 
-    /// What its sender has put in the place of a message, and in the place of that, as far as the newest: more than one if
-    /// one request came to several. Of a chain without end, as somebody else's lines can make one, it is some link.
-    pub(super) fn newest_in_place_of(&self, old: &Message) -> Vec<&MessageId> {
+    /// What its sender has put in the place of a message, and in the place of that, as far as the newest, in the order of the
+    /// log: several if one request came to several, or if they were replaced each for itself. Of a circle, as somebody
+    /// else's lines can make one, it is all of it.
+    pub(super) fn newest_in_place_of(&self, old: &Message) -> Vec<&Message> {
         let newer = |of: &MessageId| -> Vec<&Placed<Message>> {
             let all = self.tables.threads.replaced_by(of).filter_map(|id| self.tables.messages.get(id));
-            let mut own: Vec<_> =
-                all.filter(|placed| placed.stored.row.from_session_id == old.from_session_id).collect();
-            own.sort_by_key(|placed| placed.place);
-            own
+            all.filter(|placed| placed.stored.row.from_session_id == old.from_session_id).collect()
         };
-        let (mut link, mut last) = (newer(&old.id), None);
-        for _ in 0..REPLACED_LINKS_MAX {
-            let Some(newest) = link.last() else { break };
-            let next = newer(&newest.stored.row.id);
-            last = Some(std::mem::replace(&mut link, next));
+        let (mut open, mut seen, mut newest) = (vec![&old.id], BTreeMap::new(), Vec::new());
+        while let Some(id) = open.pop().filter(|_| seen.len() < REPLACED_LINKS_MAX) {
+            let next = newer(id);
+            if let Some(last) = seen.get(id).copied().filter(|_| next.is_empty()) {
+                newest.push(last);
+            }
+            for placed in next {
+                let id = &placed.stored.row.id;
+                if seen.insert(id, placed).is_none() {
+                    open.push(id);
+                }
+            }
         }
-        let last = last.unwrap_or_default().into_iter().map(|placed| &placed.stored.row.id);
-        // Of several that came at once some may have been replaced since, each for itself.
-        let (replaced, newest): (Vec<_>, Vec<_>) = last.partition(|id| !newer(id).is_empty());
-        if newest.is_empty() { replaced } else { newest }
+        let mut newest = if newest.is_empty() { seen.into_values().collect() } else { newest };
+        newest.sort_by_key(|placed| placed.place);
+        newest.into_iter().map(|placed| &placed.stored.row).collect()
     }
 
     /// The message of the sender's own that is meant.
@@ -190,6 +195,14 @@ impl Roster {
         (*asker != answer.from_session_id).then_some(question)
     }
 
+    /// Writes down which questions were answered although their answers are gone. Each is kept until that is on the disk.
+    pub(super) fn note_what_was_answered(&mut self) {
+        let threads = &self.tables.threads;
+        self.answered.retain(|question| threads.expects_from_others(question).is_some());
+        let open: Vec<MessageId> = self.answered.iter().take(SWEEP_ROWS_MAX).cloned().collect();
+        open.iter().for_each(|question| self.settle_reply(question));
+    }
+
     /// Notes that a message was answered, whatever becomes of the answer.
     pub(super) fn settle_reply(&mut self, question: &MessageId) {
         let Some(row) = self.tables.messages.get(question).map(|placed| placed.stored.row.clone()) else { return };
@@ -216,6 +229,9 @@ impl Roster {
         for id in self.tables.threads.overdue(self.tables.now.wall_ms, SWEEP_ROWS_MAX) {
             if is_full(self) {
                 break;
+            }
+            if self.answered.contains(&id) {
+                continue;
             }
             let Some(row) = self.tables.messages.get(&id).map(|placed| placed.stored.row.clone()) else { continue };
             let (name, room) = match &row.to {

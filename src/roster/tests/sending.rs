@@ -376,6 +376,16 @@ fn what_was_read_or_replaced_is_not_sent_again_and_nobody_sends_again_what_is_no
     assert_eq!(world.err(requeue("aaa1", &id_of(&again))).kind, ErrorKind::Refused, "it was read");
     let to_room = world.broadcast("aaa1", "everyone", "m").message.row.id.clone();
     assert_eq!(world.err(requeue("aaa1", &to_room)).kind, ErrorKind::Refused);
+    // What came in its place for somebody else does not stand in its place for this one.
+    let wishes = Wishes { expires: Some(Expiry::In(MINUTE)), ..Wishes::default() };
+    let sent = id_of(&one(&mut world, sending("aaa1", &["bbb1"], "m", wishes)));
+    world.pass(MINUTE);
+    world.sweep();
+    let instead = Wishes { supersedes: Some(sent.to_string()), ..Wishes::default() };
+    world.ok(sending("aaa1", &["bbb2"], "n", instead));
+    world.ok(requeue("aaa1", &sent));
+    let error = world.err(requeue("aaa1", &sent));
+    assert!(error.to_string().contains("ask for that one"), "{error}");
 }
 
 #[test]
