@@ -191,7 +191,7 @@ impl Roster {
             if is_full(self) {
                 return;
             }
-            self.tables.delete(ItemType::Departed, session.as_str());
+            self.forget_place(&session);
         }
         for session in self.tables.departures.due(now) {
             let Some(row) = self.tables.departed.get(&session).map(|placed| placed.stored.row.clone()) else {
@@ -215,6 +215,15 @@ impl Roster {
             if self.tables.mail.unread_count(&session) > 0 {
                 self.tables.set(Departed { due_at, ..row });
             }
+        }
+    }
+
+    /// Forgets where a session was that has left nothing, if that is so: somebody else's line may have said it of one that did.
+    fn forget_place(&mut self, session: &SessionId) {
+        let Some(row) = self.tables.departed.get(session).map(|placed| placed.stored.row.clone()) else { return };
+        match self.tables.mail.unread_count(session) {
+            0 => self.tables.delete(ItemType::Departed, session.as_str()),
+            _ => self.tables.set(Departed { has_mail: true, ..row }),
         }
     }
 

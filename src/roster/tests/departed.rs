@@ -373,6 +373,22 @@ fn a_row_of_an_outsider_about_one_who_is_there_or_left_nothing_is_dropped() {
     assert!(!world.is_departed("b") && !world.is_departed("never") && world.is_departed("old"));
 }
 
+/// It may say too that one left nothing who did, and is not to be remembered for long.
+#[test]
+fn a_row_of_an_outsider_by_which_one_left_nothing_takes_its_mail_from_nobody() {
+    for passed in [0, HOUR] {
+        let (mut world, _) = bereaved();
+        let Some(Row::Departed(old)) = world.roster.row(ItemType::Departed, "old") else { panic!() };
+        let row = crate::model::Departed { has_mail: false, due_at: world.now.wall_ms, ..old.row.clone() };
+        world.ok(Request::External(vec![ExternalEvent::Set(row.into())]));
+        world.pass(passed);
+        world.sweep();
+        assert!(world.is_departed("old"));
+        world.start("new", "/w/x");
+        assert!(total(&world.claims("new", Some("old"))) > 0);
+    }
+}
+
 /// `old` ends, having read all that came from `a`.
 fn content() -> World {
     let mut world = World::new();
