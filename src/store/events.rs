@@ -110,17 +110,16 @@ impl Events {
         if limit.as_ref().is_some_and(|limit| !roster.holds_limit(limit)) {
             return outbox.disconnect();
         }
-        let hello = format!(": connected\nretry: {EVENTS_RETRY_MS}\nid: {}-{}\n\n", self.run, self.last);
-        let missed: Arc<[Arc<Event>]> = match since.map(|since| self.after(since)) {
-            None => Arc::new([]),
-            Some(Some(after)) => {
+        let (from, missed): (Option<u64>, Arc<[Arc<Event>]>) = match since.map(|since| self.after(since)) {
+            None => (Some(self.last), Arc::new([])),
+            Some(Some((heard, after))) => {
                 let hears =
                     |event: &&Arc<Event>| limit.as_ref().is_none_or(|limit| is_heard(event, &limit.session, roster));
-                self.kept.range(after..).filter(hears).cloned().collect()
+                (Some(heard), self.kept.range(after..).filter(hears).cloned().collect())
             }
-            Some(None) => Arc::new([self.reset(roster, now)]),
+            Some(None) => (None, Arc::new([self.reset(roster, now)])),
         };
-        let taken = outbox.send(Frame::Raw(hello.into_bytes()));
+        let taken = outbox.send(Frame::Raw(self.greeting(from).into_bytes()));
         if !(taken && (missed.is_empty() || outbox.send(Frame::Events(missed)))) {
             return outbox.disconnect();
         }
@@ -136,12 +135,26 @@ impl Events {
         self.subscribers.insert(client, Subscriber { outbox, limit, known });
     }
 
-    /// Where among those that are kept the events begin that follow this one; none if that cannot be told.
-    fn after(&self, id: &str) -> Option<usize> {
+    /// The number of the event with this id, and where among the kept events its successors begin; none if that
+    /// cannot be told.
+    fn after(&self, id: &str) -> Option<(u64, usize)> {
         let (run, number) = id.rsplit_once('-')?;
         let number: u64 = number.parse().ok().filter(|number| *run == *self.run && *number <= self.last)?;
         let missed = usize::try_from(self.last - number).ok()?;
-        self.kept.len().checked_sub(missed)
+        Some((number, self.kept.len().checked_sub(missed)?))
+    }
+
+    /// The first bytes of a stream. A client that loses its connection comes back with the id in them, so they name
+    /// the last event that it has heard, and none while it has yet to hear a reset.
+    fn greeting(&self, heard: Option<u64>) -> String {
+        let id = heard.map_or_else(String::new, |number| format!("id: {}-{number}\n", self.run));
+        format!(": connected\nretry: {EVENTS_RETRY_MS}\n{id}\n")
+    }
+
+    /// The number of the last event.
+    #[cfg(test)]
+    pub(super) fn last(&self) -> u64 {
+        self.last
     }
 
     fn reset(&self, roster: &Roster, now: Now) -> Arc<Event> {

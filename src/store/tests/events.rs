@@ -63,6 +63,31 @@ fn id_of(bench: &Bench, number: u64) -> String {
 
 const CONNECTED: &str = ": connected";
 
+/// The id that a greeting makes its client come back with, and whether anything follows it.
+fn greeting(frames: &Receiver<Box<Frame>>) -> Option<String> {
+    let Frame::Raw(bytes) = *frames.try_recv().unwrap() else { panic!("not a greeting") };
+    let text = String::from_utf8(bytes).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("id: ").map(str::to_owned))
+}
+
+#[test]
+fn a_greeting_names_no_event_that_its_subscriber_has_not_heard() {
+    // row 78: a connection that is cut right behind its greeting comes back with the greeting's id.
+    let (mut bench, _shim) = Bench::with_sessions();
+    let newest = id_of(&bench, bench.store.events.last());
+    assert_eq!(greeting(&bench.subscribe("new", None, None)), Some(newest.clone()));
+    bench.start("missed");
+    bench.turn();
+    let resumed = bench.subscribe("resumed", None, Some(&newest));
+    assert_eq!(greeting(&resumed), Some(newest.clone()));
+    // Cut before the missed event: the next try hears of it.
+    let again = bench.subscribe("again", None, Some(&newest));
+    assert_eq!(told(&again), [CONNECTED, "join missed"]);
+    let reset = bench.subscribe("reset", None, Some("another-run-7"));
+    assert_eq!(greeting(&reset), None, "until it has the reset, it has heard nothing that could be gone on from");
+    assert_eq!(told(&reset), ["reset 3"]);
+}
+
 #[test]
 fn a_subscriber_hears_of_sessions_and_messages_once_they_are_on_disk() {
     let (mut bench, _shim) = Bench::with_sessions();
