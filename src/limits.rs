@@ -290,6 +290,9 @@ pub const NOTICE_IDS_MAX: usize = 10;
 pub const QUOTED_IDS_MAX: usize = 64;
 /// How far the wall clock may get ahead of the monotonic one between two sweeps before it counts as having leapt.
 pub const CLOCK_LEAP_MAX_MS: i64 = 60 * 60 * 1000;
+/// How far the wall clock of a start may be from the log's last line before it must stand as long as the next bound says
+/// for anything to end on its word. Of a machine that is off over night nothing is put off by that.
+pub const CLOCK_LEAP_AT_START_MAX_MS: i64 = 24 * 60 * 60 * 1000;
 /// How long a wall clock that leapt must stand before messages are deleted on its word.
 pub const CLOCK_BELIEVED_AFTER_MS: i64 = 24 * 60 * 60 * 1000;
 /// How long a wall clock that leapt must stand before it is settled on its word that a message has expired.

@@ -36,6 +36,11 @@ fn rfc3339_ns(wall_ms: i64, extra_ns: u32) -> String {
         .to_rfc3339_opts(chrono::SecondsFormat::Nanos, false)
 }
 
+/// The wall-clock milliseconds of a moment in RFC 3339 text; none for a text that is none.
+pub fn parse_rfc3339_ms(text: &str) -> Option<i64> {
+    chrono::DateTime::parse_from_rfc3339(text).ok().map(|at| at.timestamp_millis())
+}
+
 /// `wall_ms` as text for people, in UTC: `2026-11-21 00:04:13`.
 pub fn human_utc(wall_ms: i64) -> String {
     chrono::DateTime::from_timestamp_millis(wall_ms).unwrap_or_default().format("%Y-%m-%d %H:%M:%S").to_string()
@@ -83,6 +88,8 @@ mod tests {
     fn created_at_is_spelled_as_marshal_0_9_did() {
         let now = Now { wall_ms: 1_795_219_453_182, wall_extra_ns: 262_123, mono_ms: 0 };
         assert_eq!(now.rfc3339(), "2026-11-21T00:04:13.182262123+00:00");
+        assert_eq!(parse_rfc3339_ms(&now.rfc3339()), Some(now.wall_ms));
+        assert_eq!(parse_rfc3339_ms(""), None);
         assert_eq!(Now::at(-1).rfc3339(), "1969-12-31T23:59:59.999000000+00:00");
     }
 

@@ -47,7 +47,7 @@ fn expected(log: &[u8]) -> Rows {
 /// What the library makes of a log.
 fn replayed(log: &[u8]) -> Rows {
     let mut roster = Roster::new();
-    roster.load(Fold::read(log).unwrap().into_rows().0, Now::at(1_795_220_000_000));
+    roster.load(Fold::read(log).unwrap().into_rows().0, None, Now::at(1_795_220_000_000));
     let mut rows = Rows::new();
     for row in ItemType::ALL.into_iter().flat_map(|item_type| roster.rows(item_type)) {
         let key = (row.item_type().as_str().to_owned(), row.id().to_owned());
@@ -63,8 +63,7 @@ fn prepared(log: &[u8]) -> Place {
     place
 }
 
-/// What the daemon shows in live queries. The first sweep, three seconds after the doors open, takes away what has been
-/// silent for an hour, so that these queries must be the first thing that is done.
+/// The rows that the daemon shows in live queries.
 fn shown(daemon: &Daemon) -> Rows {
     let mut shim = daemon.connect();
     let mut rows = Rows::new();
@@ -94,6 +93,28 @@ fn the_daemon_shows_the_rows_of_a_marshal_0_9_log_as_soon_as_it_is_ready() {
     let log = fixture("events.jsonl");
     let daemon = prepared(&log).start();
     assert_eq!(shown(&daemon), expected(&log));
+}
+
+#[test]
+fn a_start_long_after_the_logs_last_line_takes_nothing_away() {
+    // row 45: the sessions have been silent for weeks, and the messages wait as long.
+    let log = fixture("events.jsonl");
+    let daemon = prepared(&log).start();
+    let before = shown(&daemon);
+    let longest_sweep = || {
+        let answer = daemon.get("/metrics");
+        let metrics = answer.text();
+        let line = metrics.lines().find_map(|line| line.strip_prefix("marshal_sweep_seconds{which=\"max\"} "));
+        line.unwrap().parse::<f64>().unwrap()
+    };
+    let deadline = std::time::Instant::now() + support::DEADLINE;
+    while longest_sweep() == 0.0 {
+        assert!(std::time::Instant::now() < deadline, "nobody sweeps");
+    }
+    // Clients that were connected to another daemon are gone for good after their grace; all else is there.
+    let after = shown(&daemon);
+    let lost: Vec<_> = before.keys().filter(|key| !after.contains_key(*key)).collect();
+    assert_eq!(lost, Vec::<&(String, String)>::new());
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn living(bench: &Bench, report: &mut Report) {
     let folded = begun.elapsed();
     assert_eq!(read.len(), rows);
     let mut roster = Roster::new();
-    roster.load(read, Now::at(NOW_MS));
+    roster.load(read, None, Now::at(NOW_MS));
     let loaded = begun.elapsed() - folded;
     let per_row = |time: Duration| time.as_secs_f64() * 1e9 / rows as f64;
     report.add(Figure::new(format!("{name}: fold, a row"), "ns", per_row(folded)).beside("JSON", per_row(json)));
@@ -167,7 +167,7 @@ fn look_over(path: &Path) -> usize {
 fn replay(path: &Path) -> Roster {
     let (rows, _) = Fold::read(open(path)).expect("the log can be read").into_rows();
     let mut roster = Roster::new();
-    roster.load(rows, Now::at(NOW_MS));
+    roster.load(rows, None, Now::at(NOW_MS));
     roster
 }
 

@@ -178,6 +178,7 @@ fn open_store(
     }
     let (damaged, foreign, bytes) = (fold.damage.lines, fold.foreign, fold.bytes);
     let (ends_with_newline, lines, live_bytes) = (fold.ends_with_newline, fold.lines, fold.live_bytes);
+    let written_at = fold.written_at();
     let (rows, _) = fold.into_rows();
     log::info!(
         "read {lines} lines ({bytes} bytes) of the log in {} ms: {} rows, {damaged} malformed lines, {foreign} events of unknown types",
@@ -185,7 +186,7 @@ fn open_store(
         rows.len()
     );
     let mut roster = Roster::new();
-    roster.load(rows, clock.now());
+    roster.load(rows, written_at, clock.now());
     roster.limit_sends(config.sends_per_second);
     let mut ids = SystemIds::new();
     let source_id = ids.new_id();

@@ -134,6 +134,22 @@ pub(super) fn read(line: &[u8]) -> Result<Event<'_>, String> {
     }
 }
 
+/// When a line was written, as its text has it; none for a line of another form than ours and marshal 0.9's. It looks
+/// at one place alone, since a start asks it of every line.
+pub(super) fn created_at(line: &[u8]) -> Option<&str> {
+    const BEHIND: usize = r#"","tx":"","sourceId":""}"#.len() + 2 * UUID_BYTES;
+    let end = line.trim_ascii_end().len().checked_sub(BEHIND)?;
+    let start = end.checked_sub(CREATED_AT_BYTES)?;
+    let text = std::str::from_utf8(line.get(start..end)?).ok()?;
+    let key = r#","createdAt":""#;
+    let is_it = line[..start].ends_with(key.as_bytes()) && line[end..].starts_with(br#"","tx":""#);
+    (is_it && text.ends_with("+00:00")).then_some(text)
+}
+
+/// Bytes of an id as we make it, and of a moment to the nanosecond.
+const UUID_BYTES: usize = 36;
+const CREATED_AT_BYTES: usize = "2026-11-21T00:04:13.182262123+00:00".len();
+
 /// Reads a line of any form that JSON allows.
 fn read_any(text: &str) -> Result<Event<'_>, String> {
     if text.is_empty() {
@@ -192,6 +208,20 @@ mod tests {
         let Line::Delete(ItemType::Session, id) = parse(&out).unwrap() else { panic!("not a DEL") };
         assert_eq!(id, "a\"\n\u{2028}é");
         assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+    }
+
+    #[test]
+    fn the_moment_of_writing_is_found_where_it_always_stands() {
+        let mut out = Vec::new();
+        encode_delete(ItemType::Session, "a", &stamp(), &mut out);
+        assert_eq!(created_at(&out), Some("2026-11-21T00:04:13.182262123+00:00"));
+        let recorded = include_str!("../../tests/fixtures/marshal-0.9.0/events.jsonl");
+        // An outsider's line is among them, which says nothing of it.
+        let silent = recorded.lines().filter(|line| created_at(line.as_bytes()).is_none()).count();
+        assert_eq!(silent, recorded.lines().filter(|line| !line.contains(r#""createdAt":"20"#)).count());
+        for line in ["", "garbage", r#"{"item":{"id":"a"},"changeType":"SET","itemType":"Session"}"#] {
+            assert_eq!(created_at(line.as_bytes()), None);
+        }
     }
 
     #[test]

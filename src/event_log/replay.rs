@@ -6,6 +6,7 @@ use super::pool::Pool;
 use crate::limits::{LOG_CHUNK_BYTES, LOG_LINE_BYTES_MAX, MALFORMED_LINES_NAMED_MAX, ROW_TEXT_SPARE_BYTES};
 use crate::model::{ItemType, Row};
 use crate::row_json::{Texts, parse_row_with};
+use crate::time::parse_rfc3339_ms;
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -145,6 +146,9 @@ pub struct Fold {
     pub live_bytes: u64,
     /// Whether the last line ends with a newline (or there is none).
     pub ends_with_newline: bool,
+    /// The latest moment at which a line says that it was written; empty if none does. All have one form and one zone,
+    /// so that their texts are in the order of time.
+    written_at: String,
 }
 
 /// What is known of one id.
@@ -203,8 +207,17 @@ impl Fold {
         Ok(fold)
     }
 
+    /// When the log was last written to, in wall-clock milliseconds, as far as its lines say.
+    pub fn written_at(&self) -> Option<i64> {
+        parse_rfc3339_ms(&self.written_at)
+    }
+
     /// Takes in a line, which takes up `bytes` bytes of the log.
     fn add(&mut self, line: &[u8], bytes: u64) {
+        if let Some(at) = line::created_at(line).filter(|at| *at > self.written_at.as_str()) {
+            self.written_at.clear();
+            self.written_at.push_str(at);
+        }
         match line::read(line) {
             Ok(Event::Blank) => {}
             Ok(Event::Foreign(_)) => {

@@ -166,9 +166,9 @@ impl Roster {
     }
 
     /// Takes over the rows that the log describes, in the order of their first appearance. Nothing follows from them:
-    /// what did follow is in the log too.
-    pub fn load(&mut self, rows: impl IntoIterator<Item = Row>, now: Now) {
-        self.tables.now = now;
+    /// what did follow is in the log too. `written_at` is the moment of the log's last line, where that is known.
+    pub fn load(&mut self, rows: impl IntoIterator<Item = Row>, written_at: Option<i64>, now: Now) {
+        self.tables.now = self.clock_at_start(written_at, now);
         let rows: Vec<Row> = rows.into_iter().filter(validate::is_sound).collect();
         // Gathered at once, and not one by one, since that builds the set in one go.
         let suspects = rows.iter().filter(|row| sweep::can_be_suspect(row));

@@ -4,8 +4,8 @@
 use super::{Answer, Gone, Reply, Roster, Wait};
 use crate::ids::{IdSource, MessageId, ReadId, SessionId};
 use crate::limits::{
-    CLOCK_BELIEVED_AFTER_MS, CLOCK_LEAP_MAX_MS, CLOCK_SETTLES_AFTER_MS, READ_MESSAGE_AGE_MAX_MS, SWEEP_ROWS_MAX,
-    UNREAD_MESSAGE_AGE_MAX_MS,
+    CLOCK_BELIEVED_AFTER_MS, CLOCK_LEAP_AT_START_MAX_MS, CLOCK_LEAP_MAX_MS, CLOCK_SETTLES_AFTER_MS,
+    READ_MESSAGE_AGE_MAX_MS, SWEEP_ROWS_MAX, UNREAD_MESSAGE_AGE_MAX_MS,
 };
 use crate::model::{ItemType, Row};
 use crate::time::Now;
@@ -89,6 +89,24 @@ impl Roster {
             self.settle_from = now.mono_ms + CLOCK_SETTLES_AFTER_MS;
         }
         self.last_sweep = Some(now);
+    }
+
+    /// The moment by which the rows of a log are judged old at a start. A daemon that starts long after its log was last
+    /// written to has been away, or has a wrong clock. Rows are then as old as they were at the last line, and nothing
+    /// is decided for good before the clock has stood for a while.
+    pub(super) fn clock_at_start(&mut self, written_at: Option<i64>, now: Now) -> Now {
+        let Some(written_at) = written_at else { return now };
+        let away_ms = now.wall_ms.saturating_sub(written_at);
+        if away_ms.abs() <= CLOCK_LEAP_MAX_MS {
+            return now;
+        }
+        // A night does not keep a laptop from ever deleting anything; a clock that is wrong by days ends nobody's mail.
+        let is_far = away_ms.abs() > CLOCK_LEAP_AT_START_MAX_MS;
+        self.settle_from = now.mono_ms + if is_far { CLOCK_BELIEVED_AFTER_MS } else { CLOCK_SETTLES_AFTER_MS };
+        if is_far {
+            self.believe_clock_from = self.settle_from;
+        }
+        Now { wall_ms: now.wall_ms.min(written_at), ..now }
     }
 
     /// Deletes a message with its receipts, but for what it shows of another one.

@@ -41,7 +41,7 @@ fn open(directory: &Path, now: Now) -> (Store<RealDisk>, Rows, u64) {
     let malformed_lines = opened.fold.damage.lines;
     let (rows, _) = opened.fold.into_rows();
     let mut roster = Roster::new();
-    roster.load(rows, now);
+    roster.load(rows, None, now);
     let rows = roster.rows_in_order();
     let key = |row: &marshal::model::Row| (row.item_type().as_str().to_owned(), row.id().to_owned());
     let rows = rows.iter().map(|row| (key(row), serde_json::from_str(&row_text(row)).unwrap())).collect();

@@ -251,7 +251,7 @@ pub fn recover(state: State, now: Now) -> Result<Recovery, String> {
     }
     let malformed = opened.fold.damage.lines;
     let mut roster = Roster::new();
-    roster.load(opened.fold.into_rows().0, now);
+    roster.load(opened.fold.into_rows().0, None, now);
     Ok(Recovery { disk, rows: rows_of(&roster), malformed })
 }
 

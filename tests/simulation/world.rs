@@ -146,7 +146,8 @@ impl World {
         let (replayed_bytes, ends_with_newline) = (opened.fold.bytes, opened.fold.ends_with_newline);
         let malformed_lines = opened.fold.damage.lines;
         let mut roster = Roster::new();
-        roster.load(opened.fold.into_rows().0, now);
+        let written_at = opened.fold.written_at();
+        roster.load(opened.fold.into_rows().0, written_at, now);
         let state = self.disk.state().clone();
         {
             let mut observer = self.observer();

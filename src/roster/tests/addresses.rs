@@ -111,7 +111,7 @@ fn an_empty_address_means_nobody_even_where_there_is_only_one() {
 fn a_nickname_that_two_have_in_a_log_is_ambiguous_until_the_first_sweep() {
     let mut world = World::new();
     let named = |id: &str| Session { hooks: true, ..Session::new(id.into(), "n", "/w/p", BIRTH) };
-    world.roster.load([named("a").into(), named("b").into()], world.now);
+    world.roster.load([named("a").into(), named("b").into()], None, world.now);
     assert_eq!(world.err(send("a", "n", "m")).candidates, ["a (n)", "b (n)"]);
     world.sweep();
     assert_eq!(world.send("a", "n-2", "m").message.row.to, crate::model::Recipient::Session("b".into()));

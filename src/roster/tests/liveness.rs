@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::limits::ACTIVITY_NOTED_EVERY_MS;
+use std::collections::BTreeMap;
 
 #[test]
 fn a_shim_session_survives_its_client_by_ten_seconds_and_not_longer() {
@@ -147,6 +148,57 @@ fn after_a_restart_the_silence_of_hooks_is_measured_by_the_wall_clock() {
     world.pass(1);
     world.sweep();
     assert!(world.find("a").is_none());
+}
+
+#[test]
+fn a_start_far_from_the_logs_last_line_ends_nothing_until_its_clock_has_stood_for_a_day() {
+    // row 45: forty days ahead, and as far behind.
+    for leap in [40 * DAY, -40 * DAY] {
+        let mut world = World::new();
+        world.ok(Request::Register(Box::new(registering("registered", "registered", token(1)))));
+        for id in ["a", "b", "gone"] {
+            world.start(id, "/w/x");
+        }
+        let read = world.send("a", "b", "read").message.row.id.clone();
+        world.ack("b", &[&read]);
+        let wishes = Wishes { expires: Some(Expiry::In(HOUR)), expects_reply_ms: Some(HOUR), ..Wishes::default() };
+        for to in ["b", "gone"] {
+            let sending = Sending { wishes: wishes.clone(), ..Sending::new(caller("a"), to, "expiring") };
+            world.ok(Request::Send(Box::new(sending)));
+        }
+        world.send("a", "gone", "unclaimed");
+        world.broadcast("a", "everyone", "to all");
+        world.ok(Request::session_end("gone".into()));
+        let mut world = world.restarted_from_log(leap);
+        let before = model::contents(&world.roster);
+        // As long as a silent session lives, all of it is there.
+        for _ in 0..50 {
+            world.pass(MINUTE);
+            world.sweep();
+            assert_eq!(model::contents(&world.roster), before, "{leap}");
+        }
+        let mail = |world: &World| {
+            let all = model::contents(&world.roster);
+            all.into_iter().filter(|((kind, _), _)| matches!(kind, ItemType::Message | ItemType::Delivery)).collect()
+        };
+        let mail_before: BTreeMap<_, _> = mail(&world);
+        for _ in 2..DAY / HOUR {
+            world.pass(HOUR - MINUTE);
+            for id in ["a", "b"] {
+                let event = HookEvent { report: report(id, ""), kind: EventKind::Other, ..HookEvent::default() };
+                world.ok(Request::HookEvent(Box::new(event)));
+            }
+            world.sweep();
+            let left: BTreeMap<_, _> = mail(&world);
+            assert!(mail_before.iter().all(|(key, row)| left.get(key) == Some(row)), "{leap}: {left:?}");
+        }
+        // A clock that has stood for so long is right.
+        world.pass(2 * HOUR);
+        world.sweep();
+        let left: BTreeMap<_, _> = mail(&world);
+        let is_told = left.values().any(|(_, text)| text.contains("no reply to your message"));
+        assert_eq!(is_told, leap > 0, "{leap}: {left:?}");
+    }
 }
 
 #[test]

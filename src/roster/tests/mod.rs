@@ -55,11 +55,21 @@ impl World {
         world
     }
 
-    /// What a daemon knows that starts `later` after this one stopped, with these rows in its log.
+    /// What a daemon knows that starts `later` after this one stopped, with these rows in its log, of which nothing says
+    /// when it was last written to.
     fn restarted(&self, later: i64) -> Self {
+        self.restarted_after(None, later)
+    }
+
+    /// The same with a log whose last line was written now.
+    fn restarted_from_log(&self, later: i64) -> Self {
+        self.restarted_after(Some(self.now.wall_ms), later)
+    }
+
+    fn restarted_after(&self, written_at: Option<i64>, later: i64) -> Self {
         let now = Now { wall_ms: self.now.wall_ms + later, wall_extra_ns: 0, mono_ms: 7 };
         let mut roster = Roster::new();
-        roster.load(self.roster.rows_in_order(), now);
+        roster.load(self.roster.rows_in_order(), written_at, now);
         Self { roster, ids: SeededIds::new(2), now }
     }
 

@@ -55,7 +55,7 @@ fn external(world: &mut World, events: Vec<ExternalEvent>) -> Vec<Change> {
 
 fn loaded(rows: Vec<Row>) -> World {
     let mut world = World::new();
-    world.roster.load(rows, world.now);
+    world.roster.load(rows, None, world.now);
     world.roster.doors_opened(world.now);
     world
 }
@@ -266,8 +266,8 @@ fn rows_that_are_loaded_at_once_come_to_what_they_come_to_one_by_one() {
     let twice: Vec<Row> = in_order.iter().cloned().chain([renamed]).collect();
     for rows in [in_order, reversed, twice] {
         let (mut at_once, mut one_by_one) = (Roster::new(), Roster::new());
-        at_once.load(rows.clone(), world.now);
-        rows.into_iter().for_each(|row| one_by_one.load([row], world.now));
+        at_once.load(rows.clone(), None, world.now);
+        rows.into_iter().for_each(|row| one_by_one.load([row], None, world.now));
         assert_eq!(model::contents(&at_once), model::contents(&one_by_one));
         assert_eq!(at_once.suspects, one_by_one.suspects);
         for roster in [&at_once, &one_by_one] {

@@ -75,7 +75,7 @@ fn ghosts_whose_removal_was_taken_back_are_removed_by_the_next_sweep() {
         kind: crate::model::RoomKind::AdHoc,
         created_at: BIRTH,
     };
-    world.roster.load([ghost.into()], world.now);
+    world.roster.load([ghost.into()], None, world.now);
     world.apply(Request::Sweep { settled: true }).reply.unwrap();
     world.roster.roll_back();
     assert!(world.has_room("empty"));
