@@ -9,6 +9,7 @@ extern crate self as marshal;
 pub mod error;
 pub mod ids;
 pub mod limits;
+pub mod text;
 pub mod thread;
 pub mod time;
 

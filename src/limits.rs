@@ -157,6 +157,8 @@ pub const REGISTRATION_BYTES_MAX: usize = 64 * 1024;
 pub const ID_BYTES_MAX: usize = 256;
 /// Bytes of a name (nickname, host, operator, room name, tool) from outside.
 pub const NAME_BYTES_MAX: usize = 256;
+/// Characters of a name that are shown within marshal's own words; of a longer one, the beginning.
+pub const NAME_SHOWN_CHARS_MAX: usize = 64;
 /// Bytes of a path from outside.
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Bytes of free text from outside (current task, room description).

@@ -1,31 +1,21 @@
 //! Text on its way to a terminal: made harmless, measured, cut. It must not know what the text means.
 
 use crate::limits::CELL_COLUMNS_MAX;
+use crate::text::{is_hidden, seen};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// What stands for a character that could steer the terminal or reorder the line.
+/// Stands for a character that could steer the terminal or reorder the line, or that it would not show.
 const REPLACEMENT: char = '\u{FFFD}';
 
-/// Whether a terminal would act on this character instead of showing it, or show other characters elsewhere because
-/// of it. Names and bodies are written by other agents, so none of these reaches the terminal.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
-        // Marks of direction, and what is not seen at all, by which two names can look the same or a text can hide in
-        // another. The joiner of emoji is not among them.
-        || matches!(c, '\u{61C}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}')
-        || matches!(c, '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
-}
-
-/// One line of harmless text.
+/// One line of harmless text. Names and bodies are written by other agents: what a terminal would act on, or would not
+/// show, does not reach it.
 pub(crate) fn line(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' | '\t' => ' ',
-            c if steers(c) => REPLACEMENT,
-            c => c,
-        })
-        .collect()
+    let harmless = |(c, is_hidden): (char, bool)| match c {
+        '\n' | '\t' => ' ',
+        _ if is_hidden => REPLACEMENT,
+        c => c,
+    };
+    seen(text).map(harmless).collect()
 }
 
 /// A word as a shell takes it back, on one line of harmless text.
@@ -53,12 +43,12 @@ pub(crate) fn block(text: &str) -> String {
     out
 }
 
-/// JSON as the daemon sent it, with `\u` escapes for what steers a terminal. In valid JSON such characters stand only
+/// JSON as the daemon sent it, with `\u` escapes for what a terminal would act on or not show. In valid JSON such characters stand only
 /// within strings, except for the white space between tokens, which stays.
 pub(crate) fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if steers(c) && !matches!(c, '\n' | '\r' | '\t') {
+        if is_hidden(c) && !matches!(c, '\n' | '\r' | '\t') {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 out.push_str(&format!("\\u{unit:04x}"));
             }
@@ -170,7 +160,11 @@ mod tests {
         for c in ['\u{61c}', '\u{200b}', '\u{200f}', '\u{2060}', '\u{feff}', '\u{fffa}', '\u{e0041}'] {
             assert_eq!(line(&format!("a{c}b")), "a\u{fffd}b", "{c:?}");
         }
-        assert_eq!(line("é 漢 🦀 ‍"), "é 漢 🦀 ‍", "ordinary text stays as it is");
+        // row 109
+        for c in ['\u{fe00}', '\u{e0100}', '\u{180b}', '\u{1d173}', '\u{ffa0}', '\u{200d}'] {
+            assert_eq!(line(&format!("a{c}b")), "a\u{fffd}b", "{c:?}");
+        }
+        assert_eq!(line("é 漢 🦀 👩\u{200d}💻"), "é 漢 🦀 👩\u{200d}💻", "ordinary text stays as it is");
     }
 
     #[test]

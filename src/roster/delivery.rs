@@ -10,6 +10,7 @@ use crate::model::{
     Delivery, Evidence, ItemType, Message, MessageRead, Path, Priority, Reason, Recipient, Row, State, Step, Stored,
     Terms,
 };
+use crate::text::quoted;
 use std::sync::Arc;
 
 /// Where a message is, for one of its recipients.
@@ -405,13 +406,17 @@ impl Roster {
         if matches!(row.to, Recipient::Room(_)) {
             return;
         }
-        let name = &row.to_nick;
+        let name = quoted(&row.to_nick);
         let text = match step {
             Step::Expired => format!("{name} is not known to have read your message {message} before it expired"),
             Step::Undeliverable(Reason::SessionEnded) => {
-                format!(
-                    "your message {message} did not get to {name}: the session {recipient} ended and did not come back"
-                )
+                let heir = match &row.to {
+                    Recipient::Session(to) if to != recipient => {
+                        format!(" {}, to whom it went on,", quoted(&self.name_of(recipient)))
+                    }
+                    _ => String::new(),
+                };
+                format!("your message {message} did not get to {name}: the session{heir} ended and did not come back")
             }
             Step::Undeliverable(Reason::NeverProved) => {
                 format!(
@@ -419,7 +424,7 @@ impl Roster {
                 )
             }
             Step::Claimed(by) => {
-                let by = self.tables.sessions.get(by).map_or(by.as_str(), |placed| &placed.stored.row.nickname);
+                let by = quoted(&self.name_of(by));
                 format!("your message {message} to {name}, which ended before reading it, was taken over by {by}")
             }
             // A room's message is told of to nobody.
@@ -489,11 +494,7 @@ impl Roster {
     pub(super) fn delivery_to(&self, message: &Message, place: u64, session: SessionId) -> DeliveryView {
         let tables = &self.tables;
         let is_direct = matches!(&message.to, Recipient::Session(to) if *to == session);
-        let name = match tables.sessions.get(&session) {
-            Some(placed) => placed.stored.row.nickname.clone(),
-            None if is_direct => message.to_nick.clone(),
-            None => session.shared(),
-        };
+        let name = self.name_for(message, &session);
         let id = ReadId::of(&message.id, &session);
         let delivery = newest_first(&tables.deliveries, &id).map(|placed| &placed.stored.row);
         let times = delivery.map_or(0, |delivery| delivery.times);
@@ -553,11 +554,7 @@ impl Roster {
             _ => return None,
         };
         let stored = self.tables.messages.get(message)?.stored.clone();
-        let name = match self.tables.sessions.get(session) {
-            Some(placed) => placed.stored.row.nickname.clone(),
-            None if stored.row.to == Recipient::Session(session.clone()) => stored.row.to_nick.clone(),
-            None => session.shared(),
-        };
+        let name = self.name_for(&stored.row, session);
         Some((stored, DeliveryView { session: session.clone(), name, standing, times }))
     }
 

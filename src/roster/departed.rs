@@ -11,6 +11,7 @@ use crate::limits::{
     UNCLAIMED_MAIL_AGE_MAX_MS,
 };
 use crate::model::{Departed, ItemType, Message, Reason, Recipient, Session, Step};
+use crate::text::quoted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -348,11 +349,11 @@ impl Roster {
     }
 
     fn heir_text(&self, messages: &[MessageId], last: &Message, by: &SessionId) -> String {
-        let by = self.tables.sessions.get(by).map_or(by.as_str(), |placed| &placed.stored.row.nickname);
+        let by = quoted(&self.name_of(by));
         let named: Vec<&str> = messages.iter().take(NOTICE_IDS_MAX).map(MessageId::as_str).collect();
         let more = messages.len() - named.len();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let (count, name, named) = (messages.len(), &last.to_nick, named.join(", "));
+        let (count, name, named) = (messages.len(), quoted(&last.to_nick), named.join(", "));
         format!(
             "{count} of your messages to {name}, which ended before reading them, were taken over by {by}: {named}{more}"
         )

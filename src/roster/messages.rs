@@ -178,14 +178,6 @@ impl Roster {
         told
     }
 
-    /// The name of a session or human, for those who read that something went there.
-    pub(super) fn name_of(&self, session: &SessionId) -> Arc<str> {
-        match self.tables.sessions.get(session) {
-            Some(placed) => placed.stored.row.nickname.clone(),
-            None => Arc::from(session.as_str().trim_start_matches(crate::ids::HUMAN_PREFIX)),
-        }
-    }
-
     fn store_message(
         &mut self,
         sender: &Speaker,

@@ -1,6 +1,9 @@
-//! Nicknames: who has which, and which one a newcomer gets. It must not rename anybody by itself.
+//! Nicknames: which session has which, which one a newcomer gets, and by which one a session is shown. It must not
+//! rename a session by itself.
 
-use crate::ids::SessionId;
+use super::Roster;
+use crate::ids::{HUMAN_PREFIX, SessionId};
+use crate::model::{Message, Recipient};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -88,6 +91,43 @@ impl Nicknames {
         #[cfg(test)]
         self.looks.set(self.looks.get() + 1);
         self.holders(nickname).all(|holder| holder == session)
+    }
+}
+
+impl Roster {
+    /// The name of a session or human, for those who read that something went there. A session that ended keeps the one
+    /// under which it was known.
+    pub(super) fn name_of(&self, session: &SessionId) -> Arc<str> {
+        let tables = &self.tables;
+        if let Some(human) = session.as_str().strip_prefix(HUMAN_PREFIX) {
+            return Arc::from(human);
+        }
+        let here = tables.sessions.get(session).map(|placed| &placed.stored.row.nickname);
+        let known = here.or_else(|| tables.departed.get(session).map(|placed| &placed.stored.row.nickname));
+        known
+            .filter(|name| !name.is_empty())
+            .cloned()
+            .or_else(|| self.name_in_mail(session))
+            .unwrap_or(session.shared())
+    }
+
+    /// The name of a session on the last message that it sent, or that was sent to it.
+    fn name_in_mail(&self, session: &SessionId) -> Option<Arc<str>> {
+        let (_, id) = self.tables.mail.concerning(session, u64::MAX).next()?;
+        let row = &self.tables.messages.get(id)?.stored.row;
+        let name = if row.from_session_id == *session { &row.from_nick } else { &row.to_nick };
+        Some(name.clone())
+    }
+
+    /// The name of one of a message's recipients, now or when it was sent.
+    pub(super) fn name_for(&self, message: &Message, session: &SessionId) -> Arc<str> {
+        let is_named = *message.to_nick != *session.as_str();
+        let is_direct = matches!(&message.to, Recipient::Session(to) if to == session);
+        match self.tables.sessions.get(session) {
+            Some(placed) => placed.stored.row.nickname.clone(),
+            None if is_direct && is_named => message.to_nick.clone(),
+            None => self.name_of(session),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::limits::{
     REPLY_EXPECTED_MAX_MS, ROOM_DELIVERIES_SHOWN_MAX, SWEEP_ROWS_MAX,
 };
 use crate::model::{Message, Recipient, Step, Terms};
+use crate::text::quoted;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -234,10 +235,8 @@ impl Roster {
                 continue;
             }
             let Some(row) = self.tables.messages.get(&id).map(|placed| placed.stored.row.clone()) else { continue };
-            let (name, room) = match &row.to {
-                Recipient::Session(_) => (&row.to_nick, ""),
-                Recipient::Room(_) => (&row.to_nick, "room "),
-            };
+            let name = quoted(&row.to_nick);
+            let room = if matches!(row.to, Recipient::Room(_)) { "room " } else { "" };
             let unread = if self.awaiting(&id).is_empty() { "" } else { ", and it is not known to be read" };
             let text = format!("no reply to your message {id} to {room}{name} came in time{unread}");
             // Also to a sender that is not there: it may come back, and must not be looked for by every sweep until then.

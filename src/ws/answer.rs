@@ -6,6 +6,7 @@ use crate::model::{Message, Proof, Recipient, proof_words};
 use crate::roster::{BroadcastSent, MessageView, Push, Reply, Sent, SentTo};
 use crate::row_json::replaced_value;
 use crate::store::Frame;
+use crate::text::{readable, shown_name};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -79,11 +80,11 @@ struct Notify<'a> {
     tx: &'a str,
 }
 
-/// What shims look for in a push.
+/// What shims look for in a push. Their hosts put it before the model, as they do with the content.
 #[derive(Serialize)]
 struct Meta<'a> {
-    body: &'a str,
-    from_nick: &'a str,
+    body: Cow<'a, str>,
+    from_nick: Cow<'a, str>,
     from_session: &'a str,
     kind: &'a str,
     message_id: &'a str,
@@ -95,7 +96,7 @@ struct Meta<'a> {
     repeat: Option<&'a str>,
     sent_at: i64,
     source: &'a str,
-    to_nick: &'a str,
+    to_nick: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     to_room: Option<&'a str>,
 }
@@ -112,14 +113,14 @@ struct Content<'a> {
 impl fmt::Display for Content<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, from, known, room, body } = self;
-        write!(f, "marshal: {kind} message from '{from}'")?;
+        write!(f, "marshal: {kind} message from '{}'", shown_name(from))?;
         if let Some(known) = known {
             write!(f, " ({known})")?;
         }
         if let Some(room) = room {
-            write!(f, " to room '{room}'")?;
+            write!(f, " to room '{}'", shown_name(room))?;
         }
-        write!(f, ": {body}")
+        write!(f, ": {}", readable(body))
     }
 }
 
@@ -145,8 +146,8 @@ fn notify<'a>(tx: &'a str, push: &'a Push) -> Command<'a, Notify<'a>> {
         body: &message.body,
     };
     let meta = Meta {
-        body: &message.body,
-        from_nick: &message.from_nick,
+        body: readable(&message.body),
+        from_nick: readable(&message.from_nick),
         from_session: message.from_session_id.as_str(),
         kind: "new_message",
         message_id: message.id.as_str(),
@@ -154,7 +155,7 @@ fn notify<'a>(tx: &'a str, push: &'a Push) -> Command<'a, Notify<'a>> {
         repeat: push.repeat.then_some("true"),
         sent_at: message.sent_at,
         source: "marshal",
-        to_nick: &message.to_nick,
+        to_nick: readable(&message.to_nick),
         to_room,
     };
     Command { command: Notify { content, meta, tx }, command_id: "NotifyChannel" }
@@ -480,7 +481,7 @@ mod tests {
         };
         let expected = |content: &str, room: Option<&str>| {
             let mut meta = json!({
-                "body": "line\n\u{1}end é", "from_nick": "ann \"x\"", "from_session": "a", "kind": "new_message",
+                "body": "line\nend é", "from_nick": "ann \"x\"", "from_session": "a", "kind": "new_message",
                 "message_id": "m", "sent_at": 7, "source": "marshal", "to_nick": "bob"
             });
             if let Some(room) = room {
@@ -489,11 +490,11 @@ mod tests {
             let command = json!({"tx": "t", "content": content, "meta": meta});
             json!({"event": "ws:m:command", "data": {"command": command, "commandId": "NotifyChannel"}}).to_string()
         };
-        let content = "marshal: new message from 'ann \"x\"': line\n\u{1}end é";
+        let content = "marshal: new message from 'ann _x_': line\nend é";
         assert_eq!(push(Recipient::Session("b".into()), None), expected(content, None));
-        let content = "marshal: new message from 'ann \"x\"' to room 'The Room': line\n\u{1}end é";
+        let content = "marshal: new message from 'ann _x_' to room 'The Room': line\nend é";
         assert_eq!(push(Recipient::Room("r".into()), Some("The Room")), expected(content, Some("r")));
-        let content = "marshal: new message from 'ann \"x\"' to room 'r': line\n\u{1}end é";
+        let content = "marshal: new message from 'ann _x_' to room 'r': line\nend é";
         assert_eq!(push(Recipient::Room("r".into()), None), expected(content, Some("r")));
         let error = RequestError::not_found("no \"such\" thing");
         let data = json!({"tx": "t", "commandId": "c", "message": error.to_string(), "code": error.kind.code()});

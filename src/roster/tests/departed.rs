@@ -114,11 +114,9 @@ fn one_in_its_place_is_told_what_it_left_and_takes_it_over_and_the_sender_learns
         assert!(matches!(world.standing(&ids[0], "new"), DeliveryStanding::Read(..)));
         let notices = world.inbox("a");
         assert_eq!(notices.len(), 1, "one for both: {notices:?}");
-        assert!(
-            notices[0].starts_with(
-                "2 of your messages to x@old, which ended before reading them, were taken over by x@new: "
-            )
-        );
+        assert!(notices[0].starts_with(
+            "2 of your messages to 'x@old', which ended before reading them, were taken over by 'x@new': "
+        ));
         assert!(notices[0].contains(ids[0].as_str()) && notices[0].contains(ids[2].as_str()), "{notices:?}");
         assert_eq!(total(&world.claims("new", None)), 0);
         assert!(world.start("old", "/w/x").inbox.is_empty(), "what was taken over is not its own any more");

@@ -7,6 +7,7 @@ mod departed;
 mod liveness;
 mod mail;
 mod model;
+mod names;
 mod outside;
 mod paging;
 mod processes;
