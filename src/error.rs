@@ -50,6 +50,8 @@ pub enum ErrorKind {
     StorageFull,
     /// The daemon is stopping or overloaded. Try again.
     Unavailable,
+    /// A bug of the daemon.
+    Internal,
 }
 
 impl ErrorKind {
@@ -71,6 +73,7 @@ impl ErrorKind {
             Self::MediaType => "unsupported_media_type",
             Self::StorageFull => "storage_full",
             Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
         }
     }
 
@@ -86,6 +89,7 @@ impl ErrorKind {
             Self::MethodNotAllowed => 405,
             Self::MediaType => 415,
             Self::RateLimited | Self::LoopGuard => 429,
+            Self::Internal => 500,
             Self::StorageFull => 507,
             Self::Unavailable => 503,
         }

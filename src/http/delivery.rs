@@ -1,8 +1,7 @@
 //! What a sender is told of what it has sent: where each message is, for each of its recipients. It must not claim more
 //! than the roster says.
 
-use super::{Response, json_error, json_response};
-use crate::error::{ErrorKind, RequestError};
+use super::{Response, json_error, json_response, unexpected};
 use crate::model::{Message, Recipient, Step};
 use crate::roster::{
     BroadcastSent, Covered, DeliveryStanding, DeliveryView, HistoryEntry, HistoryPage, Repeated, Replaced, Reply, Sent,
@@ -31,13 +30,8 @@ pub(super) fn sent(reply: &Reply) -> Response {
             value["duplicate"] = true.into();
             json_response(200, &value)
         }
-        _ => unexpected(),
+        _ => json_error(&unexpected()),
     }
-}
-
-// A reply of another shape than was asked for would be a bug of the roster.
-fn unexpected() -> Response {
-    json_error(&RequestError::new(ErrorKind::Unavailable, "the daemon gave an unexpected answer"))
 }
 
 fn sent_value(sent: &Sent) -> Value {
@@ -187,9 +181,9 @@ pub(super) fn mesh_sent(reply: &Reply) -> Response {
     match reply {
         Reply::Sent(one) => new(&one.message.row),
         Reply::Broadcast(room) => new(&room.message.row),
-        Reply::SentToAll(all) => all.first().map_or_else(unexpected, |sent| new(&sent.message().row)),
+        Reply::SentToAll(all) => all.first().map_or_else(|| json_error(&unexpected()), |sent| new(&sent.message().row)),
         Reply::Repeated(repeated) => mesh_repeated(repeated),
-        _ => unexpected(),
+        _ => json_error(&unexpected()),
     }
 }
 

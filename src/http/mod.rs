@@ -20,7 +20,7 @@ use crate::limits::ANSWER_QUEUE_MAX;
 use crate::machine_token::RotateJob;
 use crate::model::Path;
 use crate::process;
-use crate::roster::{self, HookReply, Reply, Request};
+use crate::roster::{self, Hearing, HookReply, Reply, Request};
 use crate::store::{Command, Compacted, Report};
 use crate::thread::{self, Exit};
 use crate::time::SystemClock;
@@ -235,9 +235,8 @@ impl Worker {
 
     /// Hands a caller on to those who tell of events.
     fn subscribe(&self, caller: Caller, since: Option<String>, result: Result<Reply, RequestError>) {
-        let hearing = match result {
-            Ok(Reply::Hearing(hearing)) => hearing,
-            Ok(_) => return,
+        let hearing = match hearing(result) {
+            Ok(hearing) => hearing,
             Err(error) => return caller.answer(json_error(&error).into_bytes(), None),
         };
         if let Err(subscriber) = (self.subscribe)(caller.subscribe(hearing, since)) {
@@ -289,9 +288,9 @@ impl Worker {
     /// Answers a hook. What it shows counts as read only once the caller has all of it; what had no room in it is free
     /// for the next answer at once.
     fn answer_hook(&self, caller: Caller, form: hook::Form, result: Result<Reply, RequestError>) {
-        let reply = match result {
-            Ok(Reply::Hook(reply)) => reply,
-            Ok(_) => return caller.answer(form.silent().into_bytes(), None),
+        let reply = match hook_reply(result) {
+            Ok(Some(reply)) => reply,
+            Ok(None) => return caller.answer(form.silent().into_bytes(), None),
             Err(error) => return caller.answer(hook::error(&error).into_bytes(), None),
         };
         match self.hand_over(&reply, form) {
@@ -417,6 +416,28 @@ fn json_response(status: u16, value: &serde_json::Value) -> Response {
     Response { status, content_type: Some("application/json"), body, ..Response::default() }
 }
 
+/// The answer to a hook, if its event has one; a session's end has none.
+fn hook_reply(result: Result<Reply, RequestError>) -> Result<Option<HookReply>, RequestError> {
+    match result? {
+        Reply::Hook(reply) => Ok(Some(reply)),
+        Reply::Done => Ok(None),
+        _ => Err(unexpected()),
+    }
+}
+
+/// The limits of a subscriber, as the roster answers.
+fn hearing(result: Result<Reply, RequestError>) -> Result<Hearing, RequestError> {
+    match result? {
+        Reply::Hearing(hearing) => Ok(hearing),
+        _ => Err(unexpected()),
+    }
+}
+
+/// The error for a reply of another shape than the request asked for, which only a bug of the roster gives.
+fn unexpected() -> RequestError {
+    RequestError::new(ErrorKind::Internal, "a bug: the daemon found an answer of the wrong kind; please report it")
+}
+
 fn json_error(error: &RequestError) -> Response {
     let mut value = json!({ "error": { "code": error.kind.code(), "message": error.message } });
     if !error.candidates.is_empty() {
@@ -427,4 +448,35 @@ fn json_error(error: &RequestError) -> Response {
         response.headers.push(("Retry-After", seconds.to_string()));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// row 94
+    #[test]
+    fn a_reply_of_the_wrong_kind_is_told_as_a_bug_and_drops_nobody() {
+        let told = |response: Response| {
+            let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+            (response.status, body["error"]["code"].as_str().unwrap().to_owned())
+        };
+        let bug = (500, "internal".to_owned());
+        let wrong = Reply::Waits("s".into());
+        use v1::Shape::*;
+        for shape in [Sessions, Rooms, History, Inbox, Claimed, Sent, MeshSent, Outbox, Message, Acked] {
+            assert_eq!(told(v1::response(shape, &wrong)), bug, "{shape:?}");
+        }
+        for shape in [
+            registry::Shape::Registered(registry::Shown::Nothing),
+            registry::Shape::Deregistered([0; v1::TOKEN_PREFIX_DIGITS]),
+            registry::Shape::Me,
+        ] {
+            assert_eq!(told(registry::response(shape, &wrong)), bug, "{shape:?}");
+        }
+        assert_eq!(told(json_error(&hearing(Ok(wrong.clone())).unwrap_err())), bug);
+        let response = hook::error(&hook_reply(Ok(wrong)).unwrap_err());
+        assert_eq!((response.status, response.body.len()), (500, 0), "a hook prints nothing into a context");
+        assert!(hook_reply(Ok(Reply::Done)).unwrap().is_none(), "a session's end has no text");
+    }
 }

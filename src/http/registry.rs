@@ -5,7 +5,7 @@
 use super::caller::{caller, is_related, parse_token};
 use super::query::Query;
 use super::v1::{TOKEN_PREFIX_DIGITS, json_body, session_value, wrong_method};
-use super::{About, Action, Response, Shape as AnyShape, json_error, json_response};
+use super::{About, Action, Response, Shape as AnyShape, json_error, json_response, unexpected};
 use crate::attestation::{self, Refusal};
 use crate::error::{ErrorKind, RequestError};
 use crate::gate::{self, respond::without_secrets};
@@ -186,8 +186,7 @@ pub(super) fn response(shape: Shape, reply: &Reply) -> Response {
             json_response(200, &json!({ "ok": true, "token_prefix": prefix }))
         }
         (Shape::Me, Reply::Me(view)) => json_response(200, &json!({ "session": me_value(view) })),
-        // A reply of another shape than was asked for would be a bug of the roster.
-        _ => json_error(&RequestError::new(ErrorKind::Unavailable, "the daemon gave an unexpected answer")),
+        _ => json_error(&unexpected()),
     }
 }
 

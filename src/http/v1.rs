@@ -1,7 +1,9 @@
 //! The `/v1` paths: JSON for scripts and the command line. Every error is a JSON object with a stable code.
 
 use super::caller::caller;
-use super::{About, Action, Response, Shape as AnyShape, json_error, json_object, json_response, query::Query};
+use super::{
+    About, Action, Response, Shape as AnyShape, json_error, json_object, json_response, query::Query, unexpected,
+};
 use super::{delivery, send};
 use crate::error::{ErrorKind, Fatal, RequestError};
 use crate::gate::{self, Credential, respond::without_secrets};
@@ -280,8 +282,7 @@ pub(super) fn response(shape: Shape, reply: &Reply) -> Response {
         (Shape::Acked, Reply::Acked { newly, already, unknown }) => {
             json_response(200, &json!({ "newlyAcked": newly, "alreadyAcked": already, "unknown": unknown }))
         }
-        // A reply of another shape than was asked for would be a bug of the roster.
-        _ => json_error(&RequestError::new(ErrorKind::Unavailable, "the daemon gave an unexpected answer")),
+        _ => json_error(&unexpected()),
     }
 }
 

@@ -200,45 +200,87 @@ impl Request {
 
     /// The client that states a session by it.
     pub fn publisher(&self) -> Option<&ClientId> {
-        match self {
-            Self::PublishSession { client, .. } => Some(client),
-            Self::Guarded { request, .. } => request.publisher(),
-            _ => None,
-        }
+        self.facts().publisher
     }
 
     /// The client that wants to be told how far what it sends by this gets.
     pub fn tracker(&self) -> Option<&ClientId> {
-        match self {
-            Self::Send(sending) => sending.wishes.track.as_ref(),
-            _ => None,
-        }
+        self.facts().tracker
     }
 
     /// Whether it only looks: it may as well be asked again.
     pub fn only_looks(&self) -> bool {
-        matches!(self, Self::ListSessions | Self::ListRooms | Self::History(_) | Self::Outbox { .. })
+        self.facts().only_looks
     }
 
     /// Who asks, where that matters.
     pub fn caller(&self) -> Option<&Caller> {
+        self.facts().caller
+    }
+
+    /// The session that the caller states or changes by it.
+    pub(super) fn spoken_for(&self) -> Option<&str> {
+        self.facts().spoken_for
+    }
+
+    /// The process in which that session lives, as the caller says.
+    pub(super) fn lived_in(&self) -> Option<&Process> {
+        self.facts().lived_in
+    }
+
+    /// Every request answers every question here. A wildcard would let a new request forget one.
+    #[deny(clippy::wildcard_enum_match_arm)]
+    fn facts(&self) -> Facts<'_> {
+        let none = Facts::default();
         match self {
-            Self::Send(sending) => Some(&sending.caller),
-            Self::Broadcast { caller, .. }
-            | Self::Outbox { caller, .. }
-            | Self::Requeue { caller, .. }
+            Self::HookEvent(event) | Self::Wait { event, .. } => {
+                Facts { spoken_for: Some(&event.report.session_id), lived_in: event.report.process.as_ref(), ..none }
+            }
+            Self::PublishSession { client, session } => {
+                Facts { publisher: Some(client), spoken_for: Some(session.id.as_str()), ..none }
+            }
+            Self::WithdrawSession { session, .. } | Self::UpdateSession { session, .. } => {
+                Facts { spoken_for: Some(session.as_str()), ..none }
+            }
+            Self::Register(registering) => {
+                Facts { spoken_for: Some(&registering.session_id), lived_in: registering.process.as_ref(), ..none }
+            }
+            Self::Send(sending) => {
+                Facts { caller: Some(&sending.caller), tracker: sending.wishes.track.as_ref(), ..none }
+            }
+            Self::Requeue { caller, .. }
+            | Self::Broadcast { caller, .. }
             | Self::JoinRoom { caller, .. }
             | Self::LeaveRoom { caller, .. }
-            | Self::ReadMessages { caller, .. }
             | Self::AckMessages { caller, .. }
-            | Self::ClaimMail { caller, .. }
-            | Self::Me(caller)
-            | Self::Hear(caller) => Some(caller),
-            Self::History(query) => Some(&query.caller),
-            Self::Guarded { caller, .. } => Some(caller),
-            _ => None,
+            | Self::ClaimMail { caller, .. } => Facts { caller: Some(caller), ..none },
+            Self::Outbox { caller, .. } | Self::ReadMessages { caller, .. } | Self::Me(caller) | Self::Hear(caller) => {
+                Facts { caller: Some(caller), only_looks: true, ..none }
+            }
+            Self::History(query) => Facts { caller: Some(&query.caller), only_looks: true, ..none },
+            Self::ListSessions | Self::ListRooms => Facts { only_looks: true, ..none },
+            Self::Guarded { caller, request } => Facts { caller: Some(caller), publisher: request.publisher(), ..none },
+            Self::InboxHanded { .. }
+            | Self::WaiterGone(_)
+            | Self::ClientConnected(_)
+            | Self::ClientGone(_)
+            | Self::ProcessGone(_)
+            | Self::Deregister(_)
+            | Self::Sweep { .. }
+            | Self::External(_) => none,
         }
     }
+}
+
+/// Facts about a request that the store and the rules of speaking need, whatever it asks for.
+#[derive(Default)]
+struct Facts<'a> {
+    caller: Option<&'a Caller>,
+    only_looks: bool,
+    publisher: Option<&'a ClientId>,
+    tracker: Option<&'a ClientId>,
+    spoken_for: Option<&'a str>,
+    lived_in: Option<&'a Process>,
 }
 
 /// What a hook tells about its session.

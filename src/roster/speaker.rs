@@ -190,12 +190,12 @@ impl Roster {
 
     /// Applies a request that states or changes a session, if its caller may speak for that session.
     pub(super) fn guarded(&mut self, caller: &Caller, mut request: Request, ids: &mut dyn IdSource) -> Handled {
-        if let Some(session) = spoken_for(&request)
+        if let Some(session) = request.spoken_for().map(SessionId::from)
             && !self.shows_token_of(&request, &session)
         {
             self.may_speak_for(caller, &session)?;
         }
-        if let Some(process) = lived_in(&request) {
+        if let Some(process) = request.lived_in() {
             self.may_live_in(caller, process)?;
         }
         if let Request::HookEvent(event) | Request::Wait { event, .. } = &mut request {
@@ -249,25 +249,5 @@ impl Roster {
         if report.process.is_none() && !self.tables.sessions.contains_key(report.session_id.as_str()) {
             report.process = chain.iter().find(|process| self.lives_in(process)).cloned();
         }
-    }
-}
-
-/// The process in which a request says that a session lives.
-fn lived_in(request: &Request) -> Option<&Process> {
-    match request {
-        Request::HookEvent(event) | Request::Wait { event, .. } => event.report.process.as_ref(),
-        Request::Register(registering) => registering.process.as_ref(),
-        _ => None,
-    }
-}
-
-/// The session that a request states or changes.
-fn spoken_for(request: &Request) -> Option<SessionId> {
-    match request {
-        Request::HookEvent(event) | Request::Wait { event, .. } => Some(event.report.session_id.as_str().into()),
-        Request::WithdrawSession { session, .. } | Request::UpdateSession { session, .. } => Some(session.clone()),
-        Request::PublishSession { session, .. } => Some(session.id.clone()),
-        Request::Register(registering) => Some(registering.session_id.as_str().into()),
-        _ => None,
     }
 }

@@ -290,6 +290,29 @@ fn reading_goes_on_in_the_very_batch_that_cannot_be_written() {
     assert_eq!(sessions.len(), 2, "and what could not be written is not shown");
 }
 
+/// row 97
+#[test]
+fn every_request_that_only_looks_is_answered_in_a_batch_that_cannot_be_written() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    let caller = || Caller::session("hook");
+    let filter = crate::roster::MessageFilter::default;
+    bench.space(Some(0));
+    bench.start("another");
+    bench.ask("sessions", Request::ListSessions);
+    bench.ask("rooms", Request::ListRooms);
+    bench.ask("history", Request::History(crate::roster::HistoryQuery::default()));
+    bench.ask("outbox", Request::Outbox { caller: caller(), before: None, limit: None });
+    bench.ask("inbox", Request::ReadMessages { caller: caller(), filter: filter() });
+    bench.ask("me", Request::Me(caller()));
+    bench.ask("events", Request::Hear(caller()));
+    bench.turn();
+    let answers = ["sessions", "rooms", "history", "outbox", "inbox", "events"].map(|name| Did::Answer(name, "ok"));
+    let told = bench.happened();
+    for answer in answers.iter().chain([&Did::Answer("me", "unauthorized")]) {
+        assert!(told.contains(answer), "{answer:?} is not in {told:?}");
+    }
+}
+
 #[test]
 fn a_look_shows_what_came_before_it_in_its_batch_and_nothing_of_what_came_after() {
     let (mut bench, _outbox) = Bench::with_sessions();
