@@ -11,7 +11,7 @@ use super::{
 };
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
-use crate::limits::{ACK_IDS_MAX, ID_BYTES_MAX, ROOM_DELIVERIES_SHOWN_MAX};
+use crate::limits::{ACK_IDS_MAX, ROOM_DELIVERIES_SHOWN_MAX};
 use crate::model::{Evidence, Message, Recipient, Row, Step, Stored, Terms};
 use std::sync::Arc;
 
@@ -211,7 +211,6 @@ impl Roster {
         }
         let (mut newly, mut already, mut unknown) = (0, 0, 0);
         for message in messages {
-            validate::bounded("message id", message.as_str(), ID_BYTES_MAX)?;
             match self.mark_read(&session, message, Evidence::Ack) {
                 Some(true) => newly += 1,
                 Some(false) => already += 1,

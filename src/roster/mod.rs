@@ -10,6 +10,7 @@ mod groups;
 mod history;
 mod hook_event;
 mod hooks;
+mod id_bounds;
 mod loops;
 mod mailbox;
 mod messages;
@@ -222,6 +223,7 @@ impl Roster {
     }
 
     fn handle(&mut self, request: Request, ids: &mut dyn IdSource) -> Handled {
+        id_bounds::check(&request)?;
         self.renew(&request);
         match request {
             Request::HookEvent(event) => self.hook_event(*event, ids),

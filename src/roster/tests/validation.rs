@@ -1,6 +1,7 @@
 //! What is refused before it becomes part of a row, and what odd but honest text is taken.
 
 use super::*;
+use crate::model::Priority;
 
 #[test]
 fn ids_that_nobody_could_address_are_refused() {
@@ -15,8 +16,49 @@ fn ids_that_nobody_could_address_are_refused() {
         ] {
             assert_eq!(world.err(request).kind, ErrorKind::Invalid, "{id:.20}");
         }
-        world.ok(Request::session_end(id.into()));
+        // What cannot be there need not end, and an id that is too long is refused wherever it stands.
+        let end = world.apply(Request::session_end(id.into())).reply;
+        assert_eq!(end.is_ok(), id.len() <= 256, "{id:.20}");
         assert!(world.roster.commit().is_empty());
+    }
+}
+
+// row 50
+#[test]
+fn an_id_that_is_too_long_is_refused_wherever_it_stands() {
+    let mut world = World::new();
+    world.start("a", "/w/x");
+    let (long, caller) = ("x".repeat(257), || Caller::session("a"));
+    let text = || Some(long.clone());
+    let wait = HookEvent { report: report(&long, ""), ..HookEvent::default() };
+    let requests = [
+        Request::session_end(long.as_str().into()),
+        Request::session_end(long.as_str().into()).by(Caller { known: Known::Machine, ..Caller::default() }),
+        Request::Wait { event: Box::new(wait), at_least: Priority::Now, registers: false },
+        Request::WithdrawSession { client: "k".into(), session: long.as_str().into() },
+        Request::UpdateSession { session: long.as_str().into(), change: SessionChange::CurrentTask(None) },
+        Request::Requeue { caller: caller(), message: long.as_str().into() },
+        Request::AckMessages { caller: caller(), messages: vec!["m".into(), long.as_str().into()] },
+        Request::Broadcast { caller: caller(), room: long.clone(), body: "b".to_owned() },
+        Request::JoinRoom { caller: caller(), name: long.clone(), description: None },
+        Request::LeaveRoom { caller: caller(), room: long.clone() },
+        Request::ClaimMail { caller: caller(), from: text() },
+        Request::History(HistoryQuery { message: text(), ..HistoryQuery::default() }),
+        Request::History(HistoryQuery { session: text(), ..HistoryQuery::default() }),
+        Request::History(HistoryQuery { room: text(), ..HistoryQuery::default() }),
+        Request::History(HistoryQuery { thread: text(), ..HistoryQuery::default() }),
+        Request::send(caller(), long.clone(), "b"),
+        Request::send(Caller::session(&long), "a", "b"),
+        Request::ReadMessages { caller: Caller::session(&long), filter: MessageFilter::default() },
+        Request::Outbox { caller: Caller::session(&long), before: None, limit: None },
+        Request::Me(Caller::session(&long)),
+    ];
+    for request in requests {
+        let asked = format!("{request:?}");
+        let error = world.err(request);
+        assert_eq!(error.kind, ErrorKind::Invalid, "{asked}");
+        assert!(error.message.contains("257 bytes long") && !error.message.contains("xxx"), "{error:?}");
+        assert!(world.roster.commit().is_empty(), "{asked}");
     }
 }
 
