@@ -6,6 +6,7 @@
 #[cfg(test)]
 extern crate self as marshal;
 
+pub mod bom;
 pub mod error;
 pub mod ids;
 pub mod limits;

@@ -288,6 +288,8 @@ pub const DEPARTED_WITHOUT_MAIL_MAX: usize = 4096;
 pub const CLAIM_MESSAGES_MAX: usize = 1000;
 /// Message ids named in a notice.
 pub const NOTICE_IDS_MAX: usize = 10;
+/// Fields of a hook's event that are looked at, the first ones: hosts send a dozen.
+pub const HOOK_FIELDS_MAX: usize = 64;
 /// Message ids that are looked for in the text of a prompt.
 pub const QUOTED_IDS_MAX: usize = 64;
 /// How far the wall clock may get ahead of the monotonic one between two sweeps before it counts as having leapt.

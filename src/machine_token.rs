@@ -1,6 +1,7 @@
 //! The machine's token: the secret that callers over TCP must show, in a file that only its owner can read. It must not
 //! put the secret anywhere but into its two files and, where that is asked for, into the hands of their owner.
 
+use crate::bom;
 use crate::error::{Fatal, exit_code, explain_in};
 use crate::model::TokenHash;
 use crate::thread::{self, Exit};
@@ -189,7 +190,7 @@ pub fn read_own(directory: &Path, name: &str, bytes_max: u64) -> Result<Option<S
     let mut bytes = Vec::new();
     file.take(bytes_max).read_to_end(&mut bytes).map_err(cannot_read)?;
     // What is not text is no token.
-    Ok(Some(String::from_utf8(bytes).unwrap_or_default()))
+    Ok(Some(std::str::from_utf8(bom::without(&bytes)).unwrap_or_default().to_owned()))
 }
 
 /// Puts a file in its place, whole or not at all, readable by its owner alone from the first byte.
@@ -240,6 +241,9 @@ mod tests {
         }
         assert!(!path.join(NEW_NAME).exists());
         assert_eq!(load_or_make(path).unwrap(), token);
+        // row 32: an editor that puts a mark before what it saves.
+        std::fs::write(path.join(TOKEN_NAME), format!("\u{feff}{}\n", token.reveal())).unwrap();
+        assert_eq!(load(path).unwrap().unwrap(), token);
         // A daemon that died between the two files, or somebody's editor.
         std::fs::write(path.join(HEADER_NAME), "Authorization: Bearer old\n").unwrap();
         std::fs::write(path.join(NEW_NAME), "half").unwrap();

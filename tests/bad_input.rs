@@ -85,7 +85,7 @@ fn a_body_that_is_no_hook_json_is_refused() {
     let calm = Calm::new();
     let deep = "[".repeat(100_000);
     let deep_object = "{\"session_id\":".repeat(10_000);
-    let cases: [(&str, &[u8]); 14] = [
+    let cases: [(&str, &[u8]); 13] = [
         ("empty", b""),
         ("white space", b" \r\n"),
         ("text", b"hello"),
@@ -97,7 +97,6 @@ fn a_body_that_is_no_hook_json_is_refused() {
         ("two session ids", b"{\"session_id\":\"a\",\"session_id\":\"b\"}"),
         ("not UTF-8", b"{\"session_id\":\"a\xff\"}"),
         ("half a surrogate pair", b"{\"session_id\":\"a\\ud800\"}"),
-        ("a BOM", b"\xef\xbb\xbf{\"session_id\":\"a\"}"),
         ("100,000 deep", deep.as_bytes()),
         ("objects, deep", deep_object.as_bytes()),
     ];
@@ -149,22 +148,28 @@ fn a_body_larger_than_256_kib_is_refused_before_it_is_read() {
 }
 
 #[test]
-fn a_field_of_the_wrong_type_is_refused() {
-    let calm = Calm::new();
-    let values = [json!(1), json!(true), json!(["a"]), json!({"a": 1}), json!(1.5)];
+fn an_id_of_the_wrong_type_is_refused_and_anything_else_of_it_is_as_good_as_none() {
+    let mut calm = Calm::new();
+    let values =
+        [json!(1), json!(true), json!(["a"]), json!({"a": 1}), json!(1.5), json!(null), json!(false), json!("")];
     for value in &values {
+        let body = json!({"session_id": value}).to_string();
+        refused_by_every_hook(&calm, body.as_bytes(), 400, &body);
+    }
+    for (number, value) in values.iter().enumerate() {
+        let id = format!("s{number}");
         let objects = [
-            json!({"session_id": value}),
-            json!({"session_id": "known", "cwd": value}),
-            json!({"session_id": "known", "workspace": {"current_dir": value}}),
+            json!({"session_id": id, "cwd": value, "workspace": {"current_dir": "/w/p"}}),
+            json!({"session_id": id, "cwd": "/w/p", "workspace": value}),
+            json!({"session_id": id, "cwd": "/w/p", "workspace": {"current_dir": value}}),
         ];
         for body in objects {
-            refused_by_every_hook(&calm, body.to_string().as_bytes(), 400, &body.to_string());
+            let answer = calm.daemon.hook("/hook/session-start", &body.to_string());
+            assert_eq!(answer.status, 200, "{body}: {answer:?}");
+            assert_eq!(calm.daemon.sessions()[&id]["cwd"], "/w/p", "{body}");
         }
     }
-    for body in [json!({"session_id": null}), json!({"session_id": "known", "workspace": "/w"})] {
-        refused_by_every_hook(&calm, body.to_string().as_bytes(), 400, &body.to_string());
-    }
+    calm.take_note();
     calm.finish("wrong types");
 }
 
@@ -176,8 +181,8 @@ fn a_session_id_that_cannot_be_one_is_refused() {
     for id in ids {
         for path in HOOKS {
             let answer = calm.daemon.hook(path, &hook_body(id, "/w/p"));
-            // marshal 0.9 fault 12
-            if path == "/hook/session-end" && !id.is_empty() {
+            // marshal 0.9 fault 12, row 50
+            if path == "/hook/session-end" && !id.is_empty() && id != long {
                 // To end what cannot be there is as good as to end what is not there.
                 assert_eq!((answer.status / 100 == 4 || answer.status == 200, answer.text()), (true, ""), "{id:?}");
             } else {

@@ -176,6 +176,21 @@ fn what_a_future_version_wrote_stays_in_the_log_untouched_and_is_no_damage() {
     assert_eq!(std::fs::read(place.log_path()).unwrap()[..log.len()], log[..]);
 }
 
+// row 32
+#[test]
+fn a_log_that_an_editor_saved_with_a_mark_before_it_keeps_its_first_row() {
+    let log = fixture("events.jsonl");
+    let first = expected(lines(&log)[0]);
+    assert_eq!(first.len(), 1, "its first line is a row");
+    let marked = [b"\xef\xbb\xbf", log.as_slice()].concat();
+    assert_eq!(replayed(&marked), replayed(&log));
+    let place = prepared(&marked);
+    let daemon = place.start();
+    assert_eq!(daemon.get("/v1/status").json()["malformedLines"], 0);
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(place.run(&["log", "check"]).status.success());
+}
+
 /// What marshal 0.9 required of a SET's item, and what else it knew, by item type.
 fn fields(item_type: &str) -> (&'static [&'static str], &'static [&'static str]) {
     match item_type {

@@ -277,6 +277,93 @@ fn no_hook_fails_for_what_it_says_unless_it_names_no_session() {
     assert_eq!((unknown.status, unknown.text()), (404, ""));
 }
 
+// row 31, row 32
+#[test]
+fn no_event_is_lost_for_a_field_that_says_nothing_or_a_mark_before_it() {
+    let place = Place::new();
+    let daemon = place.start();
+    let mut rows = Watch::start(&daemon, "Session");
+    let bodies: [&[u8]; 4] = [
+        br#"{"session_id":"ID","cwd":"/w/proj","agent_id":"","hook_event_name":"UserPromptSubmit"}"#,
+        br#"{"session_id":"ID","cwd":"/w/proj","agent_id":false,"hook_event_name":"UserPromptSubmit"}"#,
+        b"\xef\xbb\xbf{\"session_id\":\"ID\",\"cwd\":\"/w/proj\",\"hook_event_name\":\"UserPromptSubmit\"}",
+        b"{\"session_id\":\"ID\",\"cwd\":\"/w/proj\",\"hook_event_name\":\"UserPromptSubmit\",\"session_title\":\"caf\xe9\",\"prompt\":\"\xff\"}",
+    ];
+    for (number, body) in bodies.into_iter().enumerate() {
+        for path in ["claude", "codex", "session-start", "prompt-submit"] {
+            let id = format!("{path}-{number}");
+            let at = body.windows(2).position(|two| two == b"ID").unwrap();
+            let body = [&body[..at], id.as_bytes(), &body[at + 2..]].concat();
+            let answer = post(daemon.hooks, &format!("/hook/{path}"), &[], &body);
+            assert_eq!(answer.status, 200, "{id}: {answer:?}");
+            assert!(String::from_utf8_lossy(&answer.body).contains("<marshal_session>"), "{id}: {answer:?}");
+            until(&mut rows, &id, "row", &json!({"cwd": "/w/proj", "sessionName": null}));
+        }
+    }
+    // The daemon's other readers of JSON skip the mark, too.
+    let body = "\u{feff}{\"asSession\":\"claude-0\",\"to\":\"codex-0\",\"body\":\"hi\"}";
+    let json = ("Content-Type", "application/json");
+    assert_eq!(post(daemon.hooks, "/v1/messages", &[json], body.as_bytes()).status, 201);
+}
+
+// row 25
+#[test]
+fn programs_that_run_the_hooks_of_another_one_are_shown_as_what_they_are_and_keep_their_mail() {
+    let place = Place::new();
+    let daemon = place.start();
+    let mut rows = Watch::start(&daemon, "Session");
+    daemon.start_session("a", "/w/a");
+    let own = std::process::id();
+    let cursor = |event: &str| {
+        json!({"conversation_id": "cur", "generation_id": "g", "cursor_version": "2026.08.11", "workspace_roots": ["/w/c"],
+            "model": "m", "hook_event_name": event})
+    };
+    let copilot = |event: &str| json!({"session_id": "cop", "timestamp": "2026-07-12T10:00:00Z", "cwd": "/w/c", "hook_event_name": event, "source": "new"});
+    let grok = |event: &str| json!({"sessionId": "gro", "hookEventName": event, "cwd": "/w/c", "workspaceRoot": "/w/c", "toolName": "grep"});
+    let unnamed =
+        |field: &str| json!({"sessionId": "unn", "timestamp": 1_774_281_852_263_u64, "cwd": "/w/c", field: "x"});
+    let table = [
+        ("cur", "cursor", [cursor("sessionStart"), cursor("beforeSubmitPrompt"), cursor("stop"), cursor("sessionEnd")]),
+        (
+            "cop",
+            "copilot",
+            [copilot("SessionStart"), copilot("UserPromptSubmit"), copilot("Stop"), copilot("SessionEnd")],
+        ),
+        ("gro", "grok", [grok("session_start"), grok("user_prompt_submit"), grok("stop"), grok("session_end")]),
+        ("unn", "copilot", [unnamed("source"), unnamed("prompt"), unnamed("stopReason"), unnamed("reason")]),
+    ];
+    for (id, agent, [start, prompt, stop, end]) in table {
+        // The process of a Claude Code in whose shell the program runs is in the variable that the line names.
+        let tell = |path: &str, body: &Value| {
+            let answer = daemon.hook(&format!("/hook/{path}?host=box&operator=ana&pid={own}"), &body.to_string());
+            assert_eq!((answer.status, answer.text()), (200, ""), "{path} {body}");
+        };
+        tell("claude", &start);
+        until(&mut rows, id, "start", &json!({"agent": agent, "state": "idle", "cwd": "/w/c", "process": null}));
+        daemon.send("a", id, "for its inbox");
+        tell("claude", &prompt);
+        until(&mut rows, id, "prompt", &json!({"state": "working", "hears": null}));
+        tell("claude", &stop);
+        until(&mut rows, id, "stop", &json!({"state": "idle"}));
+        // It would wait in vain: it is sent away at once.
+        let wait = daemon.hook("/hook/wait", &stop.to_string());
+        assert_eq!((wait.status, wait.text()), (204, ""), "{stop}");
+        let session = daemon.sessions()[id].clone();
+        assert_eq!((&session["reach"], &session["unread"]), (&"none".into(), &1.into()), "{session}");
+        tell("claude", &end);
+        rows.until("its end", |rows| !rows.contains_key(id));
+        if id != "cop" {
+            // The lines of marshal 0.9 name the event themselves.
+            tell("session-start", &end);
+            until(&mut rows, id, "start", &json!({"agent": agent, "cwd": "/w/c"}));
+            tell("prompt-submit", &end);
+            until(&mut rows, id, "prompt", &json!({"state": "working", "hears": null}));
+            tell("session-end", &start);
+            rows.until("its end", |rows| !rows.contains_key(id));
+        }
+    }
+}
+
 #[test]
 fn the_query_names_the_event_of_a_body_that_does_not_or_another_one() {
     let place = Place::new();

@@ -198,6 +198,9 @@ fn pings_of_both_kinds_are_answered_unchanged() {
     let ping = r#"{"event":"ws:m:ping",  "data":{"timestamp":1,"id":"x","other":[null]}}"#;
     shim.send_text(ping);
     assert_eq!(shim.socket.read().unwrap(), Message::text(ping));
+    // row 32
+    shim.send_text(&format!("\u{feff}{ping}"));
+    assert_eq!(shim.socket.read().unwrap(), Message::text(ping));
     shim.socket.send(Message::Ping("payload".into())).unwrap();
     assert_eq!(shim.socket.read().unwrap(), Message::Pong("payload".into()));
     shim.socket.close(None).unwrap();

@@ -2,6 +2,7 @@
 //! item type of a future version is told apart from damage.
 
 use super::usual;
+use crate::bom;
 use crate::model::{ItemType, Row};
 use crate::roster::Change;
 use crate::row_json::{Text, add_row, check_row, parse_row, row_text_bytes};
@@ -127,7 +128,7 @@ pub fn parse(line: &[u8]) -> Result<Line, String> {
 
 /// As [`parse`], but builds no row.
 pub(super) fn read(line: &[u8]) -> Result<Event<'_>, String> {
-    let text = std::str::from_utf8(line).map_err(|error| error.to_string())?.trim();
+    let text = std::str::from_utf8(bom::without(line)).map_err(|error| error.to_string())?.trim();
     match usual::read(text) {
         Some(event) => Ok(event),
         None => read_any(text),
@@ -229,6 +230,18 @@ mod tests {
         let line = br#"{"item":{"id":"ext-1","pid":7,"cwd":"/ext"},"changeType":"SET","itemType":"Session"}"#;
         assert!(matches!(parse(line).unwrap(), Line::Set(Row::Session(_))));
         assert!(matches!(parse(b" \r\n").unwrap(), Line::Blank));
+    }
+
+    // row 32
+    #[test]
+    fn a_mark_that_an_editor_put_before_a_line_costs_no_row() {
+        let line = "\u{feff}{\"item\":{\"id\":\"s\"},\"changeType\":\"SET\",\"itemType\":\"Session\"}";
+        assert!(
+            matches!(parse(line.as_bytes()).unwrap(), Line::Set(Row::Session(read)) if read.row.id.as_str() == "s")
+        );
+        let line = "\u{feff}{\"item\":{\"id\":\"e\"},\"changeType\":\"DEL\",\"itemType\":\"Session\"}";
+        assert!(matches!(parse(line.as_bytes()).unwrap(), Line::Delete(ItemType::Session, id) if id == "e"));
+        assert!(matches!(parse("\u{feff}\n".as_bytes()).unwrap(), Line::Blank));
     }
 
     #[test]

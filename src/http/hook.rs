@@ -5,6 +5,7 @@
 mod answer;
 mod claude;
 mod codex;
+mod foreign;
 mod gemini;
 mod host;
 mod report;
@@ -14,13 +15,13 @@ pub(super) mod wait;
 pub(super) use answer::{Form, error};
 
 use super::query::Query;
-use super::{Action, Shape, json_object};
+use super::{Action, Shape};
 use crate::error::{ErrorKind, RequestError};
 use crate::gate::{self, respond::without_secrets};
 use crate::roster::{HookReport, Request};
 use report::Place;
-use serde::Deserialize;
 use tiny_http::Method;
+use told::Told;
 
 /// What a hook asks for.
 enum Asked {
@@ -60,52 +61,36 @@ type Read = fn(&gate::Request) -> Result<Asked, RequestError>;
 /// How the requests to a path are read.
 fn reader(path: &str) -> Option<Read> {
     Some(match path {
-        "/hook/claude" => |request| claude::HOST.read(request),
+        "/hook/claude" => claude::read,
         "/hook/codex" => |request| codex::HOST.read(request),
         "/hook/gemini" => |request| gemini::HOST.read(request),
         "/hook/wait" => wait::read,
-        "/hook/session-start" => |request| plain(request, true, Request::session_start),
-        "/hook/prompt-submit" => |request| plain(request, true, Request::prompt_submit),
-        // A session that ends needs no process.
+        "/hook/session-start" => |request| plain(request, "SessionStart", Request::session_start),
+        "/hook/prompt-submit" => |request| plain(request, "UserPromptSubmit", Request::prompt_submit),
         "/hook/session-end" => {
-            |request| plain(request, false, |report| Request::session_end(report.session_id.as_str().into()))
+            |request| plain(request, "SessionEnd", |report| Request::session_end(report.session_id.as_str().into()))
         }
         _ => return None,
     })
 }
 
-/// What the hooks of the known hosts send, as far as it matters on the paths of marshal 0.9.
-#[derive(Deserialize)]
-struct HookBody {
-    session_id: String,
-    cwd: Option<String>,
-    workspace: Option<Workspace>,
-    /// Set inside a subagent, which is no session of its own.
-    agent_id: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct Workspace {
-    current_dir: Option<String>,
-}
-
-/// What a hook of marshal 0.9 asks for.
+/// What a hook of marshal 0.9 asks for. The event is the one that Claude Code calls so.
 fn plain(
     request: &gate::Request,
-    with_process: bool,
+    event: &'static str,
     to_request: fn(HookReport) -> Request,
 ) -> Result<Asked, RequestError> {
-    let invalid = |error: serde_json::Error| RequestError::invalid(format!("the body is no hook JSON: {error}"));
-    let body: HookBody = json_object(&request.body).map_err(invalid)?;
-    if body.session_id.is_empty() {
-        return Err(RequestError::invalid("the body's session_id is empty"));
+    let told = Told::of(request)?;
+    if let Some(other) = foreign::marked(&told) {
+        return foreign::host(other).read_told(request, &told, Some(event));
     }
-    if body.agent_id.is_some() {
+    let session_id = told.session_id()?;
+    if told.is_of_subagent() {
         return Ok(Asked::Nothing(Form::PLAIN));
     }
     let query = Query::parse(request.query.as_deref())?;
-    let cwd = body.cwd.or_else(|| body.workspace.and_then(|workspace| workspace.current_dir));
     let place = Place { query: &query, headers: &[] };
-    let (report, caller) = report::of(body.session_id, cwd, &place, with_process, request)?;
+    // A session that ends needs no process.
+    let (report, caller) = report::of(session_id, told.cwd(), &place, event != "SessionEnd", request)?;
     Ok(Asked::Store(Box::new(to_request(report).by(caller)), Form::PLAIN))
 }

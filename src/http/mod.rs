@@ -12,6 +12,7 @@ mod registry;
 mod send;
 mod v1;
 
+use crate::bom;
 use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
 use crate::gate::respond::{head_and_body, head_only};
 use crate::gate::{Caller, Counts, Exchange, Farewells, Parked, Settle, Subscribe};
@@ -404,6 +405,7 @@ impl Response {
 /// Reads a body that must be a JSON object. The library alone would also take a list of the fields' values, which
 /// nobody means.
 fn json_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> serde_json::Result<T> {
+    let body = bom::without(body);
     if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err(serde::de::Error::custom("not a JSON object"));
     }

@@ -35,11 +35,20 @@ pub enum Agent {
     Codex,
     /// Gemini CLI.
     Gemini,
+    /// GitHub Copilot, on the command line or in an editor.
+    Copilot,
+    /// Cursor.
+    Cursor,
+    /// Grok Build.
+    Grok,
+    /// One that runs another one's hooks and does not say which it is.
+    Other,
 }
 
 impl Agent {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Claude, Self::Codex, Self::Gemini];
+    pub const ALL: [Self; 7] =
+        [Self::Claude, Self::Codex, Self::Gemini, Self::Copilot, Self::Cursor, Self::Grok, Self::Other];
 
     /// The spelling on the wire and in the log.
     pub fn as_str(self) -> &'static str {
@@ -47,7 +56,16 @@ impl Agent {
             Self::Claude => "claude",
             Self::Codex => "codex",
             Self::Gemini => "gemini",
+            Self::Copilot => "copilot",
+            Self::Cursor => "cursor",
+            Self::Grok => "grok",
+            Self::Other => "other",
         }
+    }
+
+    /// Whether its model sees what its hooks are answered here.
+    pub fn takes_answers(self) -> bool {
+        matches!(self, Self::Claude | Self::Codex | Self::Gemini)
     }
 
     /// The agent that is spelled `text`.

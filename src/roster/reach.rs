@@ -3,7 +3,7 @@
 
 use super::Roster;
 use crate::ids::SessionId;
-use crate::model::{Path, Session, State, Stored};
+use crate::model::{Agent, Path, Session, State, Stored};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -71,11 +71,12 @@ impl Roster {
             Some(State::Waiting) => row.doing.tool.is_some(),
             Some(State::Idle) | None => false,
         };
+        let is_answered = row.hooks && row.doing.agent.is_none_or(Agent::takes_answers);
         match row.doing.state {
             _ if is_pushed_to || tables.subscribed.contains(&row.id) => Reach::Now,
             state if state != Some(State::Working) && tables.waiters.at_least(&row.id).is_some() => Reach::Wakeable,
             _ if is_in_turn && hears(Path::Tools) => Reach::BetweenTools,
-            _ if row.hooks || hears(Path::Prompt) || hears(Path::Start) || hears(Path::Stop) => Reach::NextPrompt,
+            _ if is_answered || hears(Path::Prompt) || hears(Path::Start) || hears(Path::Stop) => Reach::NextPrompt,
             _ => Reach::None,
         }
     }

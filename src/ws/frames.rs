@@ -3,6 +3,7 @@
 
 use super::reading::Heard;
 use super::{Client, answer, disconnect};
+use crate::bom;
 use crate::error::RequestError;
 use crate::ids::{MessageId, SessionId};
 use crate::limits::{EVENTS_AT_ONCE_MAX, ID_BYTES_MAX, WS_ECHO_BYTES_MAX, WS_ERROR_CHARACTERS_MAX};
@@ -110,6 +111,7 @@ impl Frames {
 
 impl Heard for Frames {
     fn text(&mut self, text: &str) -> Result<(), StoreGone> {
+        let text = bom::without_in(text);
         let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(text) else {
             return self.ignore("a frame that is no event");
         };

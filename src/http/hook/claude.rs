@@ -3,14 +3,29 @@
 use super::answer::Wrap;
 use super::host::Host;
 use super::told::Told;
+use super::{Asked, foreign};
+use crate::error::RequestError;
+use crate::gate;
 use crate::model::{Agent, Path};
 use crate::roster::EventKind;
 
 /// Claude Code.
-pub(super) const HOST: Host = Host { agent: Agent::Claude, kind, takes, silence: "" };
+pub(super) const HOST: Host = Host { agent: Agent::Claude, kind, takes, silence: "", tells_process: true };
 
 /// What comes before the tool's name in the notice that a permission is waited for.
 const PERMISSION_TO_USE: &str = "permission to use ";
+
+/// What a request to its address asks for. Other programs run its hooks, too.
+///
+/// # Errors
+/// The body is no JSON object or names no session; the query or a header cannot be read.
+pub(super) fn read(request: &gate::Request) -> Result<Asked, RequestError> {
+    let told = Told::of(request)?;
+    match foreign::program(&told) {
+        Some(other) => foreign::host(other).read_told(request, &told, None),
+        None => HOST.read_told(request, &told, None),
+    }
+}
 
 fn kind(event: &str, told: &Told<'_>) -> EventKind {
     match event {

@@ -7,7 +7,7 @@ use crate::model::{Agent, Path};
 use crate::roster::EventKind;
 
 /// Codex.
-pub(super) const HOST: Host = Host { agent: Agent::Codex, kind, takes, silence: "" };
+pub(super) const HOST: Host = Host { agent: Agent::Codex, kind, takes, silence: "", tells_process: true };
 
 fn kind(event: &str, told: &Told<'_>) -> EventKind {
     match event {

@@ -7,7 +7,7 @@ use crate::model::{Agent, Path};
 use crate::roster::EventKind;
 
 /// Gemini CLI, which takes nothing but JSON from its hooks.
-pub(super) const HOST: Host = Host { agent: Agent::Gemini, kind, takes, silence: "{}" };
+pub(super) const HOST: Host = Host { agent: Agent::Gemini, kind, takes, silence: "{}", tells_process: true };
 
 fn kind(event: &str, told: &Told<'_>) -> EventKind {
     match event {

@@ -20,6 +20,8 @@ pub(super) struct Host {
     pub(super) takes: fn(&str) -> Option<(Path, Wrap)>,
     /// The body of an answer that says nothing.
     pub(super) silence: &'static str,
+    /// Whether what its hooks say of a process is true of it.
+    pub(super) tells_process: bool,
 }
 
 impl Host {
@@ -28,21 +30,34 @@ impl Host {
     /// # Errors
     /// The body is no JSON object or names no session; the query or a header cannot be read.
     pub(super) fn read(&self, request: &gate::Request) -> Result<Asked, RequestError> {
-        let told = Told::read(&request.body)?;
+        self.read_told(request, &Told::of(request)?, None)
+    }
+
+    /// The same for an event that was read already, and may be named by its address.
+    ///
+    /// # Errors
+    /// The body names no session; the query or a header cannot be read.
+    pub(super) fn read_told(
+        &self,
+        request: &gate::Request,
+        told: &Told<'_>,
+        named: Option<&str>,
+    ) -> Result<Asked, RequestError> {
         let session_id = told.session_id()?;
         if told.is_of_subagent() {
             return Ok(Asked::Nothing(Form { wrap: None, silence: self.silence }));
         }
         let query = Query::parse(request.query.as_deref())?;
-        let name = query.get("event").map_or_else(|| told.event(), str::to_owned);
-        let mut kind = (self.kind)(&name, &told);
+        let name = named.or(query.get("event")).map_or_else(|| told.event(), str::to_owned);
+        let mut kind = (self.kind)(&name, told);
         if let EventKind::Prompt { quoted: ids } = &mut kind {
             *ids = quoted(&request.body);
         }
         let takes = (self.takes)(&name);
         let form = Form { wrap: takes.map(|(_, wrap)| wrap), silence: self.silence };
         let place = Place { query: &query, headers: &request.headers };
-        let (report, caller) = report::of(session_id, told.cwd(), &place, kind != EventKind::End, request)?;
+        let (report, caller) =
+            report::of(session_id, told.cwd(), &place, self.tells_process && kind != EventKind::End, request)?;
         let event = HookEvent {
             report,
             agent: Some(self.agent),

@@ -1,37 +1,25 @@
 //! What a hook of any host tells, read from its JSON. It must not refuse what it does not understand: hosts add events and
 //! fields and change their types, and a hook must not fail for that. Only a session must be named.
 
-use super::super::json_object;
+use crate::bom;
 use crate::error::RequestError;
+use crate::gate;
 use crate::ids::MessageId;
-use crate::limits::{NAME_BYTES_MAX, QUOTED_IDS_MAX, TEXT_BYTES_MAX};
+use crate::limits::{HOOK_FIELDS_MAX, NAME_BYTES_MAX, QUOTED_IDS_MAX, TEXT_BYTES_MAX};
 use memchr::memchr_iter;
-use serde::Deserialize;
+use serde::de::{DeserializeSeed, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
 
-/// The fields of all hosts' events that matter here, as they came. What is read of one is read leniently: a value of another
-/// type than expected is as good as none.
-#[derive(Deserialize)]
+/// The fields of an event, as they came. Each is read leniently: a value that says nothing, or is of another type than
+/// expected, is as good as none.
 pub(super) struct Told<'a> {
-    #[serde(borrow)]
-    session_id: Option<&'a RawValue>,
-    hook_event_name: Option<&'a RawValue>,
-    cwd: Option<&'a RawValue>,
-    new_cwd: Option<&'a RawValue>,
-    workspace: Option<&'a RawValue>,
-    source: Option<&'a RawValue>,
-    model: Option<&'a RawValue>,
-    permission_mode: Option<&'a RawValue>,
-    session_title: Option<&'a RawValue>,
-    prompt_id: Option<&'a RawValue>,
-    turn_id: Option<&'a RawValue>,
-    tool_name: Option<&'a RawValue>,
-    mcp_server_name: Option<&'a RawValue>,
-    notification_type: Option<&'a RawValue>,
-    message: Option<&'a RawValue>,
-    error: Option<&'a RawValue>,
-    /// Set inside a subagent, which is no session of its own.
-    agent_id: Option<&'a RawValue>,
+    /// Names, and values as JSON.
+    fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// Something in the body was no UTF-8 and stands here as U+FFFD: a text with that is lost.
+    is_lossy: bool,
 }
 
 #[derive(Deserialize)]
@@ -40,91 +28,197 @@ struct Workspace {
 }
 
 impl<'a> Told<'a> {
-    /// Reads the body of a hook.
+    /// Reads the whole body of a hook.
+    #[cfg(test)]
+    pub(super) fn read(body: &'a [u8]) -> Result<Self, RequestError> {
+        Self::read_whole_or_cut(body, false)
+    }
+
+    /// Reads the body of a hook's request. Of one that was too large its beginning is there, and the whole fields in that.
     ///
     /// # Errors
     /// It is no JSON object.
-    pub(super) fn read(body: &'a [u8]) -> Result<Self, RequestError> {
-        json_object(body).map_err(|error| RequestError::invalid(format!("the body is no hook JSON: {error}")))
+    pub(super) fn of(request: &'a gate::Request) -> Result<Self, RequestError> {
+        Self::read_whole_or_cut(&request.body, false)
     }
 
-    /// The session.
+    fn read_whole_or_cut(body: &'a [u8], is_cut: bool) -> Result<Self, RequestError> {
+        let body = bom::without(body);
+        let (found, is_lossy) = match std::str::from_utf8(body) {
+            Ok(text) => (fields(text, is_cut).map(borrowed), false),
+            Err(_) => (fields(&String::from_utf8_lossy(body), is_cut).map(owned), true),
+        };
+        let invalid = |error| RequestError::invalid(format!("the body is no hook JSON: {error}"));
+        found.map(|fields| Self { fields, is_lossy }).map_err(invalid)
+    }
+
+    /// The value of a field that says something. Of two fields of one name the later one counts, as for any reader of JSON.
+    fn value(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.fields.iter().rfind(|(found, _)| found == name)?;
+        Some(&**value).filter(|value| says_something(value))
+    }
+
+    /// Whether the event says something under this name.
+    pub(super) fn says(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
+    /// The first text that the event has under one of these names.
+    pub(super) fn text(&self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| {
+            let text = serde_json::from_str::<String>(self.value(name)?).ok()?;
+            self.is_whole(&text).then_some(text)
+        })
+    }
+
+    fn is_whole(&self, text: &str) -> bool {
+        !(self.is_lossy && text.contains(char::REPLACEMENT_CHARACTER))
+    }
+
+    /// The session. Programs that run the hooks of another one spell it in their own way.
     ///
     /// # Errors
-    /// None is named.
+    /// None is named, or two are.
     pub(super) fn session_id(&self) -> Result<String, RequestError> {
-        let named = text(self.session_id);
+        const NAMES: [&str; 3] = ["session_id", "sessionId", "conversation_id"];
+        if NAMES.iter().any(|name| self.fields.iter().filter(|(found, _)| found == name).nth(1).is_some()) {
+            return Err(RequestError::invalid("the body has two session ids"));
+        }
+        let named = self.text(&NAMES);
         named.ok_or_else(|| RequestError::invalid("the body has no session_id, or one that is no text or empty"))
     }
 
     /// The event's name; empty if it has none.
     pub(super) fn event(&self) -> String {
-        text(self.hook_event_name).unwrap_or_default()
+        self.text(&["hook_event_name", "hookEventName"]).unwrap_or_default()
     }
 
-    /// Whether the event is a subagent's.
+    /// Whether the event is a subagent's, which is no session of its own.
     pub(super) fn is_of_subagent(&self) -> bool {
-        self.agent_id.is_some()
+        self.says("agent_id") || self.says("subagentType")
     }
 
     /// The directory that the session is in, after the event.
     pub(super) fn cwd(&self) -> Option<String> {
         let workspace = || {
-            let workspace = serde_json::from_str::<Workspace>(self.workspace?.get()).ok()?;
-            workspace.current_dir
+            let workspace = serde_json::from_str::<Workspace>(self.value("workspace")?).ok()?;
+            workspace.current_dir.filter(|directory| !directory.trim().is_empty() && self.is_whole(directory))
         };
-        text(self.new_cwd).or_else(|| text(self.cwd)).or_else(workspace)
+        let root = || {
+            let roots = serde_json::from_str::<Vec<String>>(self.value("workspace_roots")?).ok()?;
+            roots.into_iter().next().filter(|root| !root.trim().is_empty() && self.is_whole(root))
+        };
+        self.text(&["new_cwd", "cwd"]).or_else(workspace).or_else(root)
     }
 
     /// By what the session began.
     pub(super) fn source(&self) -> String {
-        text(self.source).unwrap_or_default()
+        self.text(&["source"]).unwrap_or_default()
     }
 
     pub(super) fn model(&self) -> Option<String> {
-        text(self.model).map(|model| cut(model, NAME_BYTES_MAX))
+        self.text(&["model"]).map(|model| cut(model, NAME_BYTES_MAX))
     }
 
     pub(super) fn permission_mode(&self) -> Option<String> {
-        text(self.permission_mode).map(|mode| cut(mode, NAME_BYTES_MAX))
+        self.text(&["permission_mode", "permissionMode"]).map(|mode| cut(mode, NAME_BYTES_MAX))
     }
 
     pub(super) fn title(&self) -> Option<String> {
-        text(self.session_title).map(|title| cut(title, TEXT_BYTES_MAX))
+        self.text(&["session_title"]).map(|title| cut(title, TEXT_BYTES_MAX))
     }
 
     /// Which prompt the event belongs to: hosts that tell it call it the prompt's or the turn's.
     pub(super) fn prompt_id(&self) -> Option<String> {
-        text(self.prompt_id).or_else(|| text(self.turn_id)).map(|id| cut(id, NAME_BYTES_MAX))
+        self.text(&["prompt_id", "turn_id", "promptId", "generation_id"]).map(|id| cut(id, NAME_BYTES_MAX))
     }
 
     /// The tool's name.
     pub(super) fn tool(&self) -> String {
-        text(self.tool_name).map_or_else(|| "unknown".to_owned(), |tool| cut(tool, NAME_BYTES_MAX))
+        self.text(&["tool_name", "toolName"]).map_or_else(|| "unknown".to_owned(), |tool| cut(tool, NAME_BYTES_MAX))
     }
 
     /// The server that asks the human for something.
     pub(super) fn server(&self) -> String {
-        text(self.mcp_server_name).map_or_else(|| "an MCP server".to_owned(), |name| cut(name, NAME_BYTES_MAX))
+        self.text(&["mcp_server_name"]).map_or_else(|| "an MCP server".to_owned(), |name| cut(name, NAME_BYTES_MAX))
     }
 
     pub(super) fn notification_type(&self) -> String {
-        text(self.notification_type).unwrap_or_default()
+        self.text(&["notification_type", "notificationType"]).unwrap_or_default()
     }
 
     pub(super) fn message(&self) -> String {
-        text(self.message).unwrap_or_default()
+        self.text(&["message"]).unwrap_or_default()
     }
 
     /// By what the turn failed.
     pub(super) fn error(&self) -> String {
-        text(self.error).map_or_else(|| "unknown".to_owned(), |error| cut(error, NAME_BYTES_MAX))
+        self.text(&["error"]).map_or_else(|| "unknown".to_owned(), |error| cut(error, NAME_BYTES_MAX))
     }
 }
 
-/// A text that says something.
-fn text(value: Option<&RawValue>) -> Option<String> {
-    serde_json::from_str::<String>(value?.get()).ok().filter(|text| !text.is_empty())
+type Found<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
+
+fn borrowed(found: Found<'_>) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
+    found.into_iter().map(|(name, value)| (name, Cow::Borrowed(value.get()))).collect()
+}
+
+fn owned<'a>(found: Found<'_>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
+    found.into_iter().map(|(name, value)| (name.into_owned().into(), value.get().to_owned().into())).collect()
+}
+
+/// The fields of an object; of one that was cut off, those that are whole.
+fn fields(text: &str, is_cut: bool) -> serde_json::Result<Found<'_>> {
+    let mut fields = Fields(Vec::new());
+    let mut reader = serde_json::Deserializer::from_str(text);
+    match (&mut fields).deserialize(&mut reader).and_then(|()| reader.end()) {
+        Err(error) if !(is_cut && error.is_eof()) => Err(error),
+        _ => Ok(fields.0),
+    }
+}
+
+/// Takes an object field by field, so that those before a fault are there.
+struct Fields<'a>(Found<'a>);
+
+impl<'a> DeserializeSeed<'a> for &mut Fields<'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'a>>(self, reader: D) -> Result<(), D::Error> {
+        reader.deserialize_map(self)
+    }
+}
+
+impl<'a> Visitor<'a> for &mut Fields<'a> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Name(name)) = map.next_key()? {
+            let value = map.next_value()?;
+            if self.0.len() < HOOK_FIELDS_MAX {
+                self.0.push((name, value));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A field's name, which is borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Whether a value is more than a way to say that there is none.
+fn says_something(value: &str) -> bool {
+    match value {
+        "null" | "false" | "{}" | "[]" => false,
+        text if text.starts_with('"') => {
+            serde_json::from_str::<String>(text).map_or(true, |text| !text.trim().is_empty())
+        }
+        _ => true,
+    }
 }
 
 /// The beginning of a text, of at most so many bytes.
@@ -191,6 +285,86 @@ mod tests {
         for nameless in ["{}", r#"{"session_id":""}"#, r#"{"session_id":null}"#, r#"{"session_id":["s"]}"#] {
             assert!(Told::read(nameless.as_bytes()).unwrap().session_id().is_err(), "{nameless}");
         }
+    }
+
+    // row 31
+    #[test]
+    fn a_value_that_says_nothing_is_as_good_as_none() {
+        for nothing in ["null", "false", "\"\"", "\" \\n\"", "{}", "[]"] {
+            let body = format!(
+                r#"{{"session_id":"s","agent_id":{nothing},"subagentType":{nothing},"new_cwd":{nothing},"cwd":"/w","prompt_id":{nothing},
+                    "turn_id":"t","hook_event_name":{nothing},"hookEventName":"stop","model":{nothing},"tool_name":{nothing}}}"#
+            );
+            let told = Told::read(body.as_bytes()).unwrap();
+            assert!(!told.is_of_subagent(), "{nothing}");
+            assert_eq!((told.cwd().as_deref(), told.prompt_id().as_deref()), (Some("/w"), Some("t")), "{nothing}");
+            assert_eq!(
+                (told.event().as_str(), told.model(), told.tool().as_str()),
+                ("stop", None, "unknown"),
+                "{nothing}"
+            );
+            let body = format!(r#"{{"session_id":{nothing},"sessionId":"s"}}"#);
+            assert_eq!(Told::read(body.as_bytes()).unwrap().session_id().unwrap(), "s", "{nothing}");
+        }
+        for something in ["\"a1\"", "1", "true", "{\"a\":1}"] {
+            let body = format!(r#"{{"session_id":"s","agent_id":{something}}}"#);
+            assert!(Told::read(body.as_bytes()).unwrap().is_of_subagent(), "{something}");
+        }
+    }
+
+    // row 32
+    #[test]
+    fn a_mark_before_the_text_is_skipped_and_what_is_no_utf_8_costs_one_field() {
+        let body = b"\xef\xbb\xbf{\"session_id\":\"s\",\"cwd\":\"/w\"}";
+        assert_eq!(Told::read(body).unwrap().cwd().unwrap(), "/w");
+        let body = b"{\"session_title\":\"caf\xe9\",\"session_id\":\"s\",\"cwd\":\"/caf\xe9\",\"workspace\":{\"current_dir\":\"/w\"},
+            \"prompt\":\"\xff\xfe\",\"tool_name\":\"Bash\",\"\xff\":1,\"model\":\"caf\xc3\xa9\"}";
+        let told = Told::read(body).unwrap();
+        assert_eq!((told.session_id().unwrap().as_str(), told.tool().as_str()), ("s", "Bash"));
+        assert_eq!(
+            (told.title(), told.cwd().as_deref(), told.model().as_deref()),
+            (None, Some("/w"), Some("caf\u{e9}"))
+        );
+        // No session gets another one's mail because their ids differ in what was lost.
+        assert!(Told::read(b"{\"session_id\":\"s\xff\"}").unwrap().session_id().is_err());
+        // A text that holds the sign itself is whole.
+        let body = "{\"session_id\":\"s\",\"session_title\":\"a \u{fffd} b\"}";
+        assert_eq!(Told::read(body.as_bytes()).unwrap().title().unwrap(), "a \u{fffd} b");
+        assert!(Told::read(b"\xff{\"session_id\":\"s\"}").is_err(), "outside of any field");
+    }
+
+    // row 34
+    #[test]
+    fn the_whole_fields_at_the_beginning_of_a_cut_event_count() {
+        let body = "{\"session_id\":\"s\",\"cwd\":\"/w\",\"hook_event_name\":\"Stop\",\"tool_name\":\"Ba\u{e9}";
+        for end in 0..body.len() {
+            let Ok(told) = Told::read_whole_or_cut(&body.as_bytes()[..end], true) else {
+                assert_eq!(end, 0, "a beginning without an object is no event");
+                continue;
+            };
+            assert_eq!(told.session_id().is_ok(), end > 16, "{end}");
+            assert_eq!(told.cwd().is_some(), end > 27, "{end}");
+            assert_eq!(told.event().as_str(), if end > 52 { "Stop" } else { "" }, "{end}");
+            assert_eq!(told.tool(), "unknown", "{end}");
+            assert!(Told::read(&body.as_bytes()[..end]).is_err(), "{end}: it was not cut by us");
+        }
+        assert!(Told::read_whole_or_cut(b"{\"session_id\":\"s\",,", true).is_err(), "what is wrong is not cut");
+        assert!(Told::read_whole_or_cut(b"[{\"session_id\":\"s\"", true).is_err());
+    }
+
+    #[test]
+    fn of_fields_without_end_the_first_count_and_of_two_of_one_name_the_later() {
+        let many = |name: usize| format!("\"f{name}\":1,");
+        let body = format!("{{\"cwd\":\"/w\",{}\"session_id\":\"s\"}}", (0..1000).map(many).collect::<String>());
+        let told = Told::read(body.as_bytes()).unwrap();
+        assert_eq!(
+            (told.fields.len(), told.cwd().as_deref(), told.session_id().is_err()),
+            (HOOK_FIELDS_MAX, Some("/w"), true)
+        );
+        let told = Told::read(br#"{"session_id":"s","cwd":"/w","c\u0077d":"/x"}"#).unwrap();
+        assert_eq!((told.session_id().unwrap().as_str(), told.cwd().as_deref()), ("s", Some("/x")));
+        let told = Told::read(br#"{"session_id":"a","session_\u0069d":"b"}"#).unwrap();
+        assert!(told.session_id().is_err(), "a session is never guessed");
     }
 
     #[test]

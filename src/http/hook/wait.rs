@@ -5,7 +5,7 @@ use super::super::{Answer, Response, Shape, Worker, deliver};
 use super::answer::Form;
 use super::report::{self, Place};
 use super::told::Told;
-use super::{Asked, Query};
+use super::{Asked, Query, foreign};
 use crate::error::RequestError;
 use crate::gate::{self, Caller, Farewells, Parked, Terms};
 use crate::ids::SessionId;
@@ -40,7 +40,7 @@ pub(super) fn over() -> Response {
 /// # Errors
 /// The body is no JSON object or names no session; the query or a header cannot be read.
 pub(super) fn read(request: &gate::Request) -> Result<Asked, RequestError> {
-    let told = Told::read(&request.body)?;
+    let told = Told::of(request)?;
     let session_id = told.session_id()?;
     let query = Query::parse(request.query.as_deref())?;
     let at_least = match query.get("for") {
@@ -53,8 +53,8 @@ pub(super) fn read(request: &gate::Request) -> Result<Asked, RequestError> {
         Some(Ok(seconds @ 1..=WAIT_SECONDS_MAX)) => seconds,
         Some(_) => return Err(RequestError::invalid(format!("timeout= is 1 to {WAIT_SECONDS_MAX} seconds"))),
     };
-    // A subagent is no session of its own.
-    if told.is_of_subagent() {
+    // A subagent is no session of its own, and no other program begins a turn when its hook ends.
+    if told.is_of_subagent() || foreign::program(&told).is_some() {
         return Ok(Asked::WaitInVain);
     }
     let place = Place { query: &query, headers: &request.headers };

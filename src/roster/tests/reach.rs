@@ -44,6 +44,19 @@ fn a_session_hears_as_soon_as_what_was_seen_of_it_allows() {
     assert_eq!(world.view("silent").reach, Reach::None);
 }
 
+// row 25
+#[test]
+fn a_program_that_ignores_the_answers_to_its_hooks_does_not_hear_by_them() {
+    let mut world = World::new();
+    for agent in Agent::ALL {
+        let (report, kind) = (report(agent.as_str(), "/w/x"), EventKind::Stop);
+        let event = HookEvent { report, agent: Some(agent), kind, ..HookEvent::default() };
+        world.ok(Request::HookEvent(Box::new(event)));
+        let expected = if agent.takes_answers() { Reach::NextPrompt } else { Reach::None };
+        assert_eq!(world.view(agent.as_str()).reach, expected, "{agent:?}");
+    }
+}
+
 #[test]
 fn what_a_session_is_at_is_told_and_kept_no_longer_than_it_is_true() {
     let mut world = World::new();

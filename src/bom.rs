@@ -1,0 +1,37 @@
+//! The byte order mark that some programs put before text: it says nothing about UTF-8. It must not look further than that.
+
+/// U+FEFF in UTF-8.
+const MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// The text without a mark at its beginning.
+pub fn without(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(MARK).unwrap_or(bytes)
+}
+
+/// The same for what is known to be text.
+pub fn without_in(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // row 32
+    #[test]
+    fn one_mark_is_left_out_at_the_beginning_alone() {
+        let table = [
+            ("\u{feff}{}", "{}"),
+            ("{}", "{}"),
+            ("", ""),
+            ("\u{feff}", ""),
+            ("{\u{feff}}", "{\u{feff}}"),
+            (" \u{feff}{}", " \u{feff}{}"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(without(text.as_bytes()), expected.as_bytes(), "{text:?}");
+            assert_eq!(without_in(text), expected, "{text:?}");
+        }
+        assert_eq!(without(b"\xef\xbb{"), b"\xef\xbb{", "half of a mark is none");
+    }
+}
