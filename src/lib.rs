@@ -43,3 +43,6 @@ pub mod cli;
 #[cfg(test)]
 #[path = "fuzz_corpus_tests.rs"]
 mod fuzz_corpus;
+#[cfg(test)]
+#[path = "held_tests.rs"]
+mod held;

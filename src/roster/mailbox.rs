@@ -26,6 +26,8 @@ pub(crate) struct Mailboxes {
     expiring: BTreeSet<(i64, u64)>,
     /// How many answers took messages along.
     leases: u64,
+    /// What the batch has changed of messages that wait, as it was before: no row says it.
+    before: Vec<(SessionId, u64, Waiting)>,
 }
 
 #[derive(Debug)]
@@ -104,10 +106,26 @@ impl Inbox {
         self.by_priority.iter().map(BTreeMap::len).sum()
     }
 
-    fn remove(&mut self, place: u64) -> bool {
+    fn remove(&mut self, place: u64) -> Option<Waiting> {
         self.handed.remove(&place);
         self.on_its_way.remove(&place);
-        self.by_priority.iter_mut().any(|waiting| waiting.remove(&place).is_some())
+        self.by_priority.iter_mut().find_map(|waiting| waiting.remove(&place))
+    }
+
+    /// Puts in the place of what is known of a message what was known before, if it still waits.
+    fn restore(&mut self, place: u64, before: Waiting) {
+        let Some(waiting) = self.get_mut(place) else { return };
+        *waiting = before;
+        if before.handed.is_some() {
+            self.handed.insert(place)
+        } else {
+            self.handed.remove(&place)
+        };
+        if before.lease > 0 {
+            self.on_its_way.insert(place)
+        } else {
+            self.on_its_way.remove(&place)
+        };
     }
 
     /// Those that are at least this urgent, oldest first.
@@ -191,9 +209,8 @@ impl Mailboxes {
         let Some(inbox) = self.unread.get_mut(session) else {
             return;
         };
-        if !inbox.remove(place) {
-            return;
-        }
+        let Some(waiting) = inbox.remove(place) else { return };
+        self.before.push((session.clone(), place, waiting));
         if inbox.len() == 0 {
             self.unread.remove(session);
         }
@@ -222,6 +239,7 @@ impl Mailboxes {
     pub(crate) fn note_handed(&mut self, place: u64, session: &SessionId, handed: Option<(Path, i64)>, times: u32) {
         let Some(inbox) = self.unread.get_mut(session) else { return };
         let Some(waiting) = inbox.get_mut(place) else { return };
+        self.before.push((session.clone(), place, *waiting));
         waiting.times = times;
         match handed {
             Some((path, until)) => {
@@ -285,6 +303,7 @@ impl Mailboxes {
         taken.append(&mut inbox.on_its_way);
         for place in taken {
             if let Some(waiting) = inbox.get_mut(place) {
+                self.before.push((session.clone(), place, *waiting));
                 *waiting = Waiting { times: waiting.times, ..FREE };
             }
         }
@@ -369,6 +388,7 @@ impl Mailboxes {
         }
         for place in free {
             let Some(waiting) = inbox.get_mut(place) else { continue };
+            self.before.push((session.clone(), place, *waiting));
             (waiting.leased_until, waiting.lease, waiting.handed) = (until, self.leases, None);
             let times = waiting.times;
             inbox.handed.remove(&place);
@@ -409,10 +429,30 @@ impl Mailboxes {
     pub(crate) fn release(&mut self, session: &SessionId, place: u64) {
         let Some(inbox) = self.unread.get_mut(session) else { return };
         if let Some(waiting) = inbox.get_mut(place) {
+            self.before.push((session.clone(), place, *waiting));
             *waiting = Waiting { times: waiting.times, ..FREE };
         }
         inbox.handed.remove(&place);
         inbox.on_its_way.remove(&place);
+    }
+
+    /// How much the batch has changed that no row says.
+    pub(crate) fn mark(&self) -> usize {
+        self.before.len()
+    }
+
+    /// Takes back what a batch that is not written has handed out, released and forgotten. The rows are as they were.
+    pub(crate) fn undo_to(&mut self, mark: usize) {
+        for (session, place, before) in self.before.split_off(mark).into_iter().rev() {
+            if let Some(inbox) = self.unread.get_mut(&session) {
+                inbox.restore(place, before);
+            }
+        }
+    }
+
+    /// The batch is on disk.
+    pub(crate) fn commit(&mut self) {
+        self.before.clear();
     }
 
     pub(crate) fn sent_to_room_after(&self, room: &RoomId, place: u64) -> Vec<(u64, MessageId)> {

@@ -35,6 +35,7 @@ mod tables;
 mod terms;
 mod threads;
 mod validate;
+mod volatile;
 mod waiters;
 
 pub use delivery::{DeliveryView, Queued, Standing as DeliveryStanding};
@@ -54,9 +55,10 @@ use hooks::Pulse;
 use loops::Loops;
 use rate::Paces;
 use speaker::Speaker;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use tables::Tables;
+use tables::{Mark, Tables};
+use volatile::Volatile;
 
 /// The live roster.
 #[derive(Debug)]
@@ -85,7 +87,7 @@ pub struct Roster {
     /// Processes of which the current batch tells the end.
     ended: Vec<Process>,
     /// What is known of the turns that sessions are in.
-    pulses: BTreeMap<SessionId, Pulse>,
+    pulses: Volatile<SessionId, Pulse>,
     /// Sessions of which somebody came or went who makes them hear, so that their reach may be another one.
     reach_moved: BTreeSet<SessionId>,
 }
@@ -158,7 +160,7 @@ impl Roster {
             answered: BTreeSet::new(),
             checked: Vec::new(),
             ended: Vec::new(),
-            pulses: BTreeMap::new(),
+            pulses: Volatile::default(),
             reach_moved: BTreeSet::new(),
             last_sweep: None,
             believe_clock_from: i64::MIN,
@@ -203,7 +205,7 @@ impl Roster {
     /// [`Roster::roll_back`].
     pub fn apply(&mut self, request: Request, now: Now, ids: &mut dyn IdSource) -> Outcome {
         self.tables.now = now;
-        let length = self.tables.journal().len();
+        let (mark, pulses) = (self.tables.mark(), self.pulses.mark());
         match self.handle(request, ids) {
             Ok(Answer { reply, wait, pushes }) => {
                 let needs_commit = match wait {
@@ -215,9 +217,10 @@ impl Roster {
             }
             Err(error) => {
                 self.tables.persist = true;
-                self.tables.undo_to(length);
+                self.tables.undo_to(mark);
+                self.pulses.undo_to(pulses);
                 // What is not found may have been there until a request of the same batch removed it.
-                Outcome { reply: Err(error), pushes: Vec::new(), needs_commit: length > 0 }
+                Outcome { reply: Err(error), pushes: Vec::new(), needs_commit: mark.journal > 0 }
             }
         }
     }
@@ -276,18 +279,19 @@ impl Roster {
     pub fn commit(&mut self) -> Vec<Change> {
         self.dirty.clear();
         self.checked.clear();
-        self.tables.pushes.committed();
+        self.pulses.commit();
         self.note_agents();
-        self.tables.take_journal()
+        self.tables.commit()
     }
 
-    /// The batch could not be written: everything is as it was before it.
+    /// The batch could not be written: everything is as it was before it, also what is in memory alone. Facts stay, which
+    /// no batch makes: who is connected, how often each has sent, and the moments of signs of life.
     pub fn roll_back(&mut self) {
         self.dirty.clear();
         self.ended.clear();
         self.suspects.extend(self.checked.drain(..));
-        self.tables.undo_to(0);
-        self.tables.pushes.rolled_back();
+        self.tables.undo_to(Mark::default());
+        self.pulses.undo_to(0);
     }
 
     /// All rows of one type, parents in order of id, messages and receipts in no promised order.

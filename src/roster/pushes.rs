@@ -1,6 +1,7 @@
 //! Pushing messages to connected clients: to whom, what waits until a turn is over, and what comes again for a client that
 //! was away. Nothing of it is written down: that a message was pushed says nothing of whether it was read.
 
+use super::volatile::Volatile;
 use super::{Answer, Push, Roster};
 use crate::ids::{ClientId, SessionId};
 use crate::limits::{PUSH_AGAIN_AGE_MAX_MS, PUSH_AGAIN_MAX, PUSHES_HELD_MAX};
@@ -12,11 +13,9 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct Pushes {
     /// Messages that wait for the end of a session's turn, by their places; of more than there is room for the newest.
-    held: BTreeMap<SessionId, VecDeque<u64>>,
+    held: Volatile<SessionId, VecDeque<u64>>,
     /// Sessions whose turn is over and for whom something is held.
-    ready: BTreeSet<SessionId>,
-    /// What the current batch lets out of that: if it cannot be written, it is held again.
-    let_out: Vec<(SessionId, VecDeque<u64>)>,
+    ready: Volatile<SessionId, ()>,
     /// Sessions whose client went, with the place that the next row had then: what came before it was pushed.
     away: BTreeMap<SessionId, Away>,
     /// The same by the monotonic millisecond of that moment.
@@ -38,11 +37,12 @@ impl Pushes {
     }
 
     fn hold(&mut self, session: &SessionId, place: u64) {
-        let held = self.held.entry(session.clone()).or_default();
+        let mut held = self.held.get(session).cloned().unwrap_or_default();
         if held.len() == PUSHES_HELD_MAX {
             held.pop_front();
         }
         held.push_back(place);
+        self.held.insert(session.clone(), held);
     }
 
     /// Whether a message waits for the end of a session's turn, and was not pushed yet.
@@ -53,33 +53,31 @@ impl Pushes {
     /// A session's turn is over.
     pub(crate) fn turn_over(&mut self, session: &SessionId) {
         if self.held.contains_key(session) {
-            self.ready.insert(session.clone());
+            self.ready.insert(session.clone(), ());
         }
+    }
+
+    /// How many changes the batch has made.
+    pub(crate) fn mark(&self) -> [usize; 2] {
+        [self.held.mark(), self.ready.mark()]
+    }
+
+    /// Takes back what a batch that was not pushed has let out, held and forgotten.
+    pub(crate) fn undo_to(&mut self, [held, ready]: [usize; 2]) {
+        self.held.undo_to(held);
+        self.ready.undo_to(ready);
     }
 
     /// The batch is on disk: what it lets out is on its way.
-    pub(crate) fn committed(&mut self) {
-        self.let_out.clear();
-    }
-
-    /// The batch could not be written, and what it let out was not pushed. It is held again, before what has come since,
-    /// and goes with the next batch, unless the turn is not over after all.
-    pub(crate) fn rolled_back(&mut self) {
-        for (session, mut places) in std::mem::take(&mut self.let_out) {
-            places.extend(self.held.remove(&session).unwrap_or_default());
-            let surplus = places.len().saturating_sub(PUSHES_HELD_MAX);
-            places.drain(..surplus);
-            self.ready.insert(session.clone());
-            self.held.insert(session, places);
-        }
+    pub(crate) fn commit(&mut self) {
+        self.held.commit();
+        self.ready.commit();
     }
 
     /// A session is gone. When its client went stays known: it may come back.
     pub(crate) fn forget(&mut self, session: &SessionId) {
-        if !self.held.is_empty() {
-            self.held.remove(session);
-            self.ready.remove(session);
-        }
+        self.held.remove(session);
+        self.ready.remove(session);
     }
 
     /// A session's client went.
@@ -132,7 +130,7 @@ impl Roster {
         let path = self.live_path(session)?;
         let waits = message.row.priority() < Priority::Now && self.tables.working.contains(session);
         // Not before those that have waited and go with this batch.
-        if waits || self.tables.pushes.ready.contains(session) {
+        if waits || self.tables.pushes.ready.contains_key(session) {
             let place = self.tables.messages.get(&message.row.id)?.place;
             self.tables.pushes.hold(session, place);
             return None;
@@ -152,12 +150,11 @@ impl Roster {
     /// What was held back for sessions whose turn is over by now, in the order of the log.
     pub(super) fn push_held(&mut self) -> Vec<Push> {
         let mut pushes = Vec::new();
-        while let Some(session) = self.tables.pushes.ready.pop_first() {
+        while let Some((session, ())) = self.tables.pushes.ready.pop_first() {
             if self.tables.working.contains(&session) {
                 continue;
             }
             let held = self.tables.pushes.held.remove(&session).unwrap_or_default();
-            self.tables.pushes.let_out.push((session.clone(), held.clone()));
             for place in held {
                 let is_free = self.tables.mail.is_free(place, &session, self.tables.now.mono_ms);
                 let Some(message) = self.tables.mail.at(place).filter(|_| is_free) else { continue };

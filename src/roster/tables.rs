@@ -7,10 +7,12 @@ mod deliveries;
 mod gone;
 mod newest;
 mod sorted;
+mod undo;
 
 pub use change::Change;
 pub use gone::Gone;
 pub(crate) use newest::newest_first;
+pub(crate) use undo::Mark;
 
 use super::departed::Departures;
 use super::mailbox::Mailboxes;
@@ -163,7 +165,7 @@ impl Tables {
             self.persist = false;
             rows.into_iter().for_each(|row| self.set(row));
             self.persist = true;
-            self.journal.clear();
+            self.commit();
             return;
         }
         self.next_place = next_place;
@@ -180,13 +182,18 @@ impl Tables {
         // Without receipts every message is unread to its readers; each receipt then marks it as read.
         messages.iter().for_each(|(place, stored)| self.index_message(&stored.row, *place));
         self.messages = messages_by_id;
-        reads.iter().for_each(|(_, stored)| self.index_read(&stored.row));
+        for (_, stored) in &reads {
+            self.index_read(&stored.row);
+            // Nothing of this is ever taken back.
+            self.mail.commit();
+        }
         self.reads = reads_by_id;
         for (place, stored) in registrations {
             drop(self.put(Row::Registration(stored), place));
         }
         for (place, stored) in deliveries {
             drop(self.put(Row::Delivery(stored), place));
+            self.mail.commit();
         }
         for (place, stored) in departed {
             drop(self.put(Row::Departed(stored), place));
@@ -266,28 +273,6 @@ impl Tables {
     /// Whether the current batch has changed anything.
     pub(crate) fn journal(&self) -> &[Change] {
         &self.journal
-    }
-
-    /// Ends the batch: its changes are on disk, or came from there.
-    pub(crate) fn take_journal(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.journal)
-    }
-
-    /// Takes back every change since the journal had `length` entries, the last first.
-    pub(crate) fn undo_to(&mut self, length: usize) {
-        while self.journal.len() > length {
-            let Some(change) = self.journal.pop() else {
-                break;
-            };
-            if change.item_type() == ItemType::Session {
-                // What the log holds of its activity is older than was thought: the next one is written.
-                self.activity_written.remove(change.id());
-            }
-            match change.before {
-                Some((row, place)) => drop(self.put(row, place)),
-                None => drop(self.take(change.item_type(), change.id())),
-            }
-        }
     }
 
     fn place_of(&self, row: &Row) -> Option<u64> {

@@ -11,17 +11,21 @@ use crate::model::{Doing, Path, Priority, Session, Stored};
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Those who wait. In memory alone, and not taken back with a batch: the store says who is there.
+/// Those who wait. In memory alone; that one has left is a fact, which no failed batch takes back.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     by_session: BTreeMap<SessionId, Waiting>,
+    /// Who waited before each one that the batch has let begin.
+    begun: Vec<(SessionId, Option<Waiting>)>,
     /// Sessions for which there may be something by now.
     roused: BTreeSet<SessionId>,
+    /// Of these, those that the batch has looked at.
+    taken: Vec<SessionId>,
     /// Sessions whose mail is on its way or was handed a moment ago, by the monotonic millisecond of the next look.
     later: BTreeSet<(i64, SessionId)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Waiting {
     /// How urgent a message must be.
     at_least: Priority,
@@ -31,6 +35,7 @@ struct Waiting {
 
 impl Waiters {
     fn begin(&mut self, session: &SessionId, at_least: Priority) {
+        self.begun.push((session.clone(), self.by_session.get(session).copied()));
         self.end(session);
         self.by_session.insert(session.clone(), Waiting { at_least, look_at: None });
         self.roused.insert(session.clone());
@@ -82,7 +87,36 @@ impl Waiters {
         {
             roused.push(session);
         }
+        self.taken.extend(roused.iter().cloned());
         roused
+    }
+
+    /// How many changes the batch has made.
+    pub(crate) fn mark(&self) -> [usize; 2] {
+        [self.begun.len(), self.taken.len()]
+    }
+
+    /// Takes back what a batch has begun that was not written, and looks again at those that it has looked at.
+    pub(crate) fn undo_to(&mut self, [begun, taken]: [usize; 2]) {
+        for (session, before) in self.begun.split_off(begun).into_iter().rev() {
+            if !self.by_session.contains_key(&session) {
+                continue;
+            }
+            self.end(&session);
+            if let Some(waiting) = before {
+                self.by_session.insert(session.clone(), Waiting { look_at: None, ..waiting });
+                self.rouse(&session);
+            }
+        }
+        for session in self.taken.split_off(taken) {
+            self.rouse(&session);
+        }
+    }
+
+    /// The batch is on disk.
+    pub(crate) fn commit(&mut self) {
+        self.begun.clear();
+        self.taken.clear();
     }
 }
 

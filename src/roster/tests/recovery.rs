@@ -1,6 +1,7 @@
 //! A batch that could not be written is as if it had never been.
 
 use super::*;
+use std::collections::BTreeMap;
 
 /// A world with something in every table and index.
 fn busy() -> World {
@@ -63,6 +64,122 @@ fn a_whole_batch_is_taken_back_in_reverse() {
     world.pass(crate::limits::HANDOVER_LEASE_MS);
     assert_eq!(world.inbox("b"), ["3"]);
     assert!(!world.apply(Request::ListSessions).needs_commit, "nothing waits for a batch that is no more");
+}
+
+/// All that a batch may change, rows and what is in memory alone. Facts that no batch makes are left out: moments of
+/// signs of life, how often each has sent, numbers that are only counted up; and what tells that more is to be written.
+fn all_of(world: &World) -> BTreeMap<String, Vec<String>> {
+    const FACTS: [&str; 10] = [
+        "paces",
+        "loops",
+        "last_sweep",
+        "reach_moved",
+        "tables.now",
+        "tables.next_place",
+        "tables.presence",
+        "tables.renewals",
+        "tables.activity_written",
+        "tables.touched",
+    ];
+    let mut parts = crate::held::parts(&world.roster);
+    parts.retain(|part, _| !FACTS.iter().any(|fact| part.starts_with(fact)));
+    for lines in parts.values_mut() {
+        // By which ways a session was seen to take mail is in the line behind.
+        let ways: Vec<bool> = lines.iter().map(|line| line.trim_start().starts_with("paths: ")).collect();
+        let mut at = 0;
+        lines.retain(|line| {
+            at += 1;
+            let counter = ["leases: ", "looks: ", "value: "].iter().any(|name| line.trim_start().starts_with(name));
+            let is_way = at > 1 && ways[at - 2];
+            !(counter || is_way)
+        });
+    }
+    parts
+}
+
+/// A session in the middle of a turn, with mail that is held back, was handed over, and is on its way; a waiter; and one
+/// that was handed mail and went on.
+fn in_flight() -> World {
+    let mut world = busy();
+    let event = |id: &str, kind, takes| {
+        let prompt_id = Some("p".to_owned());
+        let agent = Some(crate::model::Agent::Claude);
+        let event = HookEvent { report: report(id, ""), agent, kind, takes, prompt_id, ..HookEvent::default() };
+        Request::HookEvent(Box::new(event))
+    };
+    let prompts = || EventKind::Prompt { quoted: Vec::new() };
+    for id in ["a", "d"] {
+        world.start(id, "/w/x");
+        world.send("b", id, "to be handed");
+        let reply = world.hook(event(id, prompts(), Some(crate::model::Path::Prompt)));
+        let messages = reply.inbox.iter().map(|handing| handing.message.row.id.clone()).collect();
+        let (path, lease) = (reply.path, reply.lease);
+        world.ok(Request::InboxHanded { session: id.into(), messages, path, lease, complete: true });
+    }
+    world.publish("k3", "a", "a");
+    let mut row = world.session("a");
+    row.channels_enabled = Some(true);
+    world.ok(stated("k3", row));
+    world.ok(event("a", prompts(), None));
+    world.send("b", "a", "held");
+    world.send("b", "d", "on its way");
+    world.hook(event("d", EventKind::Stop, Some(crate::model::Path::Stop)));
+    let waits = HookEvent { report: report("c", ""), kind: EventKind::Stop, ..HookEvent::default() };
+    let at_least = crate::model::Priority::Now;
+    world.ok(Request::Wait { event: Box::new(waits), at_least, registers: true });
+    world
+}
+
+#[test]
+fn a_batch_that_fails_leaves_nothing_behind_in_memory_either() {
+    // row 93
+    let event = |id: &str, kind, takes| {
+        let agent = Some(crate::model::Agent::Claude);
+        let prompt_id = Some("another".to_owned());
+        let event = HookEvent { report: report(id, ""), agent, kind, takes, prompt_id, ..HookEvent::default() };
+        Request::HookEvent(Box::new(event))
+    };
+    let takes = Some(crate::model::Path::Prompt);
+    let waits = HookEvent { report: report("c", ""), kind: EventKind::Stop, ..HookEvent::default() };
+    let at_least = crate::model::Priority::Low;
+    let urgent = Wishes { priority: crate::model::Priority::Now, ..Wishes::default() };
+    let requests = [
+        Request::session_end("a".into()),
+        Request::session_end("d".into()),
+        Request::session_start(report("a", "/w/x")),
+        event("a", EventKind::Prompt { quoted: Vec::new() }, takes),
+        event("a", EventKind::Stop, Some(crate::model::Path::Stop)),
+        event("d", EventKind::AfterTools, Some(crate::model::Path::Tools)),
+        event("d", EventKind::End, None),
+        event("new", EventKind::Prompt { quoted: Vec::new() }, takes),
+        Request::Wait { event: Box::new(waits), at_least, registers: true },
+        send("b", "a", "more that is held"),
+        Request::Send(Box::new(Sending { wishes: urgent, ..Sending::new(caller("b"), "c", "wakes") })),
+        Request::Sweep { settled: true },
+        Request::ReadMessages {
+            caller: caller("d"),
+            filter: MessageFilter { inbox: true, ..MessageFilter::default() },
+        },
+        Request::ClaimMail { caller: caller("b"), from: None },
+    ];
+    for request in requests {
+        let mut world = in_flight();
+        let before = all_of(&world);
+        world.apply(request.clone()).reply.unwrap();
+        let roused = world.roster.rouse(world.now, &mut world.ids);
+        let after = all_of(&world);
+        world.roster.roll_back();
+        let restored = all_of(&world);
+        for (part, lines) in &before {
+            let other = lines.iter().zip(&restored[part]).find(|(before, restored)| before != restored);
+            assert_eq!((other, lines.len()), (None, restored[part].len()), "{part} after {request:?}");
+        }
+        assert_eq!(before.keys().len(), restored.len());
+        let changes_nothing =
+            matches!(request, Request::Sweep { .. } | Request::ReadMessages { .. } | Request::ClaimMail { .. });
+        assert!(after != before || changes_nothing, "{request:?} {roused:?}");
+        model::check(&world.roster);
+    }
 }
 
 #[test]
