@@ -242,6 +242,9 @@ pub const ATTESTATION_SKEW_MAX_MS: u64 = 60 * 1000;
 pub const SWEEP_EVERY: Duration = Duration::from_secs(3);
 /// Time that a WebSocket session outlives its client, so that it can reconnect.
 pub const CLIENT_GRACE_MS: i64 = 10_000;
+/// Sessions that one connected client has stated and that are gone, of which that is still known: a session that comes back
+/// is that client's again. Beyond that, and beyond the number of those that are there, they are forgotten.
+pub const CLAIMS_OF_GONE_SESSIONS_MAX: usize = 64;
 /// Silence after which a hook session is gone.
 pub const HOOK_SILENCE_MAX_MS: i64 = 60 * 60 * 1000;
 /// Time for which a sign of life of one who sends stands for those that follow it: far less than anybody is shown.

@@ -12,20 +12,32 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct Nicknames {
     holders: BTreeMap<Arc<str>, BTreeSet<SessionId>>,
-    /// For a root that has been given out with numbers: below this number all are taken. It spares a newcomer among
-    /// ten thousand namesakes the walk over all of them.
-    taken_below: BTreeMap<Arc<str>, u32>,
+    /// The roots of the numbered names in use.
+    roots: BTreeMap<Arc<str>, Root>,
     /// How many names have been looked up, for a test of the claim above.
     #[cfg(test)]
     looks: std::cell::Cell<usize>,
 }
 
+/// The names that are one root with different numbers.
+#[derive(Debug)]
+struct Root {
+    /// How many of them are in use; a root without any is forgotten.
+    names: usize,
+    /// Below this number all are taken. It spares a newcomer among ten thousand namesakes the walk over all of them.
+    taken_below: u32,
+}
+
 #[cfg(test)]
 impl Nicknames {
-    /// The two indexes, for tests to hold against the rows.
-    #[expect(clippy::type_complexity, reason = "the types of the two fields")]
-    pub(super) fn inspect(&self) -> (&BTreeMap<Arc<str>, BTreeSet<SessionId>>, &BTreeMap<Arc<str>, u32>) {
-        (&self.holders, &self.taken_below)
+    /// The holders of each name, for tests to hold against the rows.
+    pub(super) fn inspect(&self) -> &BTreeMap<Arc<str>, BTreeSet<SessionId>> {
+        &self.holders
+    }
+
+    /// For each root, how many names it has, and the number below which all are taken.
+    pub(super) fn roots(&self) -> impl Iterator<Item = (&Arc<str>, usize, u32)> {
+        self.roots.iter().map(|(root, known)| (root, known.names, known.taken_below))
     }
 
     pub(super) fn looks(&self) -> usize {
@@ -35,7 +47,13 @@ impl Nicknames {
 
 impl Nicknames {
     pub(crate) fn insert(&mut self, nickname: &Arc<str>, session: &SessionId) {
-        self.holders.entry(nickname.clone()).or_default().insert(session.clone());
+        let holders = self.holders.entry(nickname.clone()).or_default();
+        if holders.is_empty()
+            && let (root, Some(_)) = split(nickname)
+        {
+            self.roots.entry(Arc::from(root)).or_insert(Root { names: 0, taken_below: 2 }).names += 1;
+        }
+        holders.insert(session.clone());
     }
 
     pub(crate) fn remove(&mut self, nickname: &Arc<str>, session: &SessionId) {
@@ -48,9 +66,13 @@ impl Nicknames {
         }
         self.holders.remove(nickname);
         if let (root, Some(number)) = split(nickname)
-            && let Some(below) = self.taken_below.get_mut(root)
+            && let Some(known) = self.roots.get_mut(root)
         {
-            *below = number.clamp(2, *below);
+            known.names -= 1;
+            known.taken_below = number.clamp(2, known.taken_below);
+            if known.names == 0 {
+                self.roots.remove(root);
+            }
         }
     }
 
@@ -76,11 +98,13 @@ impl Nicknames {
         if self.is_free(root, session) {
             return Arc::from(root);
         }
-        let mut number = self.taken_below.get(root).copied().unwrap_or(2);
+        let mut number = self.roots.get(root).map_or(2, |known| known.taken_below);
         loop {
             let name = format!("{root}-{number}");
             if self.is_free(&name, session) {
-                self.taken_below.insert(Arc::from(root), number);
+                if let Some(known) = self.roots.get_mut(root) {
+                    known.taken_below = number;
+                }
                 return Arc::from(name);
             }
             number += 1;
@@ -198,6 +222,25 @@ mod tests {
         for index in 0..10_000 {
             take(&mut names, "n", &index.to_string());
         }
-        assert_eq!(names.taken_below.get("n"), Some(&10_000));
+        let known = &names.roots["n"];
+        assert_eq!((known.names, known.taken_below), (9_999, 10_000));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_namesakes_that_are_gone() {
+        // row 113
+        let mut names = Nicknames::default();
+        for round in 0..100 {
+            let taken: Vec<(Arc<str>, String)> = (0..5)
+                .map(|index| {
+                    let id = format!("{round}-{index}");
+                    (Arc::from(take(&mut names, &format!("root{round}"), &id)), id)
+                })
+                .collect();
+            // Asked for by a session that was refused after all.
+            names.free(&format!("root{round}"), &SessionId::from("refused"));
+            taken.iter().for_each(|(name, id)| names.remove(name, &SessionId::from(id.as_str())));
+            assert_eq!((names.holders.len(), names.roots.len()), (0, 0));
+        }
     }
 }

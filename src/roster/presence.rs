@@ -3,7 +3,7 @@
 //! that jumps nor a machine that sleeps ends a session. It must not delete anything itself.
 
 use crate::ids::{ClientId, SessionId};
-use crate::limits::{CLIENT_GRACE_MS, HOOK_SILENCE_MAX_MS};
+use crate::limits::{CLAIMS_OF_GONE_SESSIONS_MAX, CLIENT_GRACE_MS, HOOK_SILENCE_MAX_MS};
 use crate::model::Session;
 use crate::time::Now;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,13 +15,21 @@ pub(crate) struct Presence {
     /// The connected clients that have stated a session, the last one last. When the one that holds it goes, the one
     /// before gets it back: two shims of one agent must not drop it between them.
     claims: BTreeMap<SessionId, Vec<ClientId>>,
-    claimed: BTreeMap<ClientId, BTreeSet<SessionId>>,
+    claimed: BTreeMap<ClientId, Claimed>,
     /// Sessions whose client is gone, and the monotonic millisecond until which they are kept.
     kept_until: BTreeMap<SessionId, i64>,
     /// The monotonic millisecond of each session's last sign of life.
     seen_at: BTreeMap<SessionId, i64>,
     /// Sessions without a client and without a known process, by that millisecond.
     silent_since: BTreeSet<(i64, SessionId)>,
+}
+
+/// The sessions that a client has stated.
+#[derive(Debug)]
+struct Claimed {
+    sessions: BTreeSet<SessionId>,
+    /// At so many, those that are gone are forgotten.
+    full_at: usize,
 }
 
 impl Presence {
@@ -92,7 +100,32 @@ impl Presence {
         let clients = self.claims.entry(session.clone()).or_default();
         clients.retain(|other| other != client);
         clients.push(client.clone());
-        self.claimed.entry(client.clone()).or_default().insert(session.clone())
+        let new = || Claimed { sessions: BTreeSet::new(), full_at: CLAIMS_OF_GONE_SESSIONS_MAX };
+        let claimed = self.claimed.entry(client.clone()).or_insert_with(new);
+        let is_new = claimed.sessions.insert(session.clone());
+        if claimed.sessions.len() > claimed.full_at {
+            self.forget_gone(session, client);
+        }
+        is_new
+    }
+
+    /// Forgets that a client has stated sessions that are gone: one that stays connected may have stated any number.
+    fn forget_gone(&mut self, newest: &SessionId, client: &ClientId) {
+        let Self { claimed, claims, seen_at, .. } = self;
+        let Some(claimed) = claimed.get_mut(client) else { return };
+        claimed.sessions.retain(|session| {
+            // The newest comes onto the roster right after this.
+            let is_there = session == newest || seen_at.contains_key(session);
+            if !is_there && let Some(clients) = claims.get_mut(session) {
+                clients.retain(|other| other != client);
+                if clients.is_empty() {
+                    claims.remove(session);
+                }
+            }
+            is_there
+        });
+        // Each look at all of them is paid for by as many that have been stated since the last one.
+        claimed.full_at = claimed.sessions.len() * 2 + CLAIMS_OF_GONE_SESSIONS_MAX;
     }
 
     /// The sessions that a client holds, if it is connected.
@@ -104,7 +137,7 @@ impl Presence {
     /// The client is gone: its claims are void. Gives the sessions that it held, each with who has stated it too.
     pub(crate) fn void_claims(&mut self, client: &ClientId) -> Vec<(SessionId, ClientId)> {
         let mut heirs = Vec::new();
-        for session in self.claimed.remove(client).into_iter().flatten() {
+        for session in self.claimed.remove(client).into_iter().flat_map(|claimed| claimed.sessions) {
             let Some(clients) = self.claims.get_mut(&session) else { continue };
             clients.retain(|other| other != client);
             let held = self.sessions_of.get(client).is_some_and(|sessions| sessions.contains(&session));
@@ -132,7 +165,7 @@ impl Presence {
 
     /// The session that speaks on a connection, if it has stated exactly one; else the last in order of id.
     pub(crate) fn session_of(&self, client: &ClientId) -> Option<&SessionId> {
-        let stated = || self.claimed.get(client).and_then(BTreeSet::last);
+        let stated = || self.claimed.get(client).and_then(|claimed| claimed.sessions.last());
         self.sessions_of.get(client).and_then(BTreeSet::last).or_else(stated)
     }
 

@@ -10,6 +10,7 @@ use crate::row_json::row_text;
 use crossbeam_channel::bounded;
 use std::collections::BTreeSet;
 
+mod churn;
 mod clients;
 mod compaction;
 mod ends;

@@ -42,6 +42,11 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.by_session.len() + self.leaving.len()
+    }
+
     /// Takes one in, in the place of who waited before. Says whether it is still there.
     pub(super) fn admit(&mut self, session: SessionId, mut waiter: Box<dyn Waiter>) -> bool {
         if !waiter.begin() {

@@ -2,6 +2,7 @@
 //! it likes.
 
 mod addresses;
+mod churn;
 mod delivery;
 mod departed;
 mod liveness;

@@ -170,13 +170,19 @@ fn check_names(roster: &Roster) {
         let row = &session.stored.row;
         holders.entry(row.nickname.clone()).or_default().insert(row.id.clone());
     }
-    let (found, taken_below) = tables.nicknames.inspect();
-    assert_eq!(*found, holders);
-    for (root, below) in taken_below {
-        for number in 2..*below {
+    assert_eq!(*tables.nicknames.inspect(), holders);
+    for (root, names, below) in tables.nicknames.roots() {
+        for number in 2..below {
             assert!(holders.contains_key(format!("{root}-{number}").as_str()), "{root}-{number} is free");
         }
-        assert!(*below >= 2, "numbers begin with two");
+        assert!(below >= 2, "numbers begin with two");
+        let numbered = |name: &str| {
+            name.strip_prefix(&**root)
+                .and_then(|rest| rest.strip_prefix('-'))
+                .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        assert_eq!(names, holders.keys().filter(|name| numbered(name)).count(), "names of the root {root}");
+        assert!(names > 0, "{root} is of nobody");
     }
 }
 

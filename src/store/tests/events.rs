@@ -169,7 +169,7 @@ fn m25_a_session_hears_of_its_own_mail_only_and_never_its_own_echo() {
 }
 
 /// Somebody who waits until the test says that it has left.
-struct Patient;
+pub(super) struct Patient;
 
 impl Waiter for Patient {
     fn number(&self) -> u64 {
