@@ -1,6 +1,7 @@
 //! Text from outside: what of it is not seen, what imitates marshal's own marks, and one spelling for what looks the
 //! same. Every place that shows such text, or takes a name from it, goes by this one list.
 
+pub mod body;
 mod unicode;
 
 use crate::limits::NAME_SHOWN_CHARS_MAX;

@@ -32,8 +32,7 @@ pub(crate) fn shell(word: &str) -> String {
 pub(crate) fn block(text: &str) -> String {
     let mut out = String::new();
     for row in text.trim_end_matches(['\n', '\r']).split('\n') {
-        let row = row.strip_suffix('\r').unwrap_or(row).replace('\t', "    ");
-        let row = line(&row);
+        let row = row.strip_suffix('\r').unwrap_or(row).split('\t').map(line).collect::<Vec<_>>().join("\t");
         if !row.is_empty() {
             out.push_str("    ");
             out.push_str(&row);
@@ -167,9 +166,19 @@ mod tests {
         assert_eq!(line("é 漢 🦀 👩\u{200d}💻"), "é 漢 🦀 👩\u{200d}💻", "ordinary text stays as it is");
     }
 
+    // row 51
+    #[test]
+    fn a_body_is_shown_as_it_was_written() {
+        for text in ["a && b 2>&1", "Vec<T>", "می\u{200c}خواهم", "👩\u{200d}💻 ❤\u{fe0f}", "&lt;b&gt;", "\tcc -o $@"]
+        {
+            assert_eq!(block(text), format!("    {text}\n"));
+        }
+        assert_eq!(block("all:\n\tcc $<"), "    all:\n    \tcc $<\n");
+    }
+
     #[test]
     fn a_body_stays_within_its_indentation() {
-        assert_eq!(block("one\r\n\ttwo\n\nid\x1b[A forged\n\n"), "    one\n        two\n\n    id\u{fffd}[A forged\n");
+        assert_eq!(block("one\r\n\ttwo\n\nid\x1b[A forged\n\n"), "    one\n    \ttwo\n\n    id\u{fffd}[A forged\n");
         assert_eq!(block("over\rwritten"), "    over\u{fffd}written\n");
     }
 

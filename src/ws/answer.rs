@@ -6,7 +6,7 @@ use crate::model::{Message, Proof, Recipient, proof_words};
 use crate::roster::{BroadcastSent, MessageView, Push, Reply, Sent, SentTo};
 use crate::row_json::replaced_value;
 use crate::store::Frame;
-use crate::text::{readable, shown_name};
+use crate::text::{body::framed, readable, shown_name};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -120,7 +120,7 @@ impl fmt::Display for Content<'_> {
         if let Some(room) = room {
             write!(f, " to room '{}'", shown_name(room))?;
         }
-        write!(f, ": {}", readable(body))
+        write!(f, ": {}", framed(body))
     }
 }
 
@@ -490,11 +490,11 @@ mod tests {
             let command = json!({"tx": "t", "content": content, "meta": meta});
             json!({"event": "ws:m:command", "data": {"command": command, "commandId": "NotifyChannel"}}).to_string()
         };
-        let content = "marshal: new message from 'ann _x_': line\nend é";
+        let content = "marshal: new message from 'ann _x_': line\n    end é";
         assert_eq!(push(Recipient::Session("b".into()), None), expected(content, None));
-        let content = "marshal: new message from 'ann _x_' to room 'The Room': line\nend é";
+        let content = "marshal: new message from 'ann _x_' to room 'The Room': line\n    end é";
         assert_eq!(push(Recipient::Room("r".into()), Some("The Room")), expected(content, Some("r")));
-        let content = "marshal: new message from 'ann _x_' to room 'r': line\nend é";
+        let content = "marshal: new message from 'ann _x_' to room 'r': line\n    end é";
         assert_eq!(push(Recipient::Room("r".into()), None), expected(content, Some("r")));
         let error = RequestError::not_found("no \"such\" thing");
         let data = json!({"tx": "t", "commandId": "c", "message": error.to_string(), "code": error.kind.code()});
