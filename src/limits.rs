@@ -280,6 +280,9 @@ pub const PUSH_AGAIN_AGE_MAX_MS: i64 = 10 * 60 * 1000;
 pub const KEPT_MESSAGES_MAX: usize = 1000;
 /// Messages to its rooms of which it stays known that a session has read them when it has ended, the newest.
 pub const KEPT_READS_MAX: usize = 1000;
+/// The same for all sessions that are gone together: each takes some 400 bytes of memory and of the log. Of more, what is
+/// known of the oldest messages is forgotten.
+pub const KEPT_FOR_GONE_MAX: usize = 50_000;
 /// Time after a session's end after which what it left of its rooms' messages ends unread.
 pub const KEPT_AGE_MAX_MS: i64 = 24 * 60 * 60 * 1000;
 /// The same for messages to it that do not say themselves until when they count, if nobody claims them.

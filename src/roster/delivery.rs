@@ -339,7 +339,7 @@ impl Roster {
     /// Without a room, of all.
     pub(super) fn keep_room_mail(&mut self, session: &SessionId, room: Option<&RoomId>) {
         for message in self.newest_of_rooms(session, room) {
-            if self.tables.delivery(&message, session).is_none() {
+            if self.tables.delivery(&message, session).is_none() && self.is_worth_keeping(&message) {
                 self.set_step(session, &message, Step::Kept, 0);
             }
         }

@@ -7,8 +7,8 @@ use super::{Answer, Caller, Claimed, Handled, Left, Reply, Roster, Wait};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, ReadId, SessionId};
 use crate::limits::{
-    CANDIDATES_MAX, CLAIM_MESSAGES_MAX, DEPARTED_WITHOUT_MAIL_MAX, KEPT_AGE_MAX_MS, NOTICE_IDS_MAX, SWEEP_ROWS_MAX,
-    UNCLAIMED_MAIL_AGE_MAX_MS,
+    CANDIDATES_MAX, CLAIM_MESSAGES_MAX, DEPARTED_WITHOUT_MAIL_MAX, KEPT_AGE_MAX_MS, KEPT_FOR_GONE_MAX, NOTICE_IDS_MAX,
+    SWEEP_ROWS_MAX, UNCLAIMED_MAIL_AGE_MAX_MS,
 };
 use crate::model::{Departed, ItemType, Message, Reason, Recipient, Session, Step};
 use crate::text::quoted;
@@ -216,6 +216,25 @@ impl Roster {
             if self.tables.mail.unread_count(&session) > 0 {
                 self.tables.set(Departed { due_at, ..row });
             }
+        }
+    }
+
+    /// Whether what is known of a room's message for a session that ends will be kept: among so many for all sessions that
+    /// are gone, the newest are.
+    pub(super) fn is_worth_keeping(&self, message: &MessageId) -> bool {
+        let steps = &self.tables.room_steps;
+        let oldest = steps.oldest_of_gone().filter(|_| steps.of_gone() >= KEPT_FOR_GONE_MAX);
+        let place = self.tables.messages.get(message).map(|placed| placed.place);
+        oldest.is_none_or(|(oldest, _)| place.is_some_and(|place| place >= *oldest))
+    }
+
+    /// Forgets the oldest of what is known of rooms' messages for sessions that are gone, if it is too much.
+    pub(super) fn bound_kept(&mut self, is_full: impl Fn(&Self) -> bool) {
+        while self.tables.room_steps.of_gone() > KEPT_FOR_GONE_MAX && !is_full(self) {
+            let Some((place, session)) = self.tables.room_steps.oldest_of_gone().cloned() else { return };
+            let Some(message) = self.tables.mail.at(place).cloned() else { return };
+            self.tables.delete(ItemType::Delivery, ReadId::of(&message, &session).as_str());
+            self.forget_departed(&session);
         }
     }
 

@@ -5,7 +5,9 @@ use super::nickname::same_root;
 use super::{Answer, Gone, Handled, Reply, Roster, SessionChange, SessionView, Sighting, Wait, validate};
 use crate::error::RequestError;
 use crate::ids::{ClientId, ReadId, SessionId};
-use crate::limits::{ACTIVITY_NOTED_EVERY_MS, KEPT_READS_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::limits::{
+    ACTIVITY_NOTED_EVERY_MS, KEPT_READS_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, SWEEP_ROWS_MAX, TEXT_BYTES_MAX,
+};
 use crate::model::{Delivery, Doing, ItemType, Message, MessageRead, Recipient, Row, Session, Step, Stored};
 use std::sync::Arc;
 
@@ -245,6 +247,8 @@ impl Roster {
         self.pulses.remove(session);
         self.tables.pushes.forget(session);
         self.note_departed(&row);
+        let begun_at = self.tables.journal().len();
+        self.bound_kept(|roster| roster.tables.journal().len() - begun_at >= SWEEP_ROWS_MAX);
         self.dirty.insert(session.clone());
     }
 
@@ -268,7 +272,7 @@ impl Roster {
         if let Some(message) = self.tables.messages.get(&receipt.message_id).map(|placed| &placed.stored.row) {
             if message.to == Recipient::Session(receipt.session_id.clone()) {
                 self.tables.set(Message { read_at: Some(receipt.read_at), ..message.clone() });
-            } else if is_kept {
+            } else if is_kept && self.is_worth_keeping(&receipt.message_id) {
                 let MessageRead { id, message_id, session_id, read_at, evidence, path } = receipt;
                 let step = Step::Read(evidence, path);
                 self.tables.set(Delivery { id, message_id, session_id, step, at: read_at, times: 0 });

@@ -45,6 +45,7 @@ impl Roster {
         }
         self.calm_down(is_full);
         self.tables.pushes.sweep(now.mono_ms);
+        self.bound_kept(is_full);
         self.watch_clock(now);
         if settled {
             self.note_what_was_answered();

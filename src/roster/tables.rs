@@ -6,12 +6,14 @@ mod change;
 mod deliveries;
 mod gone;
 mod newest;
+mod room_steps;
 mod sorted;
 mod undo;
 
 pub use change::Change;
 pub use gone::Gone;
 pub(crate) use newest::newest_first;
+pub(crate) use room_steps::RoomSteps;
 pub(crate) use undo::Mark;
 
 use super::departed::Departures;
@@ -72,6 +74,7 @@ pub(crate) struct Tables {
     pub(crate) renewals: Renewals,
     pub(crate) waiters: Waiters,
     pub(crate) pushes: Pushes,
+    pub(crate) room_steps: RoomSteps,
     /// The moment of the request that is being applied.
     pub(crate) now: Now,
     /// Whether changes belong into the log; off while rows come from there.
@@ -114,6 +117,7 @@ impl Tables {
             renewals: Renewals::default(),
             waiters: Waiters::default(),
             pushes: Pushes::default(),
+            room_steps: RoomSteps::default(),
             now: Now::at(0),
             persist: true,
             outside: false,
@@ -346,6 +350,7 @@ impl Tables {
             Row::Message(stored) => {
                 self.index_message(&stored.row, place);
                 self.note_claims(&stored.row.id, place, true);
+                self.note_steps(&stored.row, place, true);
                 self.messages.insert(stored.row.id.clone(), Placed { stored, place });
             }
             Row::MessageRead(stored) => {
@@ -362,6 +367,7 @@ impl Tables {
                 let is_settled = stored.row.step.is_settled();
                 self.deliveries.insert(stored.row.id.clone(), Placed { stored: stored.clone(), place });
                 self.note_claim(&stored.row);
+                self.note_step(&message, &session, true);
                 self.refresh(&message, &session);
                 if is_settled {
                     self.resettle(&message);
@@ -379,6 +385,9 @@ impl Tables {
     fn put_session(&mut self, stored: Arc<Stored<Session>>, place: u64) -> Option<(Row, u64)> {
         let (id, nickname) = (stored.row.id.clone(), stored.row.nickname.clone());
         let before = self.sessions.insert(id.clone(), Placed { stored: stored.clone(), place });
+        if before.is_none() {
+            self.room_steps.come(&id);
+        }
         let old_name = before.as_ref().map(|placed| placed.stored.row.nickname.clone());
         if old_name.as_ref() != Some(&nickname) {
             if let Some(old_name) = &old_name {
@@ -458,6 +467,7 @@ impl Tables {
                 let placed = self.sessions.remove(id)?;
                 self.activity_written.remove(id);
                 self.working.remove(id);
+                self.room_steps.go(&placed.stored.row.id);
                 self.nicknames.remove(&placed.stored.row.nickname, &placed.stored.row.id);
                 self.presence.remove(&placed.stored.row);
                 if let Some(process) = &placed.stored.row.process {
@@ -481,6 +491,7 @@ impl Tables {
                     readers.extend(self.delivered_to(&placed.stored.row.id));
                 }
                 self.note_claims(&placed.stored.row.id, placed.place, false);
+                self.note_steps(&placed.stored.row, placed.place, false);
                 self.mail.remove(&placed.stored.row, placed.place, &readers);
                 self.threads.remove(&placed.stored.row);
                 Some((Row::Message(placed.stored), placed.place))
@@ -491,6 +502,7 @@ impl Tables {
                 let placed = self.deliveries.remove(id)?;
                 self.note_claim(&placed.stored.row);
                 let Delivery { message_id, session_id, step, .. } = &placed.stored.row;
+                self.note_step(message_id, session_id, false);
                 self.refresh(message_id, session_id);
                 if step.is_settled() {
                     self.resettle(message_id);

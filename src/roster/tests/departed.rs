@@ -1,12 +1,12 @@
 //! Mail outlives its session: who finds it, who may claim it, and when it ends.
 
 use super::*;
-use crate::ids::SessionId;
+use crate::ids::{ReadId, SessionId};
 use crate::limits::{
-    CLAIM_MESSAGES_MAX, DEPARTED_WITHOUT_MAIL_MAX, KEPT_AGE_MAX_MS, READ_MESSAGE_AGE_MAX_MS, SWEEP_ROWS_MAX,
-    UNCLAIMED_MAIL_AGE_MAX_MS, UNREAD_MESSAGE_AGE_MAX_MS,
+    CLAIM_MESSAGES_MAX, DEPARTED_WITHOUT_MAIL_MAX, KEPT_AGE_MAX_MS, KEPT_FOR_GONE_MAX, READ_MESSAGE_AGE_MAX_MS,
+    SWEEP_ROWS_MAX, UNCLAIMED_MAIL_AGE_MAX_MS, UNREAD_MESSAGE_AGE_MAX_MS,
 };
-use crate::model::{Reason, Step, Terms};
+use crate::model::{Delivery, Reason, Step, Terms};
 
 fn claim(who: &str, from: Option<&str>) -> Request {
     Request::ClaimMail { caller: caller(who), from: from.map(str::to_owned) }
@@ -470,4 +470,71 @@ fn of_those_who_ended_without_mail_the_last_ones_are_known_and_nobody_who_cannot
     (0..=DEPARTED_WITHOUT_MAIL_MAX / SWEEP_ROWS_MAX).for_each(|_| world.sweep());
     let left = world.roster.rows(ItemType::Departed);
     assert!(left.len() == 1 && left[0].id() == "s3", "of which nothing was heard since: {left:?}");
+}
+
+#[test]
+fn what_is_kept_for_sessions_that_are_gone_is_bounded_for_all_of_them_together_and_the_newest_is_kept() {
+    // row 112: every session ends with the same mail of everybody's room, read by one half of them.
+    const SESSIONS: usize = 600;
+    const BROADCASTS: usize = 100;
+    let mut world = World::new();
+    world.start("sender", "/w/x");
+    let ids: Vec<String> = (0..SESSIONS).map(|number| format!("s{number}")).collect();
+    ids.iter().for_each(|id| drop(world.start(id, "/w/x")));
+    let messages: Vec<MessageId> = (0..BROADCASTS)
+        .map(|number| world.broadcast("sender", "everyone", &number.to_string()).message.row.id.clone())
+        .collect();
+    let all: Vec<&MessageId> = messages.iter().collect();
+    let of_gone = |world: &World| world.roster.tables.deliveries.len();
+    for (number, id) in ids.iter().enumerate() {
+        if number.is_multiple_of(2) {
+            world.ack(id, &all);
+        }
+        world.pass(1);
+        world.end(id);
+        assert!(of_gone(&world) <= KEPT_FOR_GONE_MAX, "after {number}: {}", of_gone(&world));
+    }
+    assert!(of_gone(&world) > KEPT_FOR_GONE_MAX - SESSIONS, "{} are kept", of_gone(&world));
+    let newest = messages.last().unwrap();
+    for id in &ids {
+        let view = world.roster.deliveries(&world.roster.tables.messages[newest].stored.row, 0);
+        let standing = &view.iter().find(|view| view.session.as_str() == id).unwrap().standing;
+        assert!(!matches!(standing, DeliveryStanding::Settled(Step::Undeliverable(_), _)), "{id}: {standing:?}");
+    }
+    assert!(world.roster.deliveries(&world.roster.tables.messages[&messages[0]].stored.row, 0).is_empty());
+    // Who comes back finds what is left, and nobody can be told of mail that is forgotten.
+    world.start("s1", "/w/x");
+    let left = world.unread("s1");
+    assert!((1..BROADCASTS).contains(&left), "{left}");
+    // To hold so many rows against each other would take minutes.
+    world.roster = Roster::new();
+}
+
+#[test]
+fn a_log_with_more_kept_than_is_allowed_is_cut_down_by_sweeps() {
+    // row 112
+    let mut world = World::new();
+    world.start("sender", "/w/x");
+    world.start("other", "/w/x");
+    let message = world.broadcast("sender", "everyone", "m").message.row.clone();
+    let kept = |number: usize| {
+        let session = SessionId::from(format!("gone{number}"));
+        let id = ReadId::of(&message.id, &session);
+        Row::from(Delivery {
+            id,
+            message_id: message.id.clone(),
+            session_id: session,
+            step: Step::Kept,
+            at: 1,
+            times: 0,
+        })
+    };
+    let mut again = World::new();
+    let rows: Vec<Row> = world.roster.rows_in_order();
+    again.roster.load(rows.into_iter().chain((0..KEPT_FOR_GONE_MAX + 2_500).map(kept)), None, again.now);
+    for left in [1_500, 500, 0] {
+        again.sweep();
+        assert_eq!(again.roster.tables.deliveries.len(), KEPT_FOR_GONE_MAX + left);
+    }
+    again.roster = Roster::new();
 }

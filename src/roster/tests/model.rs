@@ -77,6 +77,7 @@ pub(super) fn unread(roster: &Roster) -> BTreeMap<SessionId, BTreeSet<u64>> {
 pub(super) fn check(roster: &Roster) {
     check_members(roster);
     check_mail(roster);
+    check_room_steps(roster);
     check_names(roster);
     check_presence(roster);
     check_processes(roster);
@@ -161,6 +162,12 @@ fn check_replies(roster: &Roster) {
         assert!(named.contains(&row.id));
         assert!(named.iter().all(|id| roster.tables.messages.contains_key(id)));
     }
+}
+
+fn check_room_steps(roster: &Roster) {
+    let steps = crate::roster::tables::RoomSteps::of_rows(&roster.tables);
+    assert_eq!(roster.tables.room_steps, steps);
+    assert!(steps.of_gone() <= crate::limits::KEPT_FOR_GONE_MAX);
 }
 
 fn check_names(roster: &Roster) {
