@@ -2,6 +2,7 @@
 //! same. Every place that shows such text, or takes a name from it, goes by this one list.
 
 pub mod body;
+pub mod near;
 mod unicode;
 
 use crate::limits::NAME_SHOWN_CHARS_MAX;

@@ -1,7 +1,8 @@
 //! From the arguments to a command with its options and operands, as the table says. It must not act on them, read the
 //! environment or print.
 
-use super::table::{COMMANDS, COMMON, Command, Flag, Id, VERSION, command, command_of};
+use super::table::{COMMANDS, COMMON, Command, FLAG_MEANINGS, Flag, Id, VERSION, command, command_of};
+use crate::text::near::nearest;
 use std::ffi::{OsStr, OsString};
 
 /// A command line that was understood.
@@ -107,7 +108,9 @@ fn bare(command: &'static Command) -> Parsed {
 pub(crate) fn find(name: &OsStr) -> Result<&'static Command, UsageError> {
     let name = name.to_string_lossy();
     command(&name).ok_or_else(|| {
-        let near = nearest(&name, COMMANDS.iter().map(|command| command.name));
+        let meant = COMMANDS.iter().find(|command| command.meanings.contains(&&*name.to_lowercase()));
+        let near = meant.map(|command| command.name);
+        let near = near.or_else(|| nearest(&name, COMMANDS.iter().map(|command| command.name)));
         let near = near.map(|near| format!("; did you mean '{near}'?")).unwrap_or_default();
         UsageError::top(format!("unknown command '{name}'{near}"))
     })
@@ -164,37 +167,10 @@ fn spelled(arg: &lexopt::Arg<'_>) -> String {
 }
 
 fn nearest_flag(name: &str, flags: impl Iterator<Item = &'static Flag>) -> String {
-    let near = nearest(name.trim_start_matches('-'), flags.map(|flag| flag.long));
+    let (typed, longs) = (name.trim_start_matches('-'), flags.map(|flag| flag.long).collect::<Vec<_>>());
+    let mut meant = FLAG_MEANINGS.iter().filter(|(word, _)| *word == typed).map(|(_, long)| *long);
+    let near = meant.find(|long| longs.contains(long)).or_else(|| nearest(typed, longs));
     near.map(|near| format!("; did you mean '--{near}'?")).unwrap_or_default()
-}
-
-/// The word that `typed` was most likely meant to be, if there is one.
-fn nearest(typed: &str, words: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    let close = words.map(|word| {
-        let begins = typed.len() >= 2 && word.starts_with(typed);
-        (if begins { 1 } else { distance(typed, word) }, word)
-    });
-    let (distance, word) = close.min_by_key(|(distance, _)| *distance)?;
-    (distance <= 2 && distance < word.chars().count()).then_some(word)
-}
-
-/// How many letters must be added, dropped, replaced or swapped with their neighbour to make `a` into `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(32).collect(), b.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let same = usize::from(a[i - 1] != b[j - 1]);
-            let mut least = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + same);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -251,6 +227,24 @@ mod tests {
             ("sned otter hi", "unknown command 'sned'; did you mean 'send'?", "marshal --help"),
             ("hist", "unknown command 'hist'; did you mean 'history'?", "marshal --help"),
             ("frobnicate", "unknown command 'frobnicate'", "marshal --help"),
+            // row 57
+            ("list", "unknown command 'list'; did you mean 'ls'?", "marshal --help"),
+            ("ps", "unknown command 'ps'; did you mean 'ls'?", "marshal --help"),
+            ("read", "unknown command 'read'; did you mean 'inbox'?", "marshal --help"),
+            ("start", "unknown command 'start'; did you mean 'serve'?", "marshal --help"),
+            ("foo", "unknown command 'foo'", "marshal --help"),
+            (
+                "history -n 3",
+                "unknown option '-n' for 'marshal history'; did you mean '--limit'?",
+                "marshal history --help",
+            ),
+            ("ls -f", "unknown option '-f' for 'marshal ls'; did you mean '--watch'?", "marshal ls --help"),
+            (
+                "history -f",
+                "unknown option '-f' for 'marshal history'; did you mean '--follow'?",
+                "marshal history --help",
+            ),
+            ("inbox --foo", "unknown option '--foo' for 'marshal inbox'", "marshal inbox --help"),
             ("ls --jsno", "unknown option '--jsno' for 'marshal ls'; did you mean '--json'?", "marshal ls --help"),
             ("ls -x", "unknown option '-x' for 'marshal ls'", "marshal ls --help"),
             ("ls otter", "unexpected argument 'otter'", "marshal ls --help"),

@@ -1,44 +1,11 @@
 //! The one table of commands and options, from which parsing, help and shell completions follow. It holds data only
 //! and must not act on any of it.
 
+mod kinds;
+
+pub(crate) use kinds::{Complete, FLAG_MEANINGS, Flag, Value};
+
 use crate::error::exit_code;
-
-/// What a shell offers for an operand or an option's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Complete {
-    /// Nothing that could be known.
-    Nothing,
-    /// Nicknames of the sessions on the roster.
-    Nicknames,
-    /// Directories.
-    Directories,
-    /// One of these words.
-    Words(&'static [&'static str]),
-    /// Names of commands.
-    Commands,
-}
-
-/// An option's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Value {
-    /// How help calls it.
-    pub(crate) name: &'static str,
-    /// What a shell offers for it.
-    pub(crate) complete: Complete,
-}
-
-/// An option.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Flag {
-    /// The name after `--`.
-    pub(crate) long: &'static str,
-    /// The letter after `-`.
-    pub(crate) short: Option<char>,
-    /// The value that it takes, none for a switch.
-    pub(crate) value: Option<Value>,
-    /// One line for people.
-    pub(crate) help: &'static str,
-}
 
 /// Which command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +34,8 @@ pub(crate) struct Command {
     pub(crate) id: Id,
     /// How it is typed.
     pub(crate) name: &'static str,
+    /// Words of other programs for the same, by which it is suggested and not run.
+    pub(crate) meanings: &'static [&'static str],
     /// Its operands, as the usage line shows them.
     pub(crate) operands: &'static str,
     /// How many operands it needs, and how many it takes.
@@ -154,6 +123,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::Serve,
         name: "serve",
+        meanings: &["start", "run", "daemon", "server", "up"],
         operands: "",
         operand_count: (0, 0),
         complete: Complete::Nothing,
@@ -208,6 +178,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::Ls,
         name: "ls",
+        meanings: &["list", "ps", "who", "w", "sessions", "agents", "roster", "peers", "top"],
         operands: "",
         operand_count: (0, 0),
         complete: Complete::Nothing,
@@ -230,6 +201,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::Rooms,
         name: "rooms",
+        meanings: &["groups", "channels", "topics"],
         operands: "",
         operand_count: (0, 0),
         complete: Complete::Nothing,
@@ -242,6 +214,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::Send,
         name: "send",
+        meanings: &["tell", "msg", "message", "say", "write", "post", "dm", "mail", "broadcast", "reply", "notify"],
         operands: "TO[,TO...] [TEXT...]",
         operand_count: (0, usize::MAX),
         complete: Complete::Nicknames,
@@ -304,6 +277,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::Inbox,
         name: "inbox",
+        meanings: &["read", "check", "mailbox", "unread", "receive", "recv", "get", "ack", "claim"],
         operands: "",
         operand_count: (0, 0),
         complete: Complete::Nothing,
@@ -329,6 +303,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::Outbox,
         name: "outbox",
+        meanings: &["sent"],
         operands: "",
         operand_count: (0, 0),
         complete: Complete::Nothing,
@@ -351,6 +326,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::History,
         name: "history",
+        meanings: &["show", "messages", "search", "grep", "find", "tail", "chat", "thread"],
         operands: "",
         operand_count: (0, 0),
         complete: Complete::Nothing,
@@ -382,6 +358,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::Status,
         name: "status",
+        meanings: &["health", "info", "doctor", "ping", "stat", "stats"],
         operands: "",
         operand_count: (0, 0),
         complete: Complete::Nothing,
@@ -394,6 +371,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::Compact,
         name: "compact",
+        meanings: &["vacuum", "gc", "clean", "prune"],
         operands: "",
         operand_count: (0, 0),
         complete: Complete::Nothing,
@@ -407,6 +385,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::Log,
         name: "log",
+        meanings: &["logs", "events", "journal", "repair", "fsck"],
         operands: "check|stats|repair",
         operand_count: (1, 1),
         complete: Complete::Words(&["check", "stats", "repair"]),
@@ -422,6 +401,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::Token,
         name: "token",
+        meanings: &["auth", "login", "key"],
         operands: "show|rotate",
         operand_count: (1, 1),
         complete: Complete::Words(&["show", "rotate"]),
@@ -439,6 +419,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::Hook,
         name: "hook",
+        meanings: &["hooks", "wait", "wake"],
         operands: "wait|claude|codex|gemini",
         operand_count: (1, 1),
         complete: Complete::Words(&["wait", "claude", "codex", "gemini"]),
@@ -468,6 +449,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::Completions,
         name: "completions",
+        meanings: &["completion", "complete"],
         operands: "SHELL",
         operand_count: (1, 1),
         complete: Complete::Words(&["bash", "zsh", "fish"]),
@@ -484,6 +466,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::Help,
         name: "help",
+        meanings: &["man", "usage"],
         operands: "[COMMAND]",
         operand_count: (0, 1),
         complete: Complete::Commands,
@@ -496,6 +479,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     Command {
         id: Id::Version,
         name: "version",
+        meanings: &["ver"],
         operands: "",
         operand_count: (0, 0),
         complete: Complete::Nothing,
@@ -522,13 +506,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_ids_lead_back() {
+    fn names_and_meanings_are_unique_and_ids_lead_back() {
         for (at, command) in COMMANDS.iter().enumerate() {
             assert!(COMMANDS[..at].iter().all(|other| other.name != command.name && other.id != command.id));
             assert_eq!(command_of(command.id).name, command.name);
             let longs: Vec<_> = command.flags().map(|flag| flag.long).collect();
             assert!(longs.iter().enumerate().all(|(at, long)| !longs[..at].contains(long)), "{}", command.name);
             assert!(command.operand_count.0 <= command.operand_count.1);
+            for word in command.meanings {
+                assert!(COMMANDS.iter().all(|other| other.name != *word), "{word} is a command");
+                let others = COMMANDS[..at].iter().flat_map(|other| other.meanings);
+                assert!(others.into_iter().all(|other| other != word), "{word} means two commands");
+            }
         }
     }
 }
