@@ -11,8 +11,16 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const HEAD_HEADERS_MAX: usize = 64;
 /// Bytes of a request body.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of the body of a hook, which brings along what tools were told and have said.
+/// Bytes that are kept of the body of a hook, which brings along what tools were told and have said.
 pub const HOOK_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of such a body that are read: what is beyond those that are kept is thrown away.
+pub const HOOK_TAKEN_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of the line before a chunk of a body: its size, and extensions that mean nothing here.
+pub const CHUNK_LINE_BYTES_MAX: usize = 256;
+/// Bytes of all that is in a chunked body besides its content.
+pub const CHUNK_FRAMING_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of the header lines behind a chunked body.
+pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
 /// Time from accept until head and body are there in full.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 /// Time for a caller to take an answer that did not fit its socket's buffer, and to close.
@@ -34,6 +42,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub const DRAIN_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes that the gate reads from a connection in one call.
 pub const GATE_READ_BYTES: usize = 16 * 1024;
+/// Reads from one connection before it is the next one's turn.
+pub const GATE_READS_PER_TURN_MAX: usize = 64;
 /// Connections accepted at one door before the gate looks at the others again.
 pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 /// Readiness events that the gate takes from the system in one turn.
@@ -420,8 +430,8 @@ pub const COMPACT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Time for a hook that the command line runs to get its answer: of a session's end there are 1.5 s in all.
 pub const HOOK_DEADLINE: Duration = Duration::from_millis(1200);
-/// Bytes of a hook's event that the command line looks at.
-pub const HOOK_INPUT_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Bytes of a hook's event that the command line looks at: all that the daemon reads.
+pub const HOOK_INPUT_BYTES_MAX: u64 = HOOK_TAKEN_BYTES_MAX as u64;
 /// Seconds between the tries of one who waits for a session's mail to find a daemon that went; after the last it gives up.
 pub const WAIT_AGAIN_PAUSES_S: [u64; 10] = [1, 1, 2, 4, 8, 15, 30, 60, 60, 60];
 /// Time after which one who has found it again begins with these anew, and by which it waits longer than the daemon says.
@@ -452,7 +462,8 @@ pub const RECIPIENTS_SHOWN_MAX: usize = 10;
 
 const _: () = assert!(HEAD_BYTES_MAX < BODY_BYTES_MAX);
 const _: () = assert!(HOOK_BODY_BYTES_MAX < GATE_HELD_BYTES_MAX / 8, "a few large requests are no reason to close any");
-const _: () = assert!(BODY_BYTES_MAX < HOOK_BODY_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX < HOOK_BODY_BYTES_MAX && HOOK_BODY_BYTES_MAX < HOOK_TAKEN_BYTES_MAX);
+const _: () = assert!(CHUNK_LINE_BYTES_MAX < TRAILER_BYTES_MAX && TRAILER_BYTES_MAX < CHUNK_FRAMING_BYTES_MAX);
 const _: () = assert!(ANSWER_PATIENCE.as_millis() < ANSWER_DEADLINE.as_millis());
 const _: () = assert!(
     2 * (GATE_CONNECTIONS_MAX + WS_CLIENTS_MAX + PROCESS_HANDLES_MAX)

@@ -130,17 +130,17 @@ fn depth_in_a_field_that_does_not_matter_harms_nobody() {
 }
 
 #[test]
-fn a_body_larger_than_256_kib_is_refused_before_it_is_read() {
+fn a_body_that_is_too_large_is_refused_before_it_is_read() {
     let calm = Calm::new();
     let fits = json!({"session_id": "", "x": "x".repeat(1024 * 1024 - 24)}).to_string();
     assert_eq!(fits.len(), 1024 * 1024);
     refused_by_every_hook(&calm, fits.as_bytes(), 400, "1 MiB is read, and holds no id");
-    refused_by_every_hook(&calm, format!("{fits} ").as_bytes(), 413, "1 MiB and a byte");
+    refused_by_every_hook(&calm, format!("{fits} ").as_bytes(), 413, "of more the beginning counts, which holds none");
     for path in HOOKS {
-        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10485760\r\n\r\n");
-        assert_hook_refusal(&Answer::parse(&exchange(calm.daemon.hooks, head.as_bytes())), 413, "10 MiB announced");
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 33554433\r\n\r\n");
+        assert_hook_refusal(&Answer::parse(&exchange(calm.daemon.hooks, head.as_bytes())), 413, "32 MiB announced");
         let expects = head.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
-        assert_hook_refusal(&Answer::parse(&exchange(calm.daemon.hooks, expects.as_bytes())), 413, "10 MiB asked for");
+        assert_hook_refusal(&Answer::parse(&exchange(calm.daemon.hooks, expects.as_bytes())), 413, "32 MiB asked for");
     }
     let head = "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10485760\r\n\r\n";
     assert_json_error(&Answer::parse(&exchange(calm.daemon.hooks, head.as_bytes())), 413, "too_large", "v1");

@@ -306,6 +306,91 @@ fn no_event_is_lost_for_a_field_that_says_nothing_or_a_mark_before_it() {
     assert_eq!(post(daemon.hooks, "/v1/messages", &[json], body.as_bytes()).status, 201);
 }
 
+/// An event of `bytes` bytes, with a large field behind the small ones.
+fn large_event(id: &str, event: &str, field: &str, bytes: usize) -> String {
+    let mut body = format!(r#"{{"session_id":"{id}","cwd":"/w/proj","hook_event_name":"{event}","{field}":""#);
+    body.push_str(&"x".repeat(bytes - body.len() - 2));
+    body + "\"}"
+}
+
+// row 34, row 48
+#[test]
+fn an_event_however_large_tells_what_the_session_is_at_and_brings_its_mail() {
+    let place = Place::new();
+    let daemon = place.start();
+    let mut rows = Watch::start(&daemon, "Session");
+    let mib = 1024 * 1024;
+    daemon.start_session("a", "/w/a");
+    claude(&daemon, "s", "SessionStart", json!({}));
+    for (number, bytes) in [mib, mib + 1, 8 * mib, 32 * mib].into_iter().enumerate() {
+        daemon.send("a", "s", &format!("m{number}"));
+        let prompt = daemon.hook("/hook/claude", &large_event("s", "UserPromptSubmit", "prompt", bytes));
+        assert_eq!((prompt.status, mail(&prompt)), (200, vec![format!("m{number}")]), "{bytes}");
+        until(&mut rows, "s", "working", &json!({"state": "working"}));
+        let stop = large_event("s", "Stop", "last_assistant_message", bytes);
+        let chunks: Vec<String> = stop
+            .as_bytes()
+            .chunks(100_000)
+            .map(|c| format!("{:x}\r\n{}\r\n", c.len(), std::str::from_utf8(c).unwrap()))
+            .collect();
+        let head = "POST /hook/claude HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let answer = support::raw(daemon.hooks, [head, &chunks.concat(), "0\r\n\r\n"].concat().as_bytes());
+        assert_eq!((answer.status, answer.text()), (200, ""), "{bytes}");
+        until(&mut rows, "s", "idle", &json!({"state": "idle"}));
+        // The paths of marshal 0.9, too.
+        let id = format!("old{number}");
+        let answer = daemon.hook("/hook/session-start", &large_event(&id, "SessionStart", "x", bytes));
+        assert!(answer.status == 200 && answer.text().contains("<marshal_session>"), "{bytes}: {answer:?}");
+        assert_eq!(daemon.hook("/hook/session-end", &large_event(&id, "SessionEnd", "x", bytes)).status, 200);
+        rows.until("its end", |rows| !rows.contains_key(&id));
+    }
+    for (body, status) in [
+        // Its beginning does not say whose it is.
+        (format!(r#"{{"prompt":"{}","session_id":"s"}}"#, "x".repeat(mib)), 413),
+        (format!("[{}]", "1,".repeat(mib)), 400),
+    ] {
+        let answer = daemon.hook("/hook/claude", &body);
+        assert_eq!((answer.status, answer.text()), (status, ""), "{:.40}", body);
+    }
+}
+
+// row 33, row 32
+#[test]
+fn the_command_hands_over_all_that_the_daemon_takes() {
+    let place = Place::new();
+    let daemon = place.start();
+    let mut receipts = Watch::start(&daemon, "MessageRead");
+    daemon.start_session("a", "/w/a");
+    claude(&daemon, "s", "SessionStart", json!({}));
+    let id = daemon.send("a", "s", "m");
+    assert_eq!(mail(&claude(&daemon, "s", "SessionStart", json!({}))), ["m"]);
+    daemon.until_handed("s", 1);
+    let prompt = format!("{}(message {id})", "x".repeat(300 * 1024));
+    let body = json!({"session_id": "s", "hook_event_name": "UserPromptSubmit", "prompt": prompt}).to_string();
+    let bodies = [
+        body.into_bytes(),
+        b"\xef\xbb\xbf{\"session_id\":\"t\",\"hook_event_name\":\"UserPromptSubmit\",\"prompt\":\"\xff\"}".to_vec(),
+        large_event("u", "UserPromptSubmit", "prompt", 40 * 1024 * 1024).into_bytes(),
+    ];
+    for (body, told) in bodies.iter().zip([false, true, true]) {
+        let mut command = place.command();
+        let mut child = command
+            .args(["hook", "claude"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), body).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let answer = String::from_utf8(output.stdout).unwrap();
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{answer}");
+        assert_eq!(answer.contains("<marshal_session>"), told, "{answer}");
+    }
+    let receipt = format!("{id}::s");
+    receipts.until("receipt", |rows| rows.get(&receipt).is_some_and(|row| row["evidence"] == "quoted"));
+}
+
 // row 25
 #[test]
 fn programs_that_run_the_hooks_of_another_one_are_shown_as_what_they_are_and_keep_their_mail() {

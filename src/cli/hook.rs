@@ -5,10 +5,11 @@
 use super::args::Parsed;
 use super::http_client::{Answer, Client, Failure, target};
 use super::{Problem, World};
+use crate::bom;
 use crate::config;
 use crate::error::exit_code;
 use crate::limits::{
-    BODY_BYTES_MAX, HOOK_DEADLINE, HOOK_INPUT_BYTES_MAX, WAIT_AGAIN_PAUSES_S, WAIT_PATIENCE, WAIT_SECONDS_MAX,
+    HOOK_BODY_BYTES_MAX, HOOK_DEADLINE, HOOK_INPUT_BYTES_MAX, WAIT_AGAIN_PAUSES_S, WAIT_PATIENCE, WAIT_SECONDS_MAX,
 };
 use crossbeam_channel::after;
 use rustix::process::{Pid, getppid, test_kill_process};
@@ -95,9 +96,8 @@ fn tell(call: &Call, host: &str, input: Vec<u8>, session: Option<&str>, world: &
         Some(session) if input.trim_ascii().is_empty() => json!({ "session_id": session }).to_string().into_bytes(),
         _ => shortened(input),
     };
-    let Ok(body) = String::from_utf8(input) else { return Ok(()) };
     let client = Client::patient(&call.socket, HOOK_DEADLINE);
-    if let Ok(answer) = client.post(&target(&format!("/hook/{host}"), &call.query), &body)
+    if let Ok(answer) = client.post(&target(&format!("/hook/{host}"), &call.query), &input)
         && answer.status == 200
     {
         // Where stdout is gone, so is the agent.
@@ -106,18 +106,18 @@ fn tell(call: &Call, host: &str, input: Vec<u8>, session: Option<&str>, world: &
     Ok(())
 }
 
-/// An event that is too large for the daemon, without the largest of what it holds: the results of tools, of which the
-/// daemon wants nothing.
+/// An event that is larger than what the daemon keeps of one, without the largest of what it holds: the results of tools, of
+/// which the daemon wants nothing. What cannot be read is left to the daemon, which looks at its beginning.
 fn shortened(input: Vec<u8>) -> Vec<u8> {
-    if input.len() <= BODY_BYTES_MAX {
+    if input.len() <= HOOK_BODY_BYTES_MAX {
         return input;
     }
-    let Ok(mut event) = serde_json::from_slice::<Map<String, Value>>(&input) else { return input };
+    let Ok(mut event) = serde_json::from_slice::<Map<String, Value>>(bom::without(&input)) else { return input };
     let mut sizes: Vec<(usize, String)> =
         event.iter().map(|(name, value)| (value.to_string().len(), name.clone())).collect();
     sizes.sort_unstable();
     let mut total: usize = sizes.iter().map(|(size, name)| size + name.len() + 4).sum();
-    while total > BODY_BYTES_MAX
+    while total > HOOK_BODY_BYTES_MAX
         && let Some((size, name)) = sizes.pop()
     {
         total -= size + name.len() + 4;
@@ -128,8 +128,19 @@ fn shortened(input: Vec<u8>) -> Vec<u8> {
 
 /// What the daemon needs to know of the event at which somebody begins to wait; none if it is not known whose it is.
 fn wait_body(input: &[u8], session: Option<&str>) -> Option<String> {
-    let event: Map<String, Value> = serde_json::from_slice(input).unwrap_or_default();
-    let names = ["session_id", "cwd", "hook_event_name", "agent_id"];
+    let text = String::from_utf8_lossy(bom::without(input));
+    let event: Map<String, Value> = serde_json::from_str(&text).unwrap_or_default();
+    // Those by which another program is told from the agent are among them: nothing wakes it.
+    let names = [
+        "session_id",
+        "cwd",
+        "hook_event_name",
+        "agent_id",
+        "transcript_path",
+        "timestamp",
+        "cursor_version",
+        "conversation_id",
+    ];
     let mut body: Map<String, Value> =
         names.iter().filter_map(|name| Some(((*name).to_owned(), event.get(*name)?.clone()))).collect();
     if let Some(session) = session {
@@ -217,6 +228,12 @@ mod tests {
             r#"{"cwd":"/w","hook_event_name":"Stop","session_id":"s"}"#,
             "of the event no more than that"
         );
+        // row 32
+        let marked = b"\xef\xbb\xbf{\"session_id\":\"s\",\"prompt\":\"\xff\"}";
+        assert_eq!(wait_body(marked, None).unwrap(), r#"{"session_id":"s"}"#);
+        // row 25
+        let cursor = r#"{"conversation_id":"c","cursor_version":"3.1","session_id":"c"}"#;
+        assert_eq!(wait_body(cursor.as_bytes(), None).unwrap(), cursor, "the daemon shall know whose it is");
         assert_eq!(wait_body(b"", Some("s")).unwrap(), r#"{"session_id":"s"}"#);
         assert_eq!(wait_body(br#"{"session_id":"","agent_id":"x"}"#, Some("t")).unwrap(), {
             r#"{"agent_id":"x","session_id":"t"}"#
@@ -226,15 +243,21 @@ mod tests {
         }
     }
 
+    // row 33
     #[test]
-    fn an_event_that_is_too_large_loses_its_largest_parts() {
-        let large = "x".repeat(BODY_BYTES_MAX);
+    fn an_event_that_is_larger_than_what_the_daemon_keeps_loses_its_largest_parts() {
+        let large = "x".repeat(HOOK_BODY_BYTES_MAX);
         let event = json!({"session_id": "s", "tool_response": large, "tool_input": {"a": large}, "tool_name": "Bash"});
         let short: Value = serde_json::from_slice(&shortened(event.to_string().into_bytes())).unwrap();
         assert_eq!(short, json!({"session_id": "s", "tool_name": "Bash"}));
-        let small = br#"{"session_id": "s"}"#.to_vec();
-        assert_eq!(shortened(small.clone()), small);
-        let whole = json!({"session_id": "s", "tool_response": "x".repeat(BODY_BYTES_MAX - 100)}).to_string();
-        assert_eq!(shortened(whole.clone().into_bytes()), whole.into_bytes());
+        let marked = format!("\u{feff}{event}");
+        let short: Value = serde_json::from_slice(&shortened(marked.into_bytes())).unwrap();
+        assert_eq!(short, json!({"session_id": "s", "tool_name": "Bash"}));
+        let broken = [event.to_string().as_bytes(), b"\xff"].concat();
+        for kept in [br#"{"session_id": "s"}"#.to_vec(), broken, {
+            json!({"session_id": "s", "prompt": "x".repeat(HOOK_BODY_BYTES_MAX - 100)}).to_string().into_bytes()
+        }] {
+            assert_eq!(shortened(kept.clone()), kept);
+        }
     }
 }

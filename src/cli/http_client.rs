@@ -59,16 +59,18 @@ impl<'a> Client<'a> {
 
     /// Asks for `target` (path and query).
     pub(crate) fn get(&self, target: &str) -> Result<Answer, Failure> {
-        self.call(&format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+        self.call(&format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"), b"")
     }
 
-    /// Hands over JSON.
-    pub(crate) fn post(&self, target: &str, json: &str) -> Result<Answer, Failure> {
-        let length = json.len();
-        self.call(&format!(
+    /// Hands over JSON, or what should be some.
+    pub(crate) fn post<T: AsRef<[u8]> + ?Sized>(&self, target: &str, json: &T) -> Result<Answer, Failure> {
+        let json = json.as_ref();
+        let head = format!(
             "POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{json}"
-        ))
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            json.len()
+        );
+        self.call(&head, json)
     }
 
     fn connect(&self) -> Result<UnixStream, Failure> {
@@ -84,10 +86,10 @@ impl<'a> Client<'a> {
         Ok(stream)
     }
 
-    fn call(&self, request: &str) -> Result<Answer, Failure> {
+    fn call(&self, head: &str, body: &[u8]) -> Result<Answer, Failure> {
         let end = Instant::now() + self.deadline;
         let mut stream = self.connect()?;
-        match stream.write_all(request.as_bytes()) {
+        match stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)) {
             // A refusal can come before the daemon has read everything: then the answer says more than this error.
             Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
             written => written.map_err(from_io)?,

@@ -2,6 +2,7 @@
 //! answer and waiting for the caller to close ([`Answering`]). It must not know the other connections, the poll, the
 //! clock, or who serves a request.
 
+use super::body::Body;
 use super::head::{self, DoorFacts, Head, Purpose};
 use super::respond::{Line, Reason, Refusal};
 use super::stream::Socket;
@@ -16,8 +17,8 @@ pub(super) enum Step {
     More,
     /// More must come, and the caller waits for the interim answer before it sends it.
     Continue,
-    /// A whole HTTP request.
-    Request(Head, Vec<u8>),
+    /// A whole HTTP request, its body, and whether that is only the beginning of what came.
+    Request(Head, Vec<u8>, bool),
     /// A whole WebSocket handshake, and what came after it.
     Upgrade(Handshake, Vec<u8>),
     /// Not let in.
@@ -36,49 +37,63 @@ pub(super) struct Handshake {
 /// A request being read. After a [`Step`] that is neither `More` nor `Continue` it must not be fed again.
 #[derive(Default)]
 pub(super) struct Reading {
+    /// The head, and of what came with it nothing once it is admitted.
     buffer: Vec<u8>,
     /// Bytes of the buffer already searched for the end of the head.
     searched: usize,
-    /// The head, once it is admitted and a body has to follow, and its length.
-    head: Option<(Head, usize)>,
+    /// The head, once it is admitted, and its body as far as it is there.
+    admitted: Option<Box<(Head, Body)>>,
 }
 
 impl Reading {
     /// Takes the next bytes.
     pub(super) fn feed(&mut self, bytes: &[u8], door: DoorFacts) -> Step {
-        self.buffer.extend_from_slice(bytes);
-        self.step(door).unwrap_or_else(Step::Refuse)
+        let step = match self.admitted.take().map(|admitted| *admitted) {
+            Some((head, body)) => self.read_body(head, body, bytes),
+            None => {
+                self.buffer.extend_from_slice(bytes);
+                self.read_head(door)
+            }
+        };
+        step.unwrap_or_else(Step::Refuse)
     }
 
-    fn step(&mut self, door: DoorFacts) -> Result<Step, Refusal> {
-        let (head, head_bytes) = match self.head.take() {
-            Some(admitted) => admitted,
-            None => {
-                let Some(head_bytes) = head::end_of_head(&self.buffer, self.searched)? else {
-                    self.searched = self.buffer.len();
-                    return Ok(Step::More);
-                };
-                (head::admit(&self.buffer[..head_bytes], door)?, head_bytes)
-            }
+    fn read_head(&mut self, door: DoorFacts) -> Result<Step, Refusal> {
+        let Some(head_bytes) = head::end_of_head(&self.buffer, self.searched)? else {
+            self.searched = self.buffer.len();
+            return Ok(Step::More);
         };
-        let (body_bytes, continues) = match head.purpose {
+        let head = head::admit(&self.buffer[..head_bytes], door)?;
+        let rest = self.buffer.split_off(head_bytes);
+        let (framing, bounds, continues) = match head.purpose {
             Purpose::WebSocket { accept_key } => {
                 let handshake = Handshake { accept_key, credential: head.credential };
-                return Ok(Step::Upgrade(handshake, self.buffer.split_off(head_bytes)));
+                return Ok(Step::Upgrade(handshake, rest));
             }
-            Purpose::Http { body_bytes, continues } => (body_bytes, continues),
+            Purpose::Http { framing, bounds, continues } => (framing, bounds, continues),
         };
-        let there = self.buffer.len() - head_bytes;
-        if there > body_bytes {
-            let message = "Bytes follow the request; one connection serves one request.";
-            return Err(Refusal::new(Reason::Body, 400, "trailing_bytes", message));
+        match self.read_body(head, Body::new(framing, bounds), &rest)? {
+            // Asked once only, as every further call brings a part of the body.
+            Step::More if continues && rest.is_empty() => Ok(Step::Continue),
+            step => Ok(step),
         }
-        if there == body_bytes {
-            return Ok(Step::Request(head, self.buffer.split_off(head_bytes)));
+    }
+
+    fn read_body(&mut self, head: Head, mut body: Body, bytes: &[u8]) -> Result<Step, Refusal> {
+        match body.feed(bytes)? {
+            None => {
+                self.admitted = Some(Box::new((head, body)));
+                Ok(Step::More)
+            }
+            Some(0) => {
+                let (kept, is_cut) = body.into_kept();
+                Ok(Step::Request(head, kept, is_cut))
+            }
+            Some(_) => {
+                let message = "Bytes follow the request; one connection serves one request.";
+                Err(Refusal::new(Reason::Body, 400, "trailing_bytes", message))
+            }
         }
-        self.head = Some((head, head_bytes));
-        // Asked once only, as every further call brings a part of the body.
-        Ok(if continues && there == 0 { Step::Continue } else { Step::More })
     }
 
     /// Whether the caller has sent anything.
@@ -88,7 +103,7 @@ impl Reading {
 
     /// Bytes that are held for it.
     pub(super) fn held_bytes(&self) -> usize {
-        self.buffer.len()
+        self.buffer.len() + self.admitted.as_ref().map_or(0, |admitted| admitted.1.held_bytes())
     }
 
     /// What is known of the request line, for a refusal.
@@ -255,6 +270,8 @@ mod tests {
             "GET /v1/x?a=b HTTP/1.1\r\nHost: localhost\r\n\r\n",
             "POST /hook/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 11\r\n\r\nhello world",
             "POST /hook/x HTTP/1.0\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n\r\n",
+            // row 48
+            "POST /v1/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n1\r\n!\r\n0\r\nX: y\r\n\r\n",
             upgrade,
         ] {
             let expected = whole(request.as_bytes());
@@ -274,7 +291,7 @@ mod tests {
         let mut reading = Reading::default();
         assert_eq!(reading.feed(head.as_bytes(), DOOR), Step::Continue);
         assert_eq!(reading.feed(b"a", DOOR), Step::More);
-        assert!(matches!(reading.feed(b"b", DOOR), Step::Request(_, body) if body == b"ab"));
+        assert!(matches!(reading.feed(b"b", DOOR), Step::Request(_, body, false) if body == b"ab"));
         assert_eq!(Reading::default().feed(format!("{head}a").as_bytes(), DOOR), Step::More);
         assert!(matches!(whole(format!("{head}ab").as_bytes()), Step::Request(..)));
         let empty = head.replace("Length: 2", "Length: 0");

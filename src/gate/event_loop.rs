@@ -395,8 +395,8 @@ impl EventLoop {
         DoorFacts { bound: place.bound, access }
     }
 
-    fn read(&mut self, token: usize, mut reading: Reading, place: Place) {
-        loop {
+    fn read(&mut self, token: usize, mut reading: Reading, mut place: Place) {
+        for _ in 0..limits::GATE_READS_PER_TURN_MAX {
             let step = match place.socket.read(&mut self.scratch) {
                 Ok(0) => return self.counts.abandoned += 1,
                 Ok(count) => {
@@ -415,16 +415,20 @@ impl EventLoop {
                     Ok(written) if written == respond::CONTINUE.len() => {}
                     _ => return self.counts.abandoned += 1,
                 },
-                Step::Request(head, body) => return self.hand_over(token, head, body, place),
+                Step::Request(head, body, is_cut) => return self.hand_over(token, head, (body, is_cut), place),
                 Step::Upgrade(handshake, leftover) => {
                     return self.upgrade(token, &handshake, leftover, &reading, place);
                 }
                 Step::Refuse(refusal) => return self.refuse(token, &refusal, &reading.line(), place),
             }
         }
+        // It sends as fast as it is read. It waits behind the others: the poll, to which it is new, tells of what is there.
+        if place.leave(&self.poll).is_ok() {
+            self.keep(token, State::Reading(reading), place);
+        }
     }
 
-    fn hand_over(&mut self, token: usize, head: Head, body: Vec<u8>, mut place: Place) {
+    fn hand_over(&mut self, token: usize, head: Head, body: (Vec<u8>, bool), mut place: Place) {
         let line = Line { method: head.method.as_str().to_owned(), path: head.path.clone() };
         let Some(onward) = &self.onward else {
             return;
@@ -578,10 +582,10 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-fn request(head: Head, body: Vec<u8>, door: super::DoorKind, counts: Counts) -> Request {
+fn request(head: Head, (body, body_is_cut): (Vec<u8>, bool), door: super::DoorKind, counts: Counts) -> Request {
     let Head { method, path, query, headers, credential, .. } = head;
     let content_type = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.clone());
-    Request { method, path, query, content_type, headers, body, door, credential, counts }
+    Request { method, path, query, content_type, headers, body, body_is_cut, door, credential, counts }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! is in no build but those of tests and fuzzers.
 
 use super::Credential;
+use super::body::Framing;
 use super::connection::{Reading, Step};
 use super::head::{self, Access, DoorFacts, Purpose};
 use crate::model::TokenHash;
@@ -34,15 +35,26 @@ pub fn check(bytes: &[u8]) {
         (Step::Refuse(refusal), Step::Request(..)) => assert_eq!(refusal.code, "trailing_bytes"),
         _ => assert_eq!(whole, both, "cut at {cut}"),
     }
-    if let Step::Request(head, body) = whole {
+    if let Step::Request(head, body, is_cut) = whole {
         let all = |name: &str| head.headers.iter().filter(|(each, _)| each == name).map(|(_, value)| value).collect();
         let (lengths, hosts): (Vec<&String>, Vec<&String>) = (all("content-length"), all("host"));
         let encodings: Vec<&String> = all("transfer-encoding");
-        assert!(encodings.is_empty() && hosts.len() == 1 && lengths.len() <= 1, "{head:?}");
+        assert!(hosts.len() == 1 && lengths.len() + encodings.len() <= 1 && !is_cut, "{head:?}");
         assert!(lengths.iter().all(|length| length.bytes().all(|byte| byte.is_ascii_digit())), "{head:?}");
-        assert_eq!(lengths.first().map_or(Some(0), |length| length.parse().ok()), Some(body.len()), "{head:?}");
-        assert_eq!(head.purpose, Purpose::Http { body_bytes: body.len(), continues: continues(&head.purpose) });
-        assert!(head.path.starts_with('/') && bytes.ends_with(&body));
+        assert!(encodings.iter().all(|encoding| encoding.eq_ignore_ascii_case("chunked")), "{head:?}");
+        let Purpose::Http { framing, .. } = head.purpose else { panic!("{head:?}") };
+        match framing {
+            Framing::Length(length) => {
+                assert_eq!(
+                    (length, lengths.first().map_or(Some(0), |text| text.parse().ok())),
+                    (body.len(), Some(length))
+                );
+                assert!(encodings.is_empty() && bytes.ends_with(&body));
+            }
+            // What a body is made of came, and was followed by the end of the last chunk.
+            Framing::Chunked => assert!(encodings.len() == 1 && body.len() < bytes.len() && bytes.ends_with(b"\r\n")),
+        }
+        assert!(head.path.starts_with('/'));
     }
 }
 
@@ -50,17 +62,13 @@ pub fn check(bytes: &[u8]) {
 fn check_locked(bytes: &[u8], open: DoorFacts) {
     let locked = DoorFacts { access: Access::Token(TokenHash::of(TOKEN)), ..open };
     let credential = match Reading::default().feed(bytes, locked) {
-        Step::Request(head, _) => head.credential,
+        Step::Request(head, ..) => head.credential,
         Step::Upgrade(handshake, _) => handshake.credential,
         Step::More | Step::Continue | Step::Refuse(_) => return,
     };
     assert_eq!(credential, Credential::Machine);
     assert!(bytes.windows(TOKEN.len()).any(|window| window == TOKEN.as_bytes()));
     assert!(matches!(Reading::default().feed(bytes, open), Step::Request(..) | Step::Upgrade(..)));
-}
-
-fn continues(purpose: &Purpose) -> bool {
-    matches!(purpose, Purpose::Http { continues: true, .. })
 }
 
 #[cfg(test)]

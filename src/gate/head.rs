@@ -2,9 +2,10 @@
 //! the door in, a decision out. It must not be more lenient than RFC 9112, and it must not read a clock or a socket.
 
 use super::Credential;
+use super::body::{Bounds, Framing};
 use super::host::{host_is_ours, origin_is_ours};
 use super::respond::{Line, Reason, Refusal};
-use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEAD_HEADERS_MAX, HOOK_BODY_BYTES_MAX};
+use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEAD_HEADERS_MAX, HOOK_BODY_BYTES_MAX, HOOK_TAKEN_BYTES_MAX};
 use crate::model::TokenHash;
 use std::net::SocketAddr;
 use tiny_http::Method;
@@ -51,8 +52,8 @@ pub(super) struct Head {
 /// What an admitted head asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// An HTTP request whose body has this many bytes; `continues` if the caller waits for a word before it sends them.
-    Http { body_bytes: usize, continues: bool },
+    /// An HTTP request with such a body; `continues` if the caller waits for a word before it sends that.
+    Http { framing: Framing, bounds: Bounds, continues: bool },
     /// A WebSocket; the text is what the handshake has to answer.
     WebSocket { accept_key: String },
 }
@@ -61,7 +62,7 @@ const fn bad_head(code: &'static str, message: &'static str) -> Refusal {
     Refusal::new(Reason::Head, 400, code, message)
 }
 
-const fn bad_body(status: u16, code: &'static str, message: &'static str) -> Refusal {
+pub(super) const fn bad_body(status: u16, code: &'static str, message: &'static str) -> Refusal {
     Refusal::new(Reason::Body, status, code, message)
 }
 
@@ -77,13 +78,23 @@ const TOO_MANY_HEADERS: Refusal =
 const VERSION: Refusal = Refusal::new(Reason::Head, 505, "http_version", "Only HTTP/1.1 and HTTP/1.0 are served.");
 const BAD_LENGTH: Refusal =
     bad_body(400, "bad_content_length", "There must be one Content-Length, a number in decimal digits.");
+const BAD_ENCODING: Refusal =
+    bad_body(400, "bad_encoding", "There must be one Transfer-Encoding, which is chunked, and none in HTTP/1.0.");
 const TOO_LARGE: Refusal = bad_body(413, "too_large", "The request body is larger than 256 KiB.");
-const HOOK_TOO_LARGE: Refusal =
-    bad_body(413, "too_large", "The event is larger than 1 MiB; `marshal hook` shortens it.");
+const HOOK_TOO_LARGE: Refusal = bad_body(413, "too_large", "The event is larger than 32 MiB.");
 
 // The messages say these numbers.
 const _: () = assert!(HEAD_BYTES_MAX == 16 * 1024 && HEAD_HEADERS_MAX == 64 && BODY_BYTES_MAX == 256 * 1024);
-const _: () = assert!(HOOK_BODY_BYTES_MAX == 1024 * 1024);
+const _: () = assert!(HOOK_TAKEN_BYTES_MAX == 32 * 1024 * 1024);
+
+/// How much of a body is taken. What tools have said and been told rides in the events of hooks: what counts of one stands at
+/// its beginning, and its caller shall have an answer however long it is.
+fn bounds(target: &str) -> Bounds {
+    match target.starts_with("/hook/") {
+        true => Bounds { taken_max: HOOK_TAKEN_BYTES_MAX, kept_max: HOOK_BODY_BYTES_MAX, too_large: HOOK_TOO_LARGE },
+        false => Bounds { taken_max: BODY_BYTES_MAX, kept_max: BODY_BYTES_MAX, too_large: TOO_LARGE },
+    }
+}
 
 /// Looks for the empty line that ends the head, starting at `from` (everything before was looked at in an earlier
 /// call). Line ends other than CRLF and NUL are refused at once: what reads them differently could be smuggled past.
@@ -132,11 +143,8 @@ pub(super) fn admit(bytes: &[u8], door: DoorFacts) -> Result<Head, Refusal> {
         return Err(bad_head("bad_target", "The request target must be a path."));
     }
     let mut headers = Headers(owned_headers(parsed.headers)?);
-    // What tools have said and been told rides in the events of hooks.
-    let body_bytes = match target.starts_with("/hook/") {
-        true => body_length(&headers, HOOK_BODY_BYTES_MAX, HOOK_TOO_LARGE)?,
-        false => body_length(&headers, BODY_BYTES_MAX, TOO_LARGE)?,
-    };
+    let bounds = bounds(target);
+    let framing = body_framing(&headers, version, bounds)?;
     let continues = expects_continue(&headers)? && version == 1;
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query.to_owned())),
@@ -151,11 +159,11 @@ pub(super) fn admit(bytes: &[u8], door: DoorFacts) -> Result<Head, Refusal> {
     // HTTP/1.0 has no upgrades (RFC 9110, 7.8).
     let upgrade = version == 1 && method == Method::Get && headers.asks_for_websocket();
     let purpose = if upgrade {
-        Purpose::WebSocket { accept_key: check_handshake(&headers, path, body_bytes)? }
+        Purpose::WebSocket { accept_key: check_handshake(&headers, path, framing)? }
     } else if method == Method::Get && path == WEBSOCKET_PATH {
         return Err(bad_handshake(426, "upgrade_required", "Only WebSockets are served at this path."));
     } else {
-        Purpose::Http { body_bytes, continues }
+        Purpose::Http { framing, bounds, continues }
     };
     Ok(Head { method, path: path.to_owned(), query, credential, headers: headers.0, purpose })
 }
@@ -204,24 +212,32 @@ impl Headers {
     }
 }
 
-/// The length of the body, said in exactly one way.
-fn body_length(headers: &Headers, bytes_max: usize, too_large: Refusal) -> Result<usize, Refusal> {
-    if headers.all("transfer-encoding").next().is_some() {
-        return Err(match headers.all("content-length").next() {
-            Some(_) => bad_body(400, "two_lengths", "Content-Length and Transfer-Encoding exclude each other."),
-            None => bad_body(411, "length_required", "The body needs a Content-Length; encodings are not served."),
-        });
+/// Where the body ends, said in exactly one way.
+fn body_framing(headers: &Headers, version: u8, bounds: Bounds) -> Result<Framing, Refusal> {
+    let mut encodings = headers.all("transfer-encoding");
+    if let Some(encoding) = encodings.next() {
+        if headers.all("content-length").next().is_some() {
+            return Err(bad_body(400, "two_lengths", "Content-Length and Transfer-Encoding exclude each other."));
+        }
+        // Another one, an empty one, or one from a caller that cannot mean it (RFC 9112, 6.1) is no encoding that is not served.
+        if encodings.next().is_some() || encoding.is_empty() || version == 0 {
+            return Err(BAD_ENCODING);
+        }
+        return match encoding.eq_ignore_ascii_case("chunked") {
+            true => Ok(Framing::Chunked),
+            false => Err(bad_body(501, "unknown_encoding", "The only Transfer-Encoding that is served is chunked.")),
+        };
     }
     let Some(digits) = headers.at_most_one("content-length").map_err(|()| BAD_LENGTH)? else {
-        return Ok(0);
+        return Ok(Framing::Length(0));
     };
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(BAD_LENGTH);
     }
     // Digits that do not fit the type are a number all the same, only too large a one.
     match digits.parse::<usize>() {
-        Ok(length) if length <= bytes_max => Ok(length),
-        _ => Err(too_large),
+        Ok(length) if length <= bounds.taken_max => Ok(Framing::Length(length)),
+        _ => Err(bounds.too_large),
     }
 }
 
@@ -313,7 +329,7 @@ fn check_origin(headers: &Headers, door: DoorFacts) -> Result<(), Refusal> {
 }
 
 /// Checks the handshake of RFC 6455, 4.2.1, and gives the key to answer.
-fn check_handshake(headers: &Headers, path: &str, body_bytes: usize) -> Result<String, Refusal> {
+fn check_handshake(headers: &Headers, path: &str, framing: Framing) -> Result<String, Refusal> {
     if path != WEBSOCKET_PATH {
         return Err(bad_handshake(404, "not_found", "WebSockets are served at /myko only."));
     }
@@ -322,7 +338,9 @@ fn check_handshake(headers: &Headers, path: &str, body_bytes: usize) -> Result<S
         return Err(Refusal { header: Some(("Sec-WebSocket-Version", "13")), ..refusal });
     }
     match headers.at_most_one("sec-websocket-key") {
-        Ok(Some(key)) if is_websocket_key(key) && body_bytes == 0 => Ok(derive_accept_key(key.as_bytes())),
+        Ok(Some(key)) if is_websocket_key(key) && framing == Framing::Length(0) => {
+            Ok(derive_accept_key(key.as_bytes()))
+        }
         _ => Err(bad_handshake(400, "bad_handshake", "There must be one valid Sec-WebSocket-Key, and no body.")),
     }
 }

@@ -44,7 +44,7 @@ fn an_admitted_head_is_told_in_full() {
     let expected =
         [("host", "LocalHost:6156"), ("x-two", "a"), ("x-two", ""), ("content-length", "7"), ("x-j", "j\u{fc}rgen")];
     assert_eq!(headers, expected);
-    assert_eq!(head.purpose, Purpose::Http { body_bytes: 7, continues: false });
+    assert!(matches!(head.purpose, Purpose::Http { framing: Framing::Length(7), continues: false, .. }));
 }
 
 #[test]
@@ -158,10 +158,19 @@ fn a_body_has_exactly_one_length() {
         ("Content-Length: \u{665}\r\n", 400),
         ("Content-Length: 5\r\nContent-Length: 5\r\n", 400),
         ("Content-Length: 5\r\ncontent-length: 6\r\n", 400),
-        ("Transfer-Encoding: chunked\r\n", 411),
-        ("Transfer-Encoding: identity\r\n", 411),
-        ("Transfer-Encoding: \r\n", 411),
-        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n", 411),
+        // row 48
+        ("Transfer-Encoding: chunked\r\n", 200),
+        ("transfer-encoding:  Chunked \r\n", 200),
+        ("Transfer-Encoding: identity\r\n", 501),
+        ("Transfer-Encoding: gzip, chunked\r\n", 501),
+        ("Transfer-Encoding: chunked, chunked\r\n", 501),
+        ("Transfer-Encoding: chunked;a=b\r\n", 501),
+        ("Transfer-Encoding: \"chunked\"\r\n", 501),
+        ("Transfer-Encoding: x\tchunked\r\n", 501),
+        ("Transfer-Encoding: \r\n", 400),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n", 400),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", 400),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", 400),
         ("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", 400),
         ("Content-Length: 5\r\ntransfer-encoding: xchunked\r\n", 400),
         ("Expect: 100-Continue\r\n", 200),
@@ -172,6 +181,19 @@ fn a_body_has_exactly_one_length() {
     ] {
         assert_eq!(with(lines).0, expected, "{lines:?}");
     }
+    let old = "POST /a HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(status(old), (400, "bad_encoding"), "HTTP/1.0 has no chunks");
+}
+
+// row 34
+#[test]
+fn a_hook_s_body_may_be_larger_than_what_is_kept_of_it() {
+    let of = |path: &str, length: usize| {
+        status(&format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"))
+    };
+    assert_eq!(of("/hook/x", HOOK_TAKEN_BYTES_MAX), (200, ""));
+    assert_eq!(of("/hook/x", HOOK_TAKEN_BYTES_MAX + 1), (413, "too_large"));
+    assert_eq!(of("/hook", BODY_BYTES_MAX + 1), (413, "too_large"), "no hook");
 }
 
 #[test]
@@ -278,7 +300,7 @@ fn what_is_refused_first_tells_nothing_of_what_comes_after() {
     for path in ["/x", "/healthz", "/hook/session-start", "/v1/version", "/metrics", "/myko"] {
         assert_eq!(get(path, &[own]), (401, "unauthorized"), "{path}");
     }
-    assert_eq!(get("/x", &[own, "Transfer-Encoding: chunked\r\n"]).0, 411, "what cannot be read is not judged");
+    assert_eq!(get("/x", &[own, "Transfer-Encoding: gzip\r\n"]).0, 501, "what cannot be read is not judged");
     let ask = format!("{own}Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n{KEY}\r\n");
     assert_eq!(get("/myko", &[&ask]), (401, "unauthorized"));
     assert_eq!(get("/other", &[&ask]), (401, "unauthorized"));
@@ -358,6 +380,7 @@ fn a_handshake_is_checked_before_it_is_answered() {
     assert_eq!(at("/myko", &format!("{good}{KEY}\r\n")), (400, "bad_handshake"));
     assert_eq!(at("/myko", &good.replace(KEY, "X: y")), (400, "bad_handshake"));
     assert_eq!(at("/myko", &format!("{good}Content-Length: 1\r\n")), (400, "bad_handshake"));
+    assert_eq!(at("/myko", &format!("{good}Transfer-Encoding: chunked\r\n")), (400, "bad_handshake"));
     assert_eq!(at("/myko", &format!("{good}Origin: http://evil.example\r\n")), (403, "foreign_origin"));
     assert_eq!(at("/myko", &format!("{good}Origin: http://localhost:6156\r\n")), (200, ""));
     let foreign = format!("GET /myko HTTP/1.1\r\nHost: evil.example\r\n{good}\r\n");

@@ -2,6 +2,7 @@
 //! ever waiting for a caller, and hands it on; and that finishes the answers which their callers do not take at once.
 //! It must not know routes, the store or WebSocket frames: a request goes to `requests`, a WebSocket to `upgrades`.
 
+mod body;
 mod connection;
 mod doors;
 mod event_loop;
@@ -196,8 +197,10 @@ pub struct Request {
     pub content_type: Option<String>,
     /// All headers but `Authorization`, names in lower case, in the order in which they came.
     pub headers: Vec<(String, String)>,
-    /// The body, whole.
+    /// The body.
     pub body: Vec<u8>,
+    /// Whether that is only the beginning of what came: it was a hook's, and too large.
+    pub body_is_cut: bool,
     /// The door it came through.
     pub door: DoorKind,
     /// What the caller has shown.

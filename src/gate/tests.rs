@@ -146,6 +146,41 @@ fn the_body_is_asked_for_when_the_caller_waits() {
     gate.stop();
 }
 
+// row 34, row 48
+#[test]
+fn of_a_hook_that_is_too_large_the_beginning_is_handed_over_once_all_of_it_has_come() {
+    let gate = running(|_| {});
+    let mib = "x".repeat(1024 * 1024);
+    let chunk = format!("{:x}\r\n{mib}\r\n", mib.len());
+    let length = format!("Content-Length: {}", 32 * mib.len());
+    for (framing, piece, end) in [(length.as_str(), &mib, ""), ("Transfer-Encoding: chunked", &chunk, "0\r\n\r\n")] {
+        let mut stream = gate.send(&format!("POST /hook/x HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n"));
+        for _ in 0..31 {
+            stream.write_all(piece.as_bytes()).unwrap();
+            assert!(gate.requests.is_empty(), "the caller is still sending");
+        }
+        // Others are served meanwhile.
+        gate.serve_one();
+        stream.write_all(format!("{piece}{end}").as_bytes()).unwrap();
+        let Exchange { request, caller } = gate.next();
+        assert_eq!((request.body.len(), request.body_is_cut), (limits::HOOK_BODY_BYTES_MAX, true));
+        caller.answer(respond::head_and_body(200, None, &[], b"fine"), None);
+        assert!(rest(stream).ends_with("\r\n\r\nfine"));
+    }
+    gate.stop();
+}
+
+// row 48
+#[test]
+fn a_body_in_slow_chunks_ends_at_the_deadline() {
+    let gate = running(|settings| settings.request_deadline = Duration::from_millis(200));
+    let mut slow = gate.send("POST /hook/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel");
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 Request Timeout\r\n"), "{answer}");
+    gate.stop();
+}
+
 #[test]
 fn a_slow_drip_ends_at_the_deadline_and_holds_up_nobody() {
     let deadline = Duration::from_millis(400);
@@ -172,10 +207,12 @@ fn a_slow_drip_ends_at_the_deadline_and_holds_up_nobody() {
 #[test]
 fn a_refusal_is_readable_for_a_caller_who_goes_on_sending() {
     let gate = running(|_| {});
-    for (path, empty) in [("/hook/x", true), ("/v1/x", false)] {
+    for (path, empty, length) in
+        [("/hook/x", true, limits::HOOK_TAKEN_BYTES_MAX + 1), ("/v1/x", false, limits::DRAIN_BYTES_MAX + 1)]
+    {
         let mut stream = gate.connect();
         let body = "x".repeat(limits::DRAIN_BYTES_MAX);
-        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len() + 1);
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
         stream.write_all(head.as_bytes()).unwrap();
         // The refusal is there long before the body: a gate that closed now would break the caller's writing.
         stream.peek(&mut [0]).unwrap();

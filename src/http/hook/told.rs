@@ -2,7 +2,7 @@
 //! fields and change their types, and a hook must not fail for that. Only a session must be named.
 
 use crate::bom;
-use crate::error::RequestError;
+use crate::error::{ErrorKind, RequestError};
 use crate::gate;
 use crate::ids::MessageId;
 use crate::limits::{HOOK_FIELDS_MAX, NAME_BYTES_MAX, QUOTED_IDS_MAX, TEXT_BYTES_MAX};
@@ -20,6 +20,8 @@ pub(super) struct Told<'a> {
     fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     /// Something in the body was no UTF-8 and stands here as U+FFFD: a text with that is lost.
     is_lossy: bool,
+    /// There was more.
+    is_cut: bool,
 }
 
 #[derive(Deserialize)]
@@ -39,7 +41,7 @@ impl<'a> Told<'a> {
     /// # Errors
     /// It is no JSON object.
     pub(super) fn of(request: &'a gate::Request) -> Result<Self, RequestError> {
-        Self::read_whole_or_cut(&request.body, false)
+        Self::read_whole_or_cut(&request.body, request.body_is_cut)
     }
 
     fn read_whole_or_cut(body: &'a [u8], is_cut: bool) -> Result<Self, RequestError> {
@@ -49,7 +51,7 @@ impl<'a> Told<'a> {
             Err(_) => (fields(&String::from_utf8_lossy(body), is_cut).map(owned), true),
         };
         let invalid = |error| RequestError::invalid(format!("the body is no hook JSON: {error}"));
-        found.map(|fields| Self { fields, is_lossy }).map_err(invalid)
+        found.map(|fields| Self { fields, is_lossy, is_cut }).map_err(invalid)
     }
 
     /// The value of a field that says something. Of two fields of one name the later one counts, as for any reader of JSON.
@@ -84,8 +86,13 @@ impl<'a> Told<'a> {
         if NAMES.iter().any(|name| self.fields.iter().filter(|(found, _)| found == name).nth(1).is_some()) {
             return Err(RequestError::invalid("the body has two session ids"));
         }
-        let named = self.text(&NAMES);
-        named.ok_or_else(|| RequestError::invalid("the body has no session_id, or one that is no text or empty"))
+        let unnamed = || match self.is_cut {
+            true => {
+                RequestError::new(ErrorKind::TooLarge, "the event is too large, and its beginning names no session")
+            }
+            false => RequestError::invalid("the body has no session_id, or one that is no text or empty"),
+        };
+        self.text(&NAMES).ok_or_else(unnamed)
     }
 
     /// The event's name; empty if it has none.
