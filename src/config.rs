@@ -2,7 +2,7 @@
 //! socket or a log, and it reads the environment only through the function that it is given.
 
 use crate::error::{Fatal, exit_code};
-use crate::limits::SENDS_PER_SECOND;
+use crate::limits::{ALLOWED_HOSTS_MAX, SENDS_PER_SECOND};
 use std::ffi::{OsStr, OsString};
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,8 @@ pub struct ServeFlags {
     pub auth: Option<OsString>,
     /// `--sends-per-second`
     pub sends_per_second: Option<OsString>,
+    /// `--allowed-hosts`
+    pub allowed_hosts: Option<OsString>,
 }
 
 /// What callers over TCP have to show.
@@ -67,6 +69,8 @@ pub struct ServeConfig {
     pub auth: AuthMode,
     /// Messages that one sender may send in a second in the long run, if that is bounded.
     pub sends_per_second: Option<u32>,
+    /// Names besides this machine's own that `Host` headers may have.
+    pub allowed_hosts: Vec<String>,
     /// Where the predecessor kept its log, for a one-time migration. It need not exist.
     pub coord_dir: Option<PathBuf>,
 }
@@ -83,6 +87,7 @@ impl ServeConfig {
             log_level: log_level(flags.log_level.as_deref(), env)?,
             auth: auth(flags.auth.as_deref(), env)?,
             sends_per_second: sends_per_second(flags.sends_per_second.as_deref(), env)?,
+            allowed_hosts: allowed_hosts(flags.allowed_hosts.as_deref(), env)?,
             coord_dir: coord_dir(env),
         })
     }
@@ -178,18 +183,43 @@ fn check_bind(value: &str) -> Result<(), &'static str> {
     if !port.bytes().all(|b| b.is_ascii_digit()) || port.parse::<u16>().is_err() {
         return Err("the port is not a number from 0 to 65535: give host:port");
     }
-    if let Some(inner) = host.strip_prefix('[') {
-        let address = inner.strip_suffix(']').and_then(|address| address.parse::<Ipv6Addr>().ok());
-        return address.map(|_| ()).ok_or("not an IPv6 address in brackets: give [::1]:port or host:port");
+    if host.starts_with('[') {
+        return is_host(host).then_some(()).ok_or("not an IPv6 address in brackets: give [::1]:port or host:port");
     }
     if host.contains(':') {
         return Err("an IPv6 address stands in brackets, as in [::1]:6156");
     }
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-    if host.is_empty() || !host.bytes().all(fits) {
-        return Err("not a host name or address: give host:port");
+    is_host(host).then_some(()).ok_or("not a host name or address: give host:port")
+}
+
+/// Whether it is a host's name or address, without a port.
+fn is_host(host: &str) -> bool {
+    if let Some(inner) = host.strip_prefix('[') {
+        return inner.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
     }
-    Ok(())
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    !host.is_empty() && host.bytes().all(fits)
+}
+
+/// The names in a list with commas. A pattern is none: who owns a part of a domain would own a way in.
+fn allowed_hosts(flag: Option<&OsStr>, env: Env<'_>) -> Result<Vec<String>, Fatal> {
+    let Some((value, name)) = text(flag, "--allowed-hosts", "MARSHAL_ALLOWED_HOSTS", env)? else {
+        return Ok(Vec::new());
+    };
+    let hosts: Vec<String> =
+        value.split(',').map(|host| host.trim().to_owned()).filter(|host| !host.is_empty()).collect();
+    if let Some(wrong) = hosts.iter().find(|host| !is_host(host)) {
+        let message = format!(
+            "{name}='{value}': '{wrong}' is no host: give names without a port and with commas between them, \
+             for example host.docker.internal,[fd00::1]"
+        );
+        return Err(Fatal::new(exit_code::CONFIG, message));
+    }
+    if hosts.len() > ALLOWED_HOSTS_MAX {
+        let message = format!("{name} names {} hosts; at most {ALLOWED_HOSTS_MAX} are taken", hosts.len());
+        return Err(Fatal::new(exit_code::CONFIG, message));
+    }
+    Ok(hosts)
 }
 
 fn log_level(flag: Option<&OsStr>, env: Env<'_>) -> Result<log::LevelFilter, Fatal> {
@@ -264,6 +294,7 @@ mod tests {
             log_level: log::LevelFilter::Info,
             auth: AuthMode::Token,
             sends_per_second: Some(SENDS_PER_SECOND),
+            allowed_hosts: Vec::new(),
             coord_dir: Some(PathBuf::from("/h/.local/state/claude-coord")),
         };
         assert_eq!(config, expected);
@@ -279,6 +310,7 @@ mod tests {
             ("MARSHAL_LOG", "warn"),
             ("MARSHAL_AUTH", "none"),
             ("MARSHAL_SENDS_PER_SECOND", "7"),
+            ("MARSHAL_ALLOWED_HOSTS", " host.docker.internal,[fd00::1],, 10.0.0.7"),
             ("RUST_LOG", "trace"),
             ("CLAUDE_COORD_STATE_DIR", "/c"),
         ]);
@@ -286,6 +318,8 @@ mod tests {
         assert_eq!((config.hook_bind.as_str(), config.ws_bind.as_str()), ("a:1", "b:2"));
         assert_eq!(config.log_level, log::LevelFilter::Warn);
         assert_eq!((config.auth, config.sends_per_second), (AuthMode::None, Some(7)));
+        // row 49
+        assert_eq!(config.allowed_hosts, ["host.docker.internal", "[fd00::1]", "10.0.0.7"]);
         assert_eq!(config.coord_dir, Some(PathBuf::from("/c")));
         let flags = ServeFlags {
             state_dir: Some("/f".into()),
@@ -294,12 +328,27 @@ mod tests {
             log_level: Some("DEBUG".into()),
             auth: Some("token".into()),
             sends_per_second: Some("0".into()),
+            allowed_hosts: Some("other.example".into()),
         };
         let config = ServeConfig::from_flags(&flags, &env).unwrap();
         assert_eq!(config.state_dir, Path::new("/f"));
         assert_eq!((config.hook_bind.as_str(), config.ws_bind.as_str()), ("[::1]:0", "localhost:7"));
         assert_eq!(config.log_level, log::LevelFilter::Debug);
         assert_eq!((config.auth, config.sends_per_second), (AuthMode::Token, None));
+        assert_eq!(config.allowed_hosts, ["other.example"]);
+    }
+
+    // row 49
+    #[test]
+    fn an_allowed_host_is_one_name_and_no_pattern() {
+        let hosts = |value: &str| allowed_hosts(Some(OsStr::new(value)), &|_| None);
+        for bad in ["*", "*.example", "a:6156", "http://a", "a/b", "a b", "::1", "[::1", "[1.2.3.4]", "a;b", "\u{e9}"] {
+            let error = hosts(bad).unwrap_err();
+            assert_eq!(error.code, exit_code::CONFIG, "{bad}");
+            assert!(error.message.starts_with(&format!("--allowed-hosts='{bad}': '{bad}' is no host: ")), "{error}");
+        }
+        assert_eq!(hosts(""), Ok(Vec::new()));
+        assert!(hosts(&"a,".repeat(ALLOWED_HOSTS_MAX)).is_ok() && hosts(&"a,".repeat(ALLOWED_HOSTS_MAX + 1)).is_err());
     }
 
     #[test]

@@ -54,6 +54,10 @@ pub const STOP_LOOK_EVERY: Duration = Duration::from_millis(10);
 pub const REFUSAL_LOG_EVERY: Duration = Duration::from_secs(1);
 /// Hexadecimal digits in a row that are taken for a secret, and not shown, in such a line: a token has 64.
 pub const SECRET_DIGITS_MIN: usize = 40;
+/// Characters of the name in a `Host` header that a refusal repeats: the longest that the name system knows.
+pub const HOST_CHARACTERS_SHOWN_MAX: usize = 253;
+/// Names that the settings may allow in `Host` headers.
+pub const ALLOWED_HOSTS_MAX: usize = 64;
 /// Characters of method and path in such a line.
 pub const LOGGED_LINE_CHARACTERS_MAX: usize = 200;
 

@@ -88,7 +88,7 @@ fn refused(status: u16, code: &str) -> (u16, String) {
 fn without_the_token_nobody_gets_in_by_any_door() {
     let mut locked = Locked::start();
     let paths =
-        ["/v1/version", "/v1/sessions", "/v1/nothing", "/healthz", "/metrics", "/hook/prompt-submit", "/", "/myko"];
+        ["/v1/version", "/v1/sessions", "/v1/nothing", "/healthz/", "/metrics", "/hook/prompt-submit", "/", "/myko"];
     let wrong = format!("Bearer {}", "0".repeat(64));
     for door in [locked.daemon.hooks, locked.daemon.websocket] {
         for path in paths {
@@ -110,10 +110,24 @@ fn without_the_token_nobody_gets_in_by_any_door() {
         let mut shim = Shim::connect_with(door, &[locked.auth()]).ok().unwrap();
         assert_eq!(shim.query("Session").1["upserts"].as_array().unwrap().len(), 1);
     }
+    // row 47: whether it is up may be known to anybody, and no more.
+    for door in [locked.daemon.hooks, locked.daemon.websocket] {
+        let up = request(door, "GET", "/healthz", &[], b"");
+        assert_eq!((up.status, up.text()), (200, "{\"status\":\"up\"}\n"));
+        let head = request(door, "HEAD", "/healthz", &[], b"");
+        assert_eq!((head.status, head.text()), (200, ""));
+        let all = request(door, "GET", "/healthz", &[locked.auth()], b"").json();
+        assert_eq!(all, serde_json::json!({"status": "ok", "auth": "token"}));
+        assert_eq!(
+            code(&request(door, "GET", "/healthz", &[("Authorization", &wrong)], b"")),
+            refused(401, "unauthorized")
+        );
+        assert_eq!(code(&request(door, "POST", "/healthz", &[], b"")), refused(401, "unauthorized"));
+    }
     let unix = raw_unix(&locked.daemon.socket, b"GET /v1/sessions HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(unix.status, 200);
     assert!(locked.place.run(&["ls"]).status.success());
-    assert_eq!(locked.counted("credential"), 2 * (8 * 2 * 5 + 2));
+    assert_eq!(locked.counted("credential"), 2 * (8 * 2 * 5 + 2 + 2));
     locked.said("GET /v1/version with 401 unauthorized");
 }
 
@@ -191,7 +205,7 @@ fn a_name_that_leads_here_is_not_ours() {
     }
     let forwarded = format!("Host: evil.example\r\nX-Forwarded-Host: localhost\r\nForwarded: host=localhost\r\n{auth}");
     assert_eq!(get_with(locked.daemon.hooks, "/v1/sessions", &forwarded).status, 403);
-    locked.said("GET /v1/sessions with 403 foreign_host");
+    locked.said("GET /v1/sessions to evil.example with 403 foreign_host");
 }
 
 #[test]

@@ -273,12 +273,12 @@ fn wrong_methods_and_unknown_paths_are_named() {
         assert_hook_refusal(&post(door, path, &[], hook_body("x", "/w").as_bytes()), 404, path);
     }
     for (method, path, allow) in [
-        ("POST", "/v1/sessions", "GET"),
-        ("DELETE", "/v1/messages", "GET, POST"),
+        ("POST", "/v1/sessions", "GET, HEAD"),
+        ("DELETE", "/v1/messages", "GET, HEAD, POST"),
         ("GET", "/v1/messages/ack", "POST"),
-        ("POST", "/v1/status", "GET"),
-        ("POST", "/healthz", "GET"),
-        ("PUT", "/metrics", "GET"),
+        ("POST", "/v1/status", "GET, HEAD"),
+        ("POST", "/healthz", "GET, HEAD"),
+        ("PUT", "/metrics", "GET, HEAD"),
     ] {
         let answer = request(door, method, path, &[JSON], b"{}");
         assert_json_error(&answer, 405, "method_not_allowed", &format!("{method} {path}"));
@@ -295,10 +295,35 @@ fn wrong_methods_and_unknown_paths_are_named() {
 #[test]
 fn an_answer_to_head_has_no_body() {
     let calm = Calm::new();
-    for path in ["/healthz", "/v1/status", "/v1/sessions", "/v1/nothing", "/hook/session-start"] {
-        let answer = request(calm.daemon.hooks, "HEAD", path, &[], b"");
-        assert!(answer.body.is_empty(), "{path}: {answer:?}");
+    // row 47
+    for path in [
+        "/healthz",
+        "/metrics",
+        "/v1/status",
+        "/v1/version",
+        "/v1/sessions",
+        "/v1/rooms",
+        "/v1/messages",
+        "/v1/messages/m",
+        "/v1/inbox?session=known",
+        "/v1/outbox?session=known",
+        "/v1/sessions/me",
+        "/v1/nothing",
+        "/v1/compact",
+        "/hook/session-start",
+    ] {
+        let get = calm.daemon.get(path);
+        let head = request(calm.daemon.hooks, "HEAD", path, &[], b"");
+        assert_eq!((head.status, head.body.len()), (get.status, 0), "{path}: {head:?}");
+        let names = |answer: &Answer| answer.headers.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&head), names(&get), "{path}");
+        if path != "/metrics" && path != "/v1/status" {
+            assert_eq!(head.header("content-length"), get.header("content-length"), "{path}");
+        }
     }
+    // The stream of events begins, and is over with its head.
+    let head = request(calm.daemon.hooks, "HEAD", "/v1/events", &[], b"");
+    assert_eq!((head.status, head.header("content-type"), head.body.len()), (200, Some("text/event-stream"), 0));
     calm.finish("HEAD");
 }
 

@@ -7,7 +7,7 @@ mod support;
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Output;
-use support::{Answer, Place, Shim, raw, raw_unix, request};
+use support::{Answer, Daemon, Place, Shim, raw, raw_unix, request};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -86,6 +86,31 @@ fn curl_with_the_header_file_gets_in() {
     curl.args(["-fsS", "--max-time", "10", "-H", &header]).arg(format!("http://{}/v1/version", daemon.hooks));
     let output = curl.env_clear().output().unwrap();
     assert!(stdout(&output).contains("\"name\":\"marshal\""), "{output:?}");
+}
+
+// row 49
+#[test]
+fn a_name_that_the_settings_allow_leads_in_and_another_one_says_what_would() {
+    let place = Place::new();
+    let get = |daemon: &Daemon, host: &str| {
+        raw(daemon.hooks, format!("GET /v1/version HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())
+    };
+    let daemon = place.start();
+    let refused = get(&daemon, "host.docker.internal:6156");
+    assert_eq!(refused.status, 403);
+    let message = refused.json()["error"]["message"].as_str().unwrap().to_owned();
+    let setting = "MARSHAL_ALLOWED_HOSTS=host.docker.internal";
+    assert!(message.ends_with(setting), "{message}");
+    drop(daemon);
+    let (name, value) = setting.split_once('=').unwrap();
+    let daemon = place.start_with(|command| {
+        command.env(name, value);
+    });
+    assert_eq!(get(&daemon, "host.docker.internal:6156").status, 200);
+    assert_eq!(get(&daemon, "evil.example").status, 403);
+    drop(daemon);
+    let wrong = place.run(&["serve", "--allowed-hosts", "*"]);
+    assert_eq!(wrong.status.code(), Some(78), "{wrong:?}");
 }
 
 #[test]

@@ -257,6 +257,7 @@ fn serve_config(parsed: &Parsed, env: Env<'_>) -> Result<ServeConfig, Problem> {
         log_level: given("log-level"),
         auth: given("auth"),
         sends_per_second: given("sends-per-second"),
+        allowed_hosts: given("allowed-hosts"),
     };
     Ok(ServeConfig::from_flags(&flags, env)?)
 }

@@ -160,6 +160,12 @@ pub(crate) const COMMANDS: &[Command] = &[
                 Complete::Nothing,
                 "Pace of one sender, 0 is no limit [env: MARSHAL_SENDS_PER_SECOND] [default: 20]",
             ),
+            option(
+                "allowed-hosts",
+                "HOST,...",
+                Complete::Nothing,
+                "Names of this machine that callers use [env: MARSHAL_ALLOWED_HOSTS]",
+            ),
         ],
         examples: &[
             ("marshal serve", "with the usual doors and state directory"),

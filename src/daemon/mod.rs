@@ -130,6 +130,7 @@ fn start(
     others.push(watcher::start(&config.state_dir, jobs, commands.clone(), exits).map_err(no_thread)?);
     let mut settings = gate::Settings::new(doors.listeners, auth);
     (settings.connections_max, settings.waiters_max) = (shares.gate_connections, shares.waiters);
+    settings.allowed_hosts.clone_from(&config.allowed_hosts);
     let (gate, gate_thread) = gate::start(settings, requests, upgrades, exits)
         .map_err(|error| Fatal::new(exit_code::OS, format!("the doors cannot be opened: {error}")))?;
     let teller = gate.clone();

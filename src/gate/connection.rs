@@ -47,7 +47,7 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Takes the next bytes.
-    pub(super) fn feed(&mut self, bytes: &[u8], door: DoorFacts) -> Step {
+    pub(super) fn feed(&mut self, bytes: &[u8], door: DoorFacts<'_>) -> Step {
         let step = match self.admitted.take().map(|admitted| *admitted) {
             Some((head, body)) => self.read_body(head, body, bytes),
             None => {
@@ -58,7 +58,7 @@ impl Reading {
         step.unwrap_or_else(Step::Refuse)
     }
 
-    fn read_head(&mut self, door: DoorFacts) -> Result<Step, Refusal> {
+    fn read_head(&mut self, door: DoorFacts<'_>) -> Result<Step, Refusal> {
         let Some(head_bytes) = head::end_of_head(&self.buffer, self.searched)? else {
             self.searched = self.buffer.len();
             return Ok(Step::More);
@@ -246,7 +246,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const DOOR: DoorFacts = DoorFacts { bound: None, access: Access::Granted(Credential::None) };
+    const DOOR: DoorFacts<'static> =
+        DoorFacts { bound: None, access: Access::Granted(Credential::None), allowed_hosts: &[] };
 
     fn whole(request: &[u8]) -> Step {
         Reading::default().feed(request, DOOR)

@@ -20,6 +20,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tiny_http::Method;
 
 /// Who may do everything.
 const ROOT_UID: u32 = 0;
@@ -108,6 +109,7 @@ pub(super) struct EventLoop {
     doors: Vec<OpenDoor>,
     auth: Auth,
     owner_uid: u32,
+    allowed_hosts: Vec<String>,
     connections_max: usize,
     request_deadline: Duration,
     answer_deadline: Duration,
@@ -155,6 +157,7 @@ impl EventLoop {
             doors,
             auth: settings.auth,
             owner_uid: settings.owner_uid,
+            allowed_hosts: settings.allowed_hosts,
             connections_max: settings.connections_max.max(1),
             request_deadline: settings.request_deadline,
             answer_deadline: settings.answer_deadline,
@@ -379,11 +382,11 @@ impl EventLoop {
         }
     }
 
-    /// What decides whether the caller comes in, as of now.
-    fn facts(&mut self, place: &Place) -> DoorFacts {
+    /// What the caller needs in order to come in, as of now.
+    fn access(&mut self, place: &Place) -> Access {
         self.take_new_token();
         let kind = self.doors[place.door].kind;
-        let access = match (kind, self.auth) {
+        match (kind, self.auth) {
             (DoorKind::Unix, _) => match place.socket.peer_process() {
                 // Root can read everything that is here anyhow.
                 Some(peer) if [self.owner_uid, ROOT_UID].contains(&peer.uid) => Access::Granted(Credential::Peer(peer)),
@@ -391,8 +394,7 @@ impl EventLoop {
             },
             (_, Auth::Off) => Access::Granted(Credential::None),
             (_, Auth::Required(token)) => Access::Token(token),
-        };
-        DoorFacts { bound: place.bound, access }
+        }
     }
 
     fn read(&mut self, token: usize, mut reading: Reading, mut place: Place) {
@@ -400,7 +402,8 @@ impl EventLoop {
             let step = match place.socket.read(&mut self.scratch) {
                 Ok(0) => return self.counts.abandoned += 1,
                 Ok(count) => {
-                    let facts = self.facts(&place);
+                    let access = self.access(&place);
+                    let facts = DoorFacts { bound: place.bound, access, allowed_hosts: &self.allowed_hosts };
                     reading.feed(&self.scratch[..count], facts)
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -429,7 +432,7 @@ impl EventLoop {
     }
 
     fn hand_over(&mut self, token: usize, head: Head, body: (Vec<u8>, bool), mut place: Place) {
-        let line = Line { method: head.method.as_str().to_owned(), path: head.path.clone() };
+        let line = Line { method: head.method.as_str().to_owned(), path: head.path.clone(), ..Line::default() };
         let Some(onward) = &self.onward else {
             return;
         };
@@ -441,7 +444,8 @@ impl EventLoop {
         let (door, bound, deadline) = (place.door, place.bound, place.deadline);
         let request = request(head, body, self.doors[door].kind, self.counts);
         let (returns, waker) = (onward.returns.clone(), Arc::clone(&self.waker));
-        let caller = Caller { number: token, socket: place.socket, returns, waker };
+        let wants_head = request.method == Method::Head;
+        let caller = Caller { number: token, socket: place.socket, wants_head, returns, waker };
         let exchange = Box::new(Exchange { request, caller });
         // The gate must not wait for the workers: if they cannot keep up, callers are told to come back.
         if let Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) = onward.requests.try_send(exchange) {
@@ -486,7 +490,7 @@ impl EventLoop {
         };
         *counter += 1;
         let now = Instant::now();
-        let said = || format!("refused {} with {} {}", line.for_log(), refusal.status, refusal.code);
+        let said = || format!("refused {} with {} {}", line.for_log(refusal.reason), refusal.status, refusal.code);
         match refusal.reason {
             Reason::Host => self.security_log[0].say(now, || format!("security: {}", said())),
             Reason::Origin => self.security_log[1].say(now, || format!("security: {}", said())),

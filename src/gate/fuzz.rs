@@ -13,7 +13,7 @@ const TOKEN: &str = "fuzz";
 /// Feeds `bytes` as a caller does, whole and in two parts cut where the last byte says.
 pub fn check(bytes: &[u8]) {
     let bound = Some(([127, 0, 0, 1], 6156).into());
-    let door = DoorFacts { bound, access: Access::Granted(Credential::None) };
+    let door = DoorFacts { bound, access: Access::Granted(Credential::None), allowed_hosts: &[] };
     let _ = head::line(bytes);
     if let Ok(Some(end)) = head::end_of_head(bytes, 0) {
         let _ = head::admit(&bytes[..end], door);
@@ -59,9 +59,13 @@ pub fn check(bytes: &[u8]) {
 }
 
 /// What comes through a locked door has shown its token, in one header, and would have come through an open one.
-fn check_locked(bytes: &[u8], open: DoorFacts) {
+fn check_locked(bytes: &[u8], open: DoorFacts<'_>) {
     let locked = DoorFacts { access: Access::Token(TokenHash::of(TOKEN)), ..open };
     let credential = match Reading::default().feed(bytes, locked) {
+        Step::Request(head, ..) if head.credential == Credential::Nobody => {
+            assert!(head.path == "/healthz" && ["GET", "HEAD"].contains(&head.method.as_str()), "{head:?}");
+            return;
+        }
         Step::Request(head, ..) => head.credential,
         Step::Upgrade(handshake, _) => handshake.credential,
         Step::More | Step::Continue | Step::Refuse(_) => return,

@@ -3,13 +3,16 @@
 
 use super::Credential;
 use super::body::{Bounds, Framing};
-use super::host::{host_is_ours, origin_is_ours};
+use super::host::{host_is_ours, origin_is_ours, shown_name};
 use super::respond::{Line, Reason, Refusal};
 use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEAD_HEADERS_MAX, HOOK_BODY_BYTES_MAX, HOOK_TAKEN_BYTES_MAX};
 use crate::model::TokenHash;
 use std::net::SocketAddr;
 use tiny_http::Method;
 use tungstenite::handshake::derive_accept_key;
+
+/// The path at which a caller without a credential may learn whether the daemon is up.
+const LIVENESS_PATH: &str = "/healthz";
 
 /// The one path at which a WebSocket begins.
 const WEBSOCKET_PATH: &str = "/myko";
@@ -19,10 +22,12 @@ const SECRET_NAMES: [&str; 3] = ["token", "access_token", "authorization"];
 
 /// What admission has to know about a door and the connection that came through it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct DoorFacts {
+pub(super) struct DoorFacts<'a> {
     /// The address of a TCP door; where that is a wildcard, the one at which the caller reached it.
     pub(super) bound: Option<SocketAddr>,
     pub(super) access: Access,
+    /// Names besides this machine's own that lead here.
+    pub(super) allowed_hosts: &'a [String],
 }
 
 /// What a caller needs in order to come in.
@@ -121,13 +126,16 @@ pub(super) fn line(bytes: &[u8]) -> Line {
     let mut parsed = httparse::Request::new(&mut headers);
     let _ = parsed.parse(bytes);
     let path = parsed.path.unwrap_or_default().split(['?', '#']).next().unwrap_or_default();
-    Line { method: parsed.method.unwrap_or_default().to_owned(), path: path.to_owned() }
+    let method = parsed.method.unwrap_or_default().to_owned();
+    let host = parsed.headers.iter().find(|header| header.name.eq_ignore_ascii_case("host"));
+    let host = host.map_or_else(String::new, |header| shown_name(header.value));
+    Line { method, path: path.to_owned(), host }
 }
 
 /// Decides about a whole head, its empty line included. The order of the checks is the order in which a refusal is
 /// of use: first what the bytes mean, then how long the body is, then who asks, then what for. Before it is known who asks,
 /// nothing is told of what there is.
-pub(super) fn admit(bytes: &[u8], door: DoorFacts) -> Result<Head, Refusal> {
+pub(super) fn admit(bytes: &[u8], door: DoorFacts<'_>) -> Result<Head, Refusal> {
     let mut storage = [httparse::EMPTY_HEADER; HEAD_HEADERS_MAX];
     let mut parsed = httparse::Request::new(&mut storage);
     match parsed.parse(bytes) {
@@ -153,9 +161,10 @@ pub(super) fn admit(bytes: &[u8], door: DoorFacts) -> Result<Head, Refusal> {
     check_query(query.as_deref())?;
     check_host(&headers, door)?;
     check_origin(&headers, door)?;
-    let credential = check_credential(&headers, door)?;
-    headers.0.retain(|(name, _)| name != "authorization");
     let method: Method = method.parse().map_err(|()| MALFORMED)?;
+    let asks_only_for_life = path == LIVENESS_PATH && matches!(method, Method::Get | Method::Head);
+    let credential = check_credential(&headers, door, asks_only_for_life)?;
+    headers.0.retain(|(name, _)| name != "authorization");
     // HTTP/1.0 has no upgrades (RFC 9110, 7.8).
     let upgrade = version == 1 && method == Method::Get && headers.asks_for_websocket();
     let purpose = if upgrade {
@@ -283,10 +292,13 @@ fn decode(name: &str) -> Vec<u8> {
     decoded
 }
 
-/// Who asks, as far as the door can tell.
-fn check_credential(headers: &Headers, door: DoorFacts) -> Result<Credential, Refusal> {
+/// Who asks, as far as the door can tell. One that shows nothing may ask whether anybody is there.
+fn check_credential(headers: &Headers, door: DoorFacts<'_>, asks_only_for_life: bool) -> Result<Credential, Refusal> {
     let expected = match door.access {
         Access::Granted(credential) => return Ok(credential),
+        Access::Token(_) if asks_only_for_life && headers.all("authorization").next().is_none() => {
+            return Ok(Credential::Nobody);
+        }
         Access::Token(expected) => expected,
         Access::ForeignUser => {
             let message = "This socket serves the user who runs the daemon, and nobody else.";
@@ -309,18 +321,18 @@ fn bearer_token(value: &str) -> Option<&str> {
 }
 
 /// Against DNS rebinding: a web page's own name must not be able to lead here.
-fn check_host(headers: &Headers, door: DoorFacts) -> Result<(), Refusal> {
+fn check_host(headers: &Headers, door: DoorFacts<'_>) -> Result<(), Refusal> {
     let Ok(Some(host)) = headers.at_most_one("host") else {
         return Err(Refusal::new(Reason::Host, 400, "bad_host", "There must be exactly one Host header."));
     };
-    if host_is_ours(host, door.bound) {
+    if host_is_ours(host, door.bound, door.allowed_hosts) {
         return Ok(());
     }
-    Err(Refusal::new(Reason::Host, 403, "foreign_host", "The Host header must name this machine, as localhost."))
+    Err(Refusal::new(Reason::Host, 403, "foreign_host", "The Host header must name this machine, as localhost does."))
 }
 
 /// Against web pages: a browser always says where a script that connects or posts comes from.
-fn check_origin(headers: &Headers, door: DoorFacts) -> Result<(), Refusal> {
+fn check_origin(headers: &Headers, door: DoorFacts<'_>) -> Result<(), Refusal> {
     match headers.at_most_one("origin") {
         Ok(None) => Ok(()),
         Ok(Some(origin)) if door.bound.is_some_and(|bound| origin_is_ours(origin, bound)) => Ok(()),

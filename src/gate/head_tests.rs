@@ -4,12 +4,12 @@ use super::*;
 
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
 
-fn door(address: &str) -> DoorFacts {
-    DoorFacts { bound: address.parse().ok(), access: Access::Granted(Credential::None) }
+fn door(address: &str) -> DoorFacts<'static> {
+    DoorFacts { bound: address.parse().ok(), access: Access::Granted(Credential::None), allowed_hosts: &[] }
 }
 
 /// As the gate does it: find the end, then decide.
-fn decide(head: &[u8], door: DoorFacts) -> Result<Option<Head>, Refusal> {
+fn decide(head: &[u8], door: DoorFacts<'_>) -> Result<Option<Head>, Refusal> {
     let end = end_of_head(head, 0)?;
     end.map(|end| admit(&head[..end], door)).transpose()
 }
@@ -209,7 +209,7 @@ fn the_host_is_there_once_and_ours() {
         assert_eq!(hosts("Host: \r\n", version), (403, "foreign_host"));
         assert_eq!(hosts("Host: [::1]:6156\r\n", version), (200, ""));
     }
-    let unix = DoorFacts { bound: None, access: Access::Granted(Credential::None) };
+    let unix = DoorFacts { bound: None, ..door("127.0.0.1:6156") };
     assert!(decide(b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n", unix).is_ok());
     let refusal = decide(b"GET /a HTTP/1.1\r\nHost: evil.example\r\n\r\n", unix).unwrap_err();
     assert_eq!(refusal.status, 403);
@@ -229,7 +229,7 @@ fn pages_of_other_origins_stay_out() {
     ] {
         assert_eq!(with(lines).0, expected, "{lines:?}");
     }
-    let unix = DoorFacts { bound: None, access: Access::Granted(Credential::None) };
+    let unix = DoorFacts { bound: None, ..door("127.0.0.1:6156") };
     let refusal = decide(b"GET /a HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n", unix).unwrap_err();
     assert_eq!(refusal.code, "foreign_origin");
     let v6 = decide(b"GET /a HTTP/1.1\r\nHost: [::1]:7\r\nOrigin: http://[::1]:7\r\n\r\n", door("[::1]:7"));
@@ -239,7 +239,7 @@ fn pages_of_other_origins_stay_out() {
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// A door that has only the hash of the token: nothing that is compared here could tell by its time what the token is.
-fn locked() -> DoorFacts {
+fn locked() -> DoorFacts<'static> {
     DoorFacts { access: Access::Token(TokenHash::of(TOKEN)), ..door("127.0.0.1:6156") }
 }
 
@@ -297,7 +297,7 @@ fn what_is_refused_first_tells_nothing_of_what_comes_after() {
     assert_eq!(get("/x", &[foreign, origin]), (403, "foreign_host"));
     assert_eq!(get("/x", &[own, origin, &good]), (403, "foreign_origin"));
     assert_eq!(get("/x", &[own, origin]), (403, "foreign_origin"));
-    for path in ["/x", "/healthz", "/hook/session-start", "/v1/version", "/metrics", "/myko"] {
+    for path in ["/x", "/healthz/", "/healthz%20", "/hook/session-start", "/v1/version", "/metrics", "/myko"] {
         assert_eq!(get(path, &[own]), (401, "unauthorized"), "{path}");
     }
     assert_eq!(get("/x", &[own, "Transfer-Encoding: gzip\r\n"]).0, 501, "what cannot be read is not judged");
@@ -335,6 +335,54 @@ fn a_secret_in_the_query_is_refused_at_every_door() {
     }
 }
 
+// row 47
+#[test]
+fn without_a_token_a_caller_may_ask_whether_anybody_is_there_and_nothing_else() {
+    let credential = |head: &str| decide(head.as_bytes(), locked()).map(|head| head.unwrap().credential);
+    let own = "Host: localhost\r\n";
+    for line in ["GET /healthz HTTP/1.1", "HEAD /healthz HTTP/1.1", "GET /healthz?a=b HTTP/1.0"] {
+        assert_eq!(credential(&format!("{line}\r\n{own}\r\n")), Ok(Credential::Nobody), "{line}");
+        let good = format!("Authorization: Bearer {TOKEN}\r\n");
+        assert_eq!(credential(&format!("{line}\r\n{own}{good}\r\n")), Ok(Credential::Machine), "{line}");
+        for lines in [
+            format!("{own}Authorization: Bearer x\r\n"),
+            format!("{own}Authorization: \r\n"),
+            format!("{own}{good}{good}"),
+        ] {
+            assert_eq!(locked_status(line, &lines).0, 401, "{line} {lines}");
+        }
+        for lines in ["Host: evil.example\r\n", "Host: localhost\r\nOrigin: http://evil.example\r\n"] {
+            assert_eq!(locked_status(line, lines).0, 403, "{line} {lines}");
+        }
+    }
+    for line in
+        ["POST /healthz HTTP/1.1", "OPTIONS /healthz HTTP/1.1", "GET /metrics HTTP/1.1", "GET //healthz HTTP/1.1"]
+    {
+        assert_eq!(locked_status(line, own).0, 401, "{line}");
+    }
+    let stranger = DoorFacts { access: Access::ForeignUser, ..locked() };
+    assert_eq!(decide(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", stranger).unwrap_err().status, 403);
+    let ask = format!("{own}Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n{KEY}\r\n");
+    assert_eq!(locked_status("GET /healthz HTTP/1.1", &ask).0, 404);
+}
+
+// row 49
+#[test]
+fn a_refusal_names_the_host_and_what_would_let_it_in() {
+    let head = b"GET /v1/x HTTP/1.1\r\nHost: host.docker.internal:6156\r\n\r\n";
+    let refusal = decide(head, door("127.0.0.1:6156")).unwrap_err();
+    let bytes = super::super::respond::refusal(&refusal, &line(head));
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(text.contains("It names host.docker.internal. If"), "{text}");
+    assert!(text.ends_with("MARSHAL_ALLOWED_HOSTS=host.docker.internal\"}}"), "{text}");
+    assert_eq!(line(head).for_log(Reason::Host), "GET /v1/x to host.docker.internal");
+    let allowed = ["host.docker.internal".to_owned()];
+    let facts = DoorFacts { allowed_hosts: &allowed, ..door("127.0.0.1:6156") };
+    assert!(decide(head, facts).unwrap().is_some());
+    let page = b"GET /v1/x HTTP/1.1\r\nHost: host.docker.internal\r\nOrigin: http://host.docker.internal:6156\r\n\r\n";
+    assert_eq!(decide(page, facts).unwrap_err().code, "foreign_origin");
+}
+
 #[test]
 fn a_credential_goes_no_further_than_the_door() {
     let text = format!("GET /a HTTP/1.1\r\nAUTHORIZATION: Bearer {TOKEN}\r\nHost: localhost\r\n\r\n");
@@ -343,7 +391,7 @@ fn a_credential_goes_no_further_than_the_door() {
         assert_eq!(head.headers, [("host".to_owned(), "localhost".to_owned())]);
         assert!(!format!("{head:?} {facts:?}").contains(TOKEN));
     }
-    let stranger = DoorFacts { bound: None, access: Access::ForeignUser };
+    let stranger = DoorFacts { bound: None, access: Access::ForeignUser, ..door("") };
     let refusal = decide(text.as_bytes(), stranger).unwrap_err();
     assert_eq!((refusal.status, refusal.code), (403, "foreign_user"));
 }
@@ -402,17 +450,15 @@ fn refusals_are_safe_to_put_into_json_and_headers() {
         let bytes = super::super::respond::refusal(&refusal, &line(head.as_bytes()));
         let text = String::from_utf8(bytes).unwrap();
         let body: serde_json::Value = serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap();
-        assert_eq!(
-            (&body["error"]["code"], &body["error"]["message"]),
-            (&refusal.code.into(), &refusal.message.into())
-        );
+        assert_eq!(body["error"]["code"], refusal.code);
+        assert!(body["error"]["message"].as_str().unwrap().starts_with(refusal.message), "{body}");
     }
 }
 
 #[test]
 fn the_request_line_of_a_bad_request_is_told_as_far_as_it_is_known() {
     let line = |text: &str| line(text.as_bytes());
-    let hook = Line { method: "POST".into(), path: "/hook/x".into() };
+    let hook = Line { method: "POST".into(), path: "/hook/x".into(), ..Line::default() };
     for text in [
         "POST /hook/x HTTP/1.1\r\nX\r\n\r\n",
         "POST /hook/x?a=b HTTP/1.1\r\nHo",

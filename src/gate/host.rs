@@ -1,17 +1,27 @@
 //! Which names in `Host` and `Origin` mean this daemon: the loopback names and the address that a door is bound to.
 //! Pure. It must never resolve a name, and never take a wildcard address for a name of ours.
 
+use crate::limits::HOST_CHARACTERS_SHOWN_MAX;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Whether the value of a `Host` header names this daemon, with any port or none.
-pub(super) fn host_is_ours(value: &str, bound: Option<SocketAddr>) -> bool {
-    match split_port(value) {
-        Some((name, None | Some(""))) => name_is_ours(name, bound),
-        Some((name, Some(port))) => {
-            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok() && name_is_ours(name, bound)
-        }
-        None => false,
-    }
+/// Whether the value of a `Host` header names this daemon, with any port or none. `allowed` are names that its owner says lead
+/// here.
+pub(super) fn host_is_ours(value: &str, bound: Option<SocketAddr>, allowed: &[String]) -> bool {
+    let Some((name, port)) = split_port(value) else { return false };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    port.is_none_or(|port| port.is_empty() || is_port(port))
+        && (name_is_ours(name, bound) || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)))
+}
+
+/// The name in the value of a `Host` header, without its port, such that a person can be shown it: anything that is in no name
+/// is a question mark.
+pub(super) fn shown_name(value: &[u8]) -> String {
+    let shown = |byte: &u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'[' | b']' | b':' => char::from(*byte),
+        _ => '?',
+    };
+    let text: String = value.trim_ascii().iter().take(HOST_CHARACTERS_SHOWN_MAX).map(shown).collect();
+    split_port(&text).map_or(text.clone(), |(name, _)| name.to_owned())
 }
 
 /// Whether the value of an `Origin` header is a page that this very door serves.
@@ -78,8 +88,8 @@ mod tests {
             "[::1]:80",
             "[0:0:0:0:0:0:0:1]:6156",
         ] {
-            assert!(host_is_ours(host, door), "{host}");
-            assert!(host_is_ours(host, None), "{host} on the Unix door");
+            assert!(host_is_ours(host, door, &[]), "{host}");
+            assert!(host_is_ours(host, None, &[]), "{host} on the Unix door");
         }
         for host in [
             "",
@@ -117,18 +127,58 @@ mod tests {
             "localhost evil",
             "\u{ff4c}ocalhost",
         ] {
-            assert!(!host_is_ours(host, door), "{host}");
-            assert!(!host_is_ours(host, None), "{host} on the Unix door");
+            assert!(!host_is_ours(host, door, &[]), "{host}");
+            assert!(!host_is_ours(host, None, &[]), "{host} on the Unix door");
         }
     }
 
     #[test]
     fn a_door_on_another_address_has_that_name_too_but_a_wildcard_has_none() {
-        assert!(host_is_ours("192.168.1.5:6156", Some(bound("192.168.1.5:6156"))));
-        assert!(!host_is_ours("192.168.1.6", Some(bound("192.168.1.5:6156"))));
-        assert!(host_is_ours("[2001:DB8::1]", Some(bound("[2001:db8::1]:6156"))));
-        assert!(!host_is_ours("0.0.0.0", Some(bound("0.0.0.0:6156"))));
-        assert!(!host_is_ours("[::]", Some(bound("[::]:6156"))));
+        assert!(host_is_ours("192.168.1.5:6156", Some(bound("192.168.1.5:6156")), &[]));
+        assert!(!host_is_ours("192.168.1.6", Some(bound("192.168.1.5:6156")), &[]));
+        assert!(host_is_ours("[2001:DB8::1]", Some(bound("[2001:db8::1]:6156")), &[]));
+        assert!(!host_is_ours("0.0.0.0", Some(bound("0.0.0.0:6156")), &[]));
+        assert!(!host_is_ours("[::]", Some(bound("[::]:6156")), &[]));
+    }
+
+    // row 49
+    #[test]
+    fn a_name_that_the_owner_allows_leads_here_and_no_other() {
+        let allowed = ["host.docker.internal".to_owned(), "[fd00::1]".to_owned(), "10.0.0.7".to_owned()];
+        for host in ["host.docker.internal", "Host.Docker.Internal:6156", "[fd00::1]:1", "10.0.0.7:", "localhost"] {
+            assert!(host_is_ours(host, None, &allowed), "{host}");
+        }
+        for host in [
+            "docker.internal",
+            "x.host.docker.internal",
+            "host.docker.internal.evil.example",
+            "host.docker.internal.",
+            "host.docker.internal:x",
+            "host.docker.internal:65536",
+            "fd00::1",
+            "10.0.0.70",
+            "*",
+            "",
+        ] {
+            assert!(!host_is_ours(host, None, &allowed), "{host}");
+        }
+        assert!(!origin_is_ours("http://host.docker.internal:6156", bound("127.0.0.1:6156")), "its pages stay out");
+    }
+
+    #[test]
+    fn a_name_is_shown_without_what_could_harm() {
+        for (value, shown) in [
+            ("host.docker.internal:6156", "host.docker.internal"),
+            ("[fd00::1]:80", "[fd00::1]"),
+            ("a\"b\\c\u{1b}[2Jd e", "a?b?c?[2Jd?e"),
+            ("\u{202e}x", "???x"),
+            (" x ", "x"),
+            ("", ""),
+            ("[::1", "[::1"),
+        ] {
+            assert_eq!(shown_name(value.as_bytes()), shown, "{value:?}");
+        }
+        assert_eq!(shown_name(&[b'x'; 1000]).len(), HOST_CHARACTERS_SHOWN_MAX);
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub enum Credential {
     Machine,
     /// Itself: the other end of a Unix socket, of which the kernel says who it is.
     Peer(Peer),
+    /// Nothing, although it should: it may know whether the daemon is up, and no more.
+    Nobody,
 }
 
 impl Credential {
@@ -62,6 +64,7 @@ impl Credential {
         match self {
             Self::None => Known::Unproven,
             Self::Machine => Known::Machine,
+            Self::Nobody => Known::Owner { chain: [].into(), at_terminal: false },
             Self::Peer(peer) => {
                 let Lineage { chain, at_terminal } = process::lineage(peer.pid);
                 Known::Owner { chain: chain.into(), at_terminal }
@@ -129,6 +132,8 @@ pub struct Settings {
     pub held_bytes_max: usize,
     /// Callers who wait at once until there is something to be said to them.
     pub waiters_max: usize,
+    /// Names besides this machine's own that `Host` headers may have.
+    pub allowed_hosts: Vec<String>,
 }
 
 impl Settings {
@@ -144,6 +149,7 @@ impl Settings {
             answer_patience: limits::ANSWER_PATIENCE,
             held_bytes_max: limits::GATE_HELD_BYTES_MAX,
             waiters_max: limits::WAITERS_MAX,
+            allowed_hosts: Vec::new(),
         }
     }
 }
@@ -257,11 +263,18 @@ pub type Settle = Box<dyn FnOnce(bool) + Send>;
 pub struct Caller {
     number: usize,
     socket: Socket,
+    /// It asked for the head of an answer alone.
+    wants_head: bool,
     returns: Sender<Returned>,
     waker: Arc<Waker>,
 }
 
 impl Caller {
+    /// Whether only the head of its answer will be sent.
+    pub fn wants_head(&self) -> bool {
+        self.wants_head
+    }
+
     /// The connection, for one to whom events are told from now on.
     pub fn subscribe(self, hearing: Hearing, since: Option<String>) -> Subscriber {
         let peer = self.socket.peer();
@@ -271,7 +284,10 @@ impl Caller {
     /// Gives the whole response, head and body, and never waits: what the caller does not take at once, and every
     /// answer with a `settle`, is finished by the gate. Should the gate's queue be full, the connection is dropped and
     /// `settle` gets `false`.
-    pub fn answer(self, bytes: Vec<u8>, settle: Option<Settle>) {
+    pub fn answer(self, mut bytes: Vec<u8>, settle: Option<Settle>) {
+        if self.wants_head {
+            bytes.truncate(respond::head_bytes(&bytes));
+        }
         // From here on, every early return settles with `false`; and so does a close that came before the answer.
         let settle = settle.map(Pending::new).filter(|_| !self.socket.caller_has_closed());
         let Ok(written) = self.socket.write_some(&bytes) else {

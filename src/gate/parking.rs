@@ -56,7 +56,7 @@ impl Caller {
 
     /// Lets the caller wait. None if the gate has no room for it now: it is gone then, and nobody is told.
     pub fn park(self, terms: Terms) -> Option<Parked> {
-        let Self { number, socket, returns, waker } = self;
+        let Self { number, socket, returns, waker, .. } = self;
         returns.try_send(Returned::Arrival(Box::new(Arrival { number, socket, terms }))).ok()?;
         let _ = waker.wake();
         Some(Parked { number, returns, waker })

@@ -26,13 +26,14 @@ pub fn head_and_body(status: u16, content_type: Option<&str>, extra_headers: &[(
     bytes
 }
 
-/// The answer to a HEAD request: what [`head_and_body`] would say about a body of that length, without the body.
-pub fn head_only(
-    status: u16,
-    content_type: Option<&str>,
-    extra_headers: &[(&str, &str)],
-    body_bytes: usize,
-) -> Vec<u8> {
+/// How many bytes of a response are its head: all that a HEAD request is answered.
+pub(super) fn head_bytes(response: &[u8]) -> usize {
+    const END: &[u8] = b"\r\n\r\n";
+    response.windows(END.len()).position(|window| window == END).map_or(response.len(), |at| at + END.len())
+}
+
+/// What [`head_and_body`] would say about a body of that length, without the body.
+fn head_only(status: u16, content_type: Option<&str>, extra_headers: &[(&str, &str)], body_bytes: usize) -> Vec<u8> {
     let mut headers = Vec::with_capacity(extra_headers.len() + 2);
     headers.extend(header("Server", "marshal"));
     headers.extend(content_type.and_then(|value| header("Content-Type", value)));
@@ -121,7 +122,7 @@ pub(super) enum Reason {
     Overload,
 }
 
-/// Why a request is not let in. All of its text is fixed here, so nothing of a caller can come back in it.
+/// Why a request is not let in. All of its text is fixed here: of what a caller said, only what [`Line`] has can come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: u16,
@@ -144,6 +145,8 @@ impl Refusal {
 pub(super) struct Line {
     pub(super) method: String,
     pub(super) path: String,
+    /// The name in its `Host` header, made safe to be shown.
+    pub(super) host: String,
 }
 
 impl Line {
@@ -153,9 +156,12 @@ impl Line {
         !self.path.starts_with('/') || self.path == "/hook" || self.path.starts_with("/hook/")
     }
 
-    /// Method and path for the daemon's own log: one line, ASCII, short, without what could be a secret.
-    pub(super) fn for_log(&self) -> String {
-        let text = format!("{} {}", self.method, without_secrets(&self.path));
+    /// Method and path, and a foreign host, for the daemon's own log: one line, ASCII, short, without what could be a secret.
+    pub(super) fn for_log(&self, reason: Reason) -> String {
+        let mut text = format!("{} {}", self.method, without_secrets(&self.path));
+        if reason == Reason::Host && !self.host.is_empty() {
+            text = format!("{text} to {}", without_secrets(&self.host));
+        }
         text.chars().take(limits::LOGGED_LINE_CHARACTERS_MAX).flat_map(char::escape_default).collect()
     }
 }
@@ -178,14 +184,21 @@ pub fn without_secrets(text: &str) -> String {
 
 /// The whole response to a request that is not let in.
 pub(super) fn refusal(refusal: &Refusal, line: &Line) -> Vec<u8> {
-    let reason = format!("{}; {}", refusal.code, refusal.message);
+    let message = match refusal.reason {
+        Reason::Host if !line.host.is_empty() => format!(
+            "{} It names {}. If that leads here, start the daemon with MARSHAL_ALLOWED_HOSTS={}",
+            refusal.message, line.host, line.host
+        ),
+        _ => refusal.message.to_owned(),
+    };
+    let reason = format!("{}; {message}", refusal.code);
     let mut headers = vec![("Marshal-Error", reason.as_str())];
     headers.extend(refusal.header);
     if line.wants_empty_body() {
         return head_and_body(refusal.status, None, &headers, b"");
     }
     // Codes and messages are constants without quotes and backslashes, which a test of the gate checks.
-    let body = format!(r#"{{"error":{{"code":"{}","message":"{}"}}}}"#, refusal.code, refusal.message);
+    let body = format!(r#"{{"error":{{"code":"{}","message":"{message}"}}}}"#, refusal.code);
     if line.method == "HEAD" {
         return head_only(refusal.status, Some("application/json"), &headers, body.len());
     }
@@ -243,14 +256,14 @@ mod tests {
     fn hooks_and_unknown_callers_get_no_body() {
         let why = Refusal::new(Reason::Body, 413, "too_large", "Too large.");
         for (path, empty) in [("/hook/x", true), ("/hook", true), ("", true), ("*", true), ("/hooks", false)] {
-            let line = Line { method: "POST".into(), path: path.into() };
+            let line = Line { method: "POST".into(), path: path.into(), ..Line::default() };
             let answer = text(refusal(&why, &line));
             assert!(answer.starts_with("HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\n"), "{answer}");
             assert!(answer.contains("\r\nMarshal-Error: too_large; Too large.\r\n"), "{answer}");
             assert_eq!(answer.ends_with("\r\n\r\n"), empty, "{path}: {answer}");
             assert_eq!(answer.contains("\r\nContent-Length: 0\r\n"), empty, "{path}: {answer}");
         }
-        let head = Line { method: "HEAD".into(), path: "/v1/x".into() };
+        let head = Line { method: "HEAD".into(), path: "/v1/x".into(), ..Line::default() };
         assert!(text(refusal(&why, &head)).ends_with("\r\n\r\n"));
     }
 
@@ -266,15 +279,19 @@ mod tests {
         ] {
             assert_eq!(without_secrets(&path), expected);
         }
-        let line = Line { method: "DELETE".into(), path: format!("/v1/sessions/{token}") };
-        assert_eq!(line.for_log(), "DELETE /v1/sessions/(secret)");
+        let line = Line { method: "DELETE".into(), path: format!("/v1/sessions/{token}"), host: String::new() };
+        assert_eq!(line.for_log(Reason::Credential), "DELETE /v1/sessions/(secret)");
     }
 
     #[test]
     fn a_logged_line_cannot_forge_another() {
-        let line = Line { method: "GET".into(), path: "/a\n\u{1b}[2J\u{202e}".into() };
-        assert_eq!(line.for_log(), "GET /a\\n\\u{1b}[2J\\u{202e}");
-        let secret = Line { method: "DELETE".into(), path: format!("/v1/sessions/{}", "0123456789abcdef".repeat(4)) };
-        assert_eq!(secret.for_log(), "DELETE /v1/sessions/(secret)");
+        let line = Line { method: "GET".into(), path: "/a\n\u{1b}[2J\u{202e}".into(), ..Line::default() };
+        assert_eq!(line.for_log(Reason::Credential), "GET /a\\n\\u{1b}[2J\\u{202e}");
+        let secret = Line {
+            method: "DELETE".into(),
+            path: format!("/v1/sessions/{}", "0123456789abcdef".repeat(4)),
+            ..Line::default()
+        };
+        assert_eq!(secret.for_log(Reason::Credential), "DELETE /v1/sessions/(secret)");
     }
 }

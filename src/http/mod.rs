@@ -14,8 +14,8 @@ mod v1;
 
 use crate::bom;
 use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
-use crate::gate::respond::{head_and_body, head_only};
-use crate::gate::{Caller, Counts, Exchange, Farewells, Parked, Settle, Subscribe};
+use crate::gate::respond::{event_stream_head, head_and_body};
+use crate::gate::{Caller, Counts, Credential, Exchange, Farewells, Parked, Settle, Subscribe};
 use crate::git_branch::Look;
 use crate::limits::ANSWER_QUEUE_MAX;
 use crate::machine_token::RotateJob;
@@ -104,6 +104,8 @@ enum Answer {
 /// The pages that show the store's report.
 #[derive(Clone, Copy, Debug)]
 enum Page {
+    /// What anybody may know: that somebody answers.
+    Liveness,
     Health,
     Metrics,
     Status,
@@ -193,11 +195,12 @@ impl Worker {
     }
 
     fn serve(&self, exchange: Exchange) {
-        let Exchange { request, caller } = exchange;
+        let Exchange { mut request, caller } = exchange;
+        // The caller takes no more of the answer than its head.
+        if request.method == Method::Head {
+            request.method = Method::Get;
+        }
         match route(&request, &self.about) {
-            Action::Respond(response) if request.method == Method::Head => {
-                caller.answer(response.into_head_bytes(), None);
-            }
             Action::Respond(response) => caller.answer(response.into_bytes(), None),
             Action::Ask(request, shape) => {
                 let answers = self.answers.clone();
@@ -240,6 +243,9 @@ impl Worker {
             Ok(hearing) => hearing,
             Err(error) => return caller.answer(json_error(&error).into_bytes(), None),
         };
+        if caller.wants_head() {
+            return caller.answer(event_stream_head(), None);
+        }
         if let Err(subscriber) = (self.subscribe)(caller.subscribe(hearing, since)) {
             let error = RequestError::new(ErrorKind::Unavailable, "too many subscribe at once; try again in a second");
             // It takes these few bytes, or is gone: nothing was written to it before.
@@ -348,6 +354,7 @@ impl Worker {
 
     fn report(&self, page: Page, report: &Report, counts: &Counts) -> Response {
         match page {
+            Page::Liveness => json_response(200, &json!({ "status": "up" })),
             Page::Health => {
                 let status = if report.refused.is_some() { 503 } else { 200 };
                 json_response(status, &json!({ "status": v1::health(report), "auth": self.about.auth }))
@@ -373,6 +380,9 @@ fn deliver(answers: &Sender<Box<Answer>>, answer: Answer) {
 
 fn route(request: &crate::gate::Request, about: &About) -> Action {
     let path = request.path.as_str();
+    if request.credential == Credential::Nobody {
+        return Action::Report(Page::Liveness);
+    }
     if path.starts_with("/hook/") {
         return hook::route(request);
     }
@@ -390,11 +400,6 @@ fn route(request: &crate::gate::Request, about: &About) -> Action {
 impl Response {
     fn into_bytes(self) -> Vec<u8> {
         head_and_body(self.status, self.content_type, &self.header_pairs(), &self.body)
-    }
-
-    /// What answers a HEAD request: the same without the body.
-    fn into_head_bytes(self) -> Vec<u8> {
-        head_only(self.status, self.content_type, &self.header_pairs(), self.body.len())
     }
 
     fn header_pairs(&self) -> Vec<(&str, &str)> {

@@ -91,11 +91,11 @@ pub(super) fn route(request: &gate::Request) -> Action {
         ("/v1/messages/ack", Method::Post) => ack(request),
         ("/v1/inbox", Method::Get) => inbox(request),
         ("/v1/inbox/claim", Method::Post) => claim(request),
-        ("/v1/sessions" | "/v1/rooms" | "/v1/inbox" | "/v1/outbox", _) => return wrong_method("GET"),
-        ("/v1/messages", _) => return wrong_method("GET, POST"),
+        ("/v1/sessions" | "/v1/rooms" | "/v1/inbox" | "/v1/outbox", _) => return wrong_method("GET, HEAD"),
+        ("/v1/messages", _) => return wrong_method("GET, HEAD, POST"),
         ("/v1/messages/ack" | "/v1/inbox/claim" | "/v1/send" | "/v1/outbox/requeue", _) => return wrong_method("POST"),
         (path, Method::Get) if path.starts_with("/v1/messages/") => message(request),
-        (path, _) if path.starts_with("/v1/messages/") => return wrong_method("GET"),
+        (path, _) if path.starts_with("/v1/messages/") => return wrong_method("GET, HEAD"),
         (other, _) => Err(RequestError::not_found(format!("there is nothing at {}", without_secrets(other)))),
     };
     match answer {
@@ -122,7 +122,7 @@ fn rotate_token(request: &gate::Request) -> Action {
     }
     let allowed = match request.credential {
         Credential::Peer(_) => json_body::<serde::de::IgnoredAny>(request).map(|_| ()),
-        Credential::None | Credential::Machine => {
+        Credential::None | Credential::Machine | Credential::Nobody => {
             let message = "the token is changed over the Unix socket only: marshal token rotate";
             Err(RequestError::new(ErrorKind::Forbidden, message))
         }
@@ -152,7 +152,7 @@ pub(super) fn compacted(result: Result<Compacted, RequestError>) -> Response {
 
 /// `action`, if the request is a GET.
 pub(super) fn get(request: &gate::Request, action: Action) -> Action {
-    if request.method == Method::Get { action } else { wrong_method("GET") }
+    if request.method == Method::Get { action } else { wrong_method("GET, HEAD") }
 }
 
 pub(super) fn wrong_method(allowed: &str) -> Action {
