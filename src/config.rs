@@ -3,6 +3,7 @@
 
 use crate::error::{Fatal, exit_code};
 use crate::limits::{ALLOWED_HOSTS_MAX, SENDS_PER_SECOND};
+use crate::text::shell::program_at;
 use std::ffi::{OsStr, OsString};
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,8 @@ pub struct ServeConfig {
     pub allowed_hosts: Vec<String>,
     /// Where the predecessor kept its log, for a one-time migration. It need not exist.
     pub coord_dir: Option<PathBuf>,
+    /// This program as its hints call it.
+    pub program: String,
 }
 
 impl ServeConfig {
@@ -89,7 +92,18 @@ impl ServeConfig {
             sends_per_second: sends_per_second(flags.sends_per_second.as_deref(), env)?,
             allowed_hosts: allowed_hosts(flags.allowed_hosts.as_deref(), env)?,
             coord_dir: coord_dir(env),
+            program: program(flags.state_dir.as_deref(), env),
         })
+    }
+}
+
+/// This program as whoever gets a hint from the daemon calls it. The callers' environment is most likely the daemon's:
+/// only a directory that a flag named must be named again.
+fn program(flag: Option<&OsStr>, env: Env<'_>) -> String {
+    let known = state_dir(env).ok();
+    match state_dir_or(flag, env).ok().filter(|dir| flag.is_some() && known.as_ref() != Some(dir)) {
+        Some(dir) => program_at(&dir.to_string_lossy()),
+        None => "marshal".to_owned(),
     }
 }
 
@@ -296,6 +310,7 @@ mod tests {
             sends_per_second: Some(SENDS_PER_SECOND),
             allowed_hosts: Vec::new(),
             coord_dir: Some(PathBuf::from("/h/.local/state/claude-coord")),
+            program: "marshal".to_owned(),
         };
         assert_eq!(config, expected);
         assert_eq!(socket_path(&config.state_dir), Path::new("/h/.local/state/marshal/marshal.sock"));
@@ -332,6 +347,10 @@ mod tests {
         };
         let config = ServeConfig::from_flags(&flags, &env).unwrap();
         assert_eq!(config.state_dir, Path::new("/f"));
+        // row 59
+        assert_eq!(config.program, "marshal --state-dir /f");
+        let same = ServeFlags { state_dir: Some("/m".into()), ..ServeFlags::default() };
+        assert_eq!(ServeConfig::from_flags(&same, &env).unwrap().program, "marshal", "the environment leads there too");
         assert_eq!((config.hook_bind.as_str(), config.ws_bind.as_str()), ("[::1]:0", "localhost:7"));
         assert_eq!(config.log_level, log::LevelFilter::Debug);
         assert_eq!((config.auth, config.sends_per_second), (AuthMode::Token, None));

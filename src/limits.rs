@@ -450,6 +450,8 @@ pub const FOLLOW_AGAIN_FIRST: Duration = Duration::from_millis(250);
 pub const FOLLOW_AGAIN_MAX: Duration = Duration::from_secs(4);
 /// How long the command line waits for a message to get where it should, if it is not told.
 pub const SEND_WAIT_MS: i64 = 60_000;
+/// Bytes of a time zone file that are read. Real ones have a few KiB.
+pub const ZONE_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Columns of one cell of a table on the terminal.
 pub const CELL_COLUMNS_MAX: usize = 40;
 /// Columns of the list of sessions.

@@ -3,6 +3,7 @@
 
 pub mod body;
 pub mod near;
+pub mod shell;
 mod unicode;
 
 use crate::limits::NAME_SHOWN_CHARS_MAX;

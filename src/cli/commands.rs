@@ -58,7 +58,7 @@ impl Caller<'_> {
         let (code, message) = match failure {
             Failure::NoSocket | Failure::NotListening => {
                 let what = if *failure == Failure::NoSocket { "no socket" } else { "nobody listens" };
-                let message = format!("marshal is not running ({what} at {socket}). Start it with: marshal serve");
+                let message = format!("marshal is not running ({what} at {socket}). Start it with 'marshal serve'");
                 (exit_code::UNAVAILABLE, message)
             }
             Failure::NotPermitted => {
@@ -177,7 +177,7 @@ pub(crate) fn rooms(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
 
 pub(crate) fn status(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
     let body = caller.get("/v1/status", &[])?;
-    let answer = show(caller, world, &body, |answer: &Status, world| render::status(answer, world.colour()))?;
+    let answer = show(caller, world, &body, |answer: &Status, world| render::status(answer, &world.reader()))?;
     if answer.health == "ok" { Ok(()) } else { Err(Problem::new(exit_code::REFUSED, String::new())) }
 }
 
@@ -193,7 +193,7 @@ pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
     query.extend(limit.map(|limit| ("limit", limit.to_string())));
     let body = answer_about(&speaker, caller.get("/v1/inbox", &query))?;
     let answer: Messages =
-        show(caller, world, &body, |answer: &Messages, world| render::messages(answer, world.now_ms, world.colour()))?;
+        show(caller, world, &body, |answer: &Messages, world| render::messages(answer, &world.reader()))?;
     if answer.messages.is_empty() {
         let name = match (&speaker, &answer.reader) {
             // Whose inbox it was, the daemon has found out.
@@ -242,7 +242,7 @@ fn note_other_name(caller: &Caller<'_>, world: &mut World<'_>, name: &str) {
     }
     let own = text::shell(&own);
     world.note(&format!(
-        "a person's inbox has exactly the name that senders write to (marshal send human:{shown}); yours is \
+        "a person's inbox has exactly the name that senders write to (human:{shown}); yours is \
          'marshal inbox --human {own}', sessions and their names are in 'marshal ls'."
     ));
 }

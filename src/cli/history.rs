@@ -6,6 +6,7 @@ use super::commands::{Caller, age_ms, parse};
 use super::events::Heard;
 use super::follow::Following;
 use super::meant::explained;
+use super::reader::Reader;
 use super::wire::Messages;
 use super::{Problem, World, render, text};
 use crate::limits::{PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
@@ -93,9 +94,9 @@ fn query(caller: &Caller<'_>, world: &World<'_>) -> Result<Query, Problem> {
     }
     for name in ["since", "until"] {
         let Some(text) = parsed.text(name)? else { continue };
-        let at = moment(text, world.now_ms).ok_or_else(|| {
+        let at = moment(text, &world.reader()).ok_or_else(|| {
             parsed.usage(format!(
-                "--{name} {text}: give an age (30m, 2h, 3d), a date (2026-11-21, UTC), an RFC 3339 time or milliseconds"
+                "--{name} {text}: give an age (30m, 2h, 3d), a date (2026-11-21), an RFC 3339 time or milliseconds"
             ))
         })?;
         query.push((name, at.to_string()));
@@ -180,7 +181,7 @@ pub(super) fn show(
     caller: &Caller<'_>,
     world: &mut World<'_>,
     found: &Found,
-    render: fn(&Messages, i64, bool) -> String,
+    render: fn(&Messages, &Reader) -> String,
 ) -> Result<(), Problem> {
     let follows = caller.parsed.has("follow");
     let text = match caller.parsed.has("json") {
@@ -198,7 +199,7 @@ pub(super) fn show(
             }
         },
         false => {
-            let mut text = render(&found.shown, world.now(), world.colour());
+            let mut text = render(&found.shown, &world.reader());
             if follows && !text.is_empty() {
                 text.push('\n');
             }
@@ -208,18 +209,18 @@ pub(super) fn show(
     if text.is_empty() { Ok(()) } else { world.print(&text) }
 }
 
-/// A moment in the past: an age, a date (its beginning, in UTC as all times here), a time or milliseconds since 1970.
-fn moment(text: &str, now_ms: i64) -> Option<i64> {
+/// A moment in the past: an age, a date (its beginning where the reader is), a time or milliseconds since 1970.
+fn moment(text: &str, reader: &Reader) -> Option<i64> {
     if let Ok(ms) = text.parse::<i64>() {
         return (ms >= 0).then_some(ms);
     }
     if let Ok(date) = chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-        return date.and_hms_opt(0, 0, 0).map(|time| time.and_utc().timestamp_millis());
+        return reader.zone.begin_of(date);
     }
     if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
         return Some(time.timestamp_millis());
     }
-    Some(now_ms.saturating_sub(age_ms(text)?).max(0))
+    Some(reader.now_ms.saturating_sub(age_ms(text)?).max(0))
 }
 
 #[cfg(test)]
@@ -252,7 +253,7 @@ mod tests {
             ("2é", None),
         ];
         for (text, expected) in table {
-            assert_eq!(moment(text, now), expected, "{text}");
+            assert_eq!(moment(text, &Reader::plain(now)), expected, "{text}");
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use super::commands::{Caller, parse, show};
 use super::follow::Following;
+use super::reader::Reader;
 use super::text::{Ink, cut, cut_front, cut_to, ink, line, table, width};
 use super::wire::{Session, Sessions};
 use super::{Problem, World};
 use crate::limits::{LIST_CELL_COLUMNS_MIN, LIST_COLUMNS_MAX};
-use crate::time::{human_age, human_utc};
+use crate::time::human_age;
 
 /// What clears a terminal and begins at its top.
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -22,7 +23,7 @@ pub(crate) fn ls(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Probl
     }
     let wide = caller.parsed.has("wide");
     let answer: Sessions = show(caller, world, &body, |answer: &Sessions, world| {
-        if answer.sessions.is_empty() { String::new() } else { sessions(answer, world.now(), wide, world.colour()) }
+        if answer.sessions.is_empty() { String::new() } else { sessions(answer, wide, &world.reader()) }
     })?;
     if answer.sessions.is_empty() {
         world.note(
@@ -45,11 +46,12 @@ fn watch(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
     let mut following = Following::begin(caller)?;
     let mut answer = ask()?;
     loop {
-        let (list, at) = (sessions(&answer, world.now(), wide, world.colour()), world.now());
+        let reader = world.reader();
+        let list = sessions(&answer, wide, &reader);
         world.print(&if terminal { format!("{CLEAR}{list}") } else { format!("{list}\n") })?;
         // On a terminal they stay before somebody's eyes: there they say themselves that they are old.
         let at_loss = |world: &mut World<'_>| match terminal {
-            true => world.print(&format!("{CLEAR}{}{list}", not_live(at, world.colour()))),
+            true => world.print(&format!("{CLEAR}{}{list}", not_live(&reader))),
             false => Ok(()),
         };
         answer = following.next(world, |_| true, at_loss, ask)?;
@@ -57,13 +59,14 @@ fn watch(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
 }
 
 /// A line above a list that nobody keeps up to date any more.
-fn not_live(at: i64, colour: bool) -> String {
-    let told = format!("NOT LIVE: the daemon is away. This is how it was at {} UTC.", human_utc(at));
-    format!("{}\n", ink(&told, Ink::Red, colour))
+fn not_live(reader: &Reader) -> String {
+    let told = format!("NOT LIVE: the daemon is away. This is how it was at {}.", reader.zone.moment(reader.now_ms));
+    format!("{}\n", ink(&told, Ink::Red, reader.colour))
 }
 
 /// The sessions as a table.
-pub(crate) fn sessions(answer: &Sessions, now_ms: i64, wide: bool, colour: bool) -> String {
+pub(crate) fn sessions(answer: &Sessions, wide: bool, reader: &Reader) -> String {
+    let now_ms = reader.now_ms;
     let mut sessions: Vec<&Session> = answer.sessions.iter().collect();
     sessions.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.nickname.cmp(&b.nickname)));
     let mut rows: Vec<_> = sessions.iter().map(|session| row(session, now_ms)).collect();
@@ -74,7 +77,7 @@ pub(crate) fn sessions(answer: &Sessions, now_ms: i64, wide: bool, colour: bool)
     } else {
         fit(&head, &mut rows);
     }
-    table(&head, &rows, colour)
+    table(&head, &rows, reader.colour)
 }
 
 /// Those first that wait for a human, the longest first; then those that work, and those that do not; of these the ones that
@@ -234,11 +237,11 @@ asks         waiting 5 min: permission: Bash  gpt-5   -       0       can be wok
 bad\u{fffd}name     idle 5 min                       -       -       0       cannot hear
 quiet        -                                -       -       0       next prompt
 ";
-        assert_eq!(sessions(&roster(), NOW, false, false), expected);
-        let coloured = sessions(&roster(), NOW, false, true);
+        assert_eq!(sessions(&roster(), false, &Reader::plain(NOW)), expected);
+        let coloured = sessions(&roster(), false, &Reader::coloured(NOW));
         assert!(coloured.contains("\x1b[33mwaiting 2 h\x1b[0m") && coloured.contains("\x1b[31mcannot hear\x1b[0m"));
         assert_eq!(super::names(&roster()), "asks\nasks-longer\nbad\u{fffd}name\nquiet\nΩ-web\n");
-        let wide = sessions(&roster(), NOW, true, false);
+        let wide = sessions(&roster(), true, &Reader::plain(NOW));
         assert!(
             wide.contains("ana@box") && wide.contains("merge it\u{fffd}[2J") && wide.contains("until/it/ends"),
             "{wide}"
@@ -254,8 +257,11 @@ quiet        -                                -       -       0       next promp
                 "gitBranch":"{long}","reach":"between_tools","unread":12345}}"#
             )
         };
-        let list =
-            sessions(&from(&format!(r#"{{"sessions":[{},{}]}}"#, one("waiting"), one("idle"))), NOW, false, false);
+        let list = sessions(
+            &from(&format!(r#"{{"sessions":[{},{}]}}"#, one("waiting"), one("idle"))),
+            false,
+            &Reader::plain(NOW),
+        );
         assert!(list.lines().all(|line| width(line) <= LIST_COLUMNS_MAX), "{list}");
         assert!(list.lines().any(|line| width(line) > LIST_COLUMNS_MAX - 8), "and uses them: {list}");
     }

@@ -124,7 +124,7 @@ fn check(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
         });
         format!("{value}\n")
     } else {
-        render::log_check(&survey, suspect)
+        render::log_check(&survey, suspect, &world.program)
     };
     world.print(&text)?;
     if sound { Ok(()) } else { Err(Problem::new(exit_code::REFUSED, String::new())) }
@@ -141,7 +141,7 @@ fn stats(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
         let value = json!({ "bytes": survey.bytes, "liveBytes": survey.live_bytes(), "lines": survey.lines, "malformed": survey.malformed, "halfAnEventAtTheEnd": survey.ending == Ending::HalfAnEvent, "types": types });
         format!("{value}\n")
     } else {
-        render::log_stats(&survey, world.colour())
+        render::log_stats(&survey, &world.reader())
     };
     world.print(&text)
 }

@@ -15,6 +15,7 @@ mod list;
 mod logs;
 mod meant;
 mod outbox;
+mod reader;
 mod render;
 mod send;
 mod table;
@@ -23,17 +24,21 @@ mod token;
 mod wait;
 mod wire;
 mod words;
+mod zone;
 
 use crate::config::{self, Env, ServeConfig, ServeFlags};
 use crate::error::{ErrorKind, Fatal, exit_code};
 use crate::time::SystemClock;
 use args::{Parsed, UsageError};
 use commands::Caller;
+use reader::Reader;
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::time::Instant;
 use table::Id;
+pub use zone::Zone;
 
 /// What the command line sees of the world, so that a test can show it another one.
 pub struct World<'a> {
@@ -53,6 +58,10 @@ pub struct World<'a> {
     pub now_ms: i64,
     /// When that was.
     pub since: Instant,
+    /// The reader's time zone, once it was needed.
+    pub zone: OnceCell<Zone>,
+    /// This program as hints call it, once the command line is understood.
+    pub program: String,
 }
 
 impl fmt::Debug for World<'_> {
@@ -77,10 +86,30 @@ impl World<'_> {
         self.now_ms.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX))
     }
 
+    /// Whoever reads the output of this command line.
+    fn reader(&self) -> Reader {
+        let zone = self.zone.get_or_init(|| Zone::of(self.env, zone::read_file));
+        Reader { now_ms: self.now(), colour: self.colour(), zone: zone.clone(), program: self.program.clone() }
+    }
+
+    /// Says so if times are in UTC although another zone was asked for.
+    fn note_zone(&mut self) {
+        let unreadable = self.zone.get().and_then(|zone| zone.unreadable().map(text::line));
+        if let Some(name) = unreadable {
+            self.note(&format!("the time zone '{name}' (TZ) cannot be read: times are in UTC."));
+        }
+    }
+
     /// Says something beside the output. Where stderr is gone, nobody is there to be told.
     fn note(&mut self, text: &str) {
         let name = if text.starts_with("marshal") { "" } else { "marshal: " };
+        let text = self.with_hints(text);
         let _ = writeln!(self.stderr, "{name}{text}").and_then(|()| self.stderr.flush());
+    }
+
+    /// The text with the commands that it names in quotes as they lead to the same daemon.
+    fn with_hints(&self, text: &str) -> String {
+        text.replace("'marshal ", &format!("'{} ", self.program))
     }
 
     /// Whether the output is for a terminal that wants colours.
@@ -172,6 +201,8 @@ fn run_in_process() -> Step {
         stderr: &mut io::stderr(),
         now_ms: SystemClock::start().now().wall_ms,
         since: Instant::now(),
+        zone: OnceCell::new(),
+        program: "marshal".to_owned(),
     };
     run(std::env::args_os().skip(1), &mut world)
 }
@@ -193,12 +224,15 @@ fn user_name(list: &str, uid: u32) -> Option<OsString> {
 
 /// Does what `args` (without the program's name) say, short of running the daemon.
 pub fn run(args: impl IntoIterator<Item = OsString>, world: &mut World<'_>) -> Step {
-    match step(args, world) {
+    let result = step(args, world);
+    world.note_zone();
+    match result {
         Ok(step) => step,
         Err(problem) => {
             if !problem.message.is_empty() {
                 world.note(&problem.message);
                 for line in &problem.more {
+                    let line = world.with_hints(line);
                     let _ = writeln!(world.stderr, "  {line}");
                 }
             }
@@ -209,6 +243,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, world: &mut World<'_>) -> S
 
 fn step(args: impl IntoIterator<Item = OsString>, world: &mut World<'_>) -> Result<Step, Problem> {
     let parsed = args::parse(args)?;
+    world.program = reader::program(&parsed);
     if parsed.help {
         world.print(&help::of(parsed.command))?;
         return Ok(Step::Done(exit_code::OK));

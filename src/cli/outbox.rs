@@ -4,6 +4,7 @@
 use super::commands::Caller;
 use super::history::{Query, before, look_back, note_rest, show};
 use super::identity::answer_about;
+use super::reader::Reader;
 use super::text::{Ink, cut, line, table};
 use super::wire::{Delivery, Message, Messages};
 use super::{Problem, World, words};
@@ -24,10 +25,14 @@ pub(crate) fn outbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), P
 }
 
 /// A line for each message and recipient, the newest message last.
-fn sent(answer: &Messages, now_ms: i64, colour: bool) -> String {
+fn sent(answer: &Messages, reader: &Reader) -> String {
     let chars = id_chars(&answer.messages);
-    let rows: Vec<_> = answer.messages.iter().flat_map(|message| lines(message, chars, now_ms)).collect();
-    if rows.is_empty() { String::new() } else { table(&["SENT", "MESSAGE", "TO", "TEXT", "STATE"], &rows, colour) }
+    let rows: Vec<_> = answer.messages.iter().flat_map(|message| lines(message, chars, reader)).collect();
+    if rows.is_empty() {
+        String::new()
+    } else {
+        table(&["SENT", "MESSAGE", "TO", "TEXT", "STATE"], &rows, reader.colour)
+    }
 }
 
 /// How many characters of their ids tell these messages apart. Every command takes the beginning of an id.
@@ -40,10 +45,10 @@ fn id_chars(messages: &[Message]) -> usize {
     differ_at.unwrap_or(0).max(ID_SHOWN_CHARS_MIN)
 }
 
-fn lines(message: &Message, id_chars: usize, now_ms: i64) -> Vec<Vec<(String, Ink)>> {
+fn lines(message: &Message, id_chars: usize, reader: &Reader) -> Vec<Vec<(String, Ink)>> {
     let room = message.to_room_id.as_deref().map(|room| cut(&format!("@{}", line(room))));
     let row = |to: String, (state, ink): (String, Ink)| {
-        let sent = human_age(now_ms.saturating_sub(message.sent_at));
+        let sent = human_age(reader.now_ms.saturating_sub(message.sent_at));
         let id: String = message.id.chars().take(id_chars).collect();
         let cells = [sent, line(&id), to, cut(&line(message.body.trim()))];
         cells.into_iter().map(|cell| (cell, Ink::Plain)).chain([(state, ink)]).collect()
@@ -55,19 +60,19 @@ fn lines(message: &Message, id_chars: usize, now_ms: i64) -> Vec<Vec<(String, In
     let each = message.deliveries.iter().map(|delivery| {
         let name = cut(&line(&delivery.nickname));
         let to = room.as_ref().map_or_else(|| name.clone(), |room| format!("{room}: {name}"));
-        row(to, state(delivery, &message.deliveries))
+        row(to, state(delivery, &message.deliveries, reader))
     });
     each.collect()
 }
 
 /// What has become of it, and whether that is good. Whoever took it over is among those whom it is for by then.
-fn state(delivery: &Delivery, all: &[Delivery]) -> (String, Ink) {
+fn state(delivery: &Delivery, all: &[Delivery], reader: &Reader) -> (String, Ink) {
     let ink = match delivery.state.as_str() {
         "read" => Ink::Green,
         "expired" | "undeliverable" => Ink::Red,
         _ => Ink::Plain,
     };
-    (words::delivery_among(delivery, all), ink)
+    (words::delivery_among(delivery, all, reader), ink)
 }
 
 #[cfg(test)]
@@ -97,9 +102,9 @@ SENT  MESSAGE  TO              TEXT     STATE
 0 s   m2       @everyone: api  all      not read before it expired at 00:00:00 UTC
 0 s   m3       @x                       nobody is known by whom it is to be read
 ";
-        assert_eq!(sent(&answer, NOW, false), expected);
-        assert!(sent(&answer, NOW, true).contains("\x1b[31mnot read before"));
-        assert_eq!(sent(&Messages::default(), NOW, true), "");
+        assert_eq!(sent(&answer, &Reader::plain(NOW)), expected);
+        assert!(sent(&answer, &Reader::coloured(NOW)).contains("\x1b[31mnot read before"));
+        assert_eq!(sent(&Messages::default(), &Reader::coloured(NOW)), "");
     }
 
     #[test]
@@ -107,7 +112,7 @@ SENT  MESSAGE  TO              TEXT     STATE
         let list = |ids: &[&str]| {
             let of = |id: &&str| Message { id: (*id).to_owned(), ..Message::default() };
             let messages = ids.iter().map(of).collect();
-            let text = sent(&Messages { messages, ..Messages::default() }, 0, false);
+            let text = sent(&Messages { messages, ..Messages::default() }, &Reader::plain(0));
             text.lines().skip(1).map(|line| line.split_whitespace().nth(2).unwrap().to_owned()).collect::<Vec<_>>()
         };
         let [a, b, c] =
@@ -124,7 +129,7 @@ SENT  MESSAGE  TO              TEXT     STATE
         let claimed = |more: &str| {
             let first = r#"{"sessionId":"s1","nickname":"old","state":"claimed","by":"s2","at":0}"#;
             let answer = format!(r#"{{"messages":[{{"id":"m","deliveries":[{first}{more}]}}]}}"#);
-            sent(&serde_json::from_str(&answer).unwrap(), NOW, false)
+            sent(&serde_json::from_str(&answer).unwrap(), &Reader::plain(NOW))
         };
         let named = claimed(r#",{"sessionId":"s2","nickname":"he\u001bir","state":"queued"}"#);
         assert!(named.contains("taken over by he\u{fffd}ir at 00:00:00 UTC"), "{named}");

@@ -1,6 +1,7 @@
 //! The daemon's answers as text for people: pure functions of the answer and the time. They must not print, and no
 //! text of the daemon may pass through them without `text::line` or `text::block`.
 
+use super::reader::Reader;
 use super::text::{Ink, block, cut, ink, line, table};
 use super::wire::{Compacted, Delivery, Message, Messages, Recipient, Room, Rooms, Sent, Status, Supersedes};
 use super::words;
@@ -9,7 +10,7 @@ use crate::event_log::survey::{Ending, Survey};
 use crate::ids::{HUMAN_PREFIX, NOTICE_SENDER};
 use crate::limits::{COMPACT_OVER_BYTES, COMPACT_RATIO, RECIPIENTS_SHOWN_MAX, ROOM_MEMBERS_SHOWN_MAX};
 use crate::model::{ItemType, Proof, proof_words};
-use crate::time::{human_age, human_utc};
+use crate::time::human_age;
 use std::fmt::Write;
 
 /// `marshal rooms`
@@ -45,17 +46,17 @@ fn members(room: &Room) -> String {
 }
 
 /// `marshal inbox` and `marshal history`: one block for each message, an empty line between them.
-pub(crate) fn messages(answer: &Messages, now_ms: i64, colour: bool) -> String {
-    let blocks: Vec<_> = answer.messages.iter().map(|message| message_block(message, now_ms, colour)).collect();
+pub(crate) fn messages(answer: &Messages, reader: &Reader) -> String {
+    let blocks: Vec<_> = answer.messages.iter().map(|message| message_block(message, reader)).collect();
     blocks.join("\n")
 }
 
-fn message_block(message: &Message, now_ms: i64, colour: bool) -> String {
-    let from = ink(&line(&message.from_nick), Ink::Bold, colour);
-    let age = human_age(now_ms.saturating_sub(message.sent_at));
+fn message_block(message: &Message, reader: &Reader) -> String {
+    let from = ink(&line(&message.from_nick), Ink::Bold, reader.colour);
+    let age = human_age(reader.now_ms.saturating_sub(message.sent_at));
     let mut text = format!(
-        "{} UTC ({age} ago)  {from} [{}] -> {}\n{}  message {}",
-        human_utc(message.sent_at),
+        "{} ({age} ago)  {from} [{}] -> {}\n{}  message {}",
+        reader.zone.moment(message.sent_at),
         line(&message.from_session_id),
         recipient(message),
         block(&message.body),
@@ -74,28 +75,28 @@ fn message_block(message: &Message, now_ms: i64, colour: bool) -> String {
         let _ = write!(text, ", waiting for {waiting}");
     }
     text.push('\n');
-    text.push_str(&terms(message));
+    text.push_str(&terms(message, reader));
     for delivery in &message.deliveries {
         let _ = writeln!(
             text,
             "    {}: {}",
             line(&delivery.nickname),
-            words::delivery_among(delivery, &message.deliveries)
+            words::delivery_among(delivery, &message.deliveries, reader)
         );
     }
     text
 }
 
 /// On what terms it was sent, if not on the usual ones.
-fn terms(message: &Message) -> String {
+fn terms(message: &Message, reader: &Reader) -> String {
     let id = |id: &Option<String>| id.as_deref().map(line);
-    let at = |at: Option<i64>| at.map(human_utc);
+    let at = |at: Option<i64>| at.map(|at| reader.zone.moment(at));
     let parts = [
         message.priority.as_deref().map(|priority| format!("priority {}", line(priority))),
         id(&message.reply_to).map(|id| format!("in reply to {id}")),
         id(&message.supersedes).map(|id| format!("in place of {id}")),
-        at(message.reply_by).map(|at| format!("reply expected by {at} UTC")),
-        at(message.expires_at).map(|at| format!("expires at {at} UTC")),
+        at(message.reply_by).map(|at| format!("reply expected by {at}")),
+        at(message.expires_at).map(|at| format!("expires at {at}")),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     if parts.is_empty() { String::new() } else { format!("    {}\n", parts.join(", ")) }
@@ -111,19 +112,19 @@ fn recipient(message: &Message) -> String {
 }
 
 /// `marshal send`: where the message is now, and nothing that is not known.
-pub(crate) fn sent(answer: &Sent) -> String {
+pub(crate) fn sent(answer: &Sent, reader: &Reader) -> String {
     let mut text = match answer.messages.is_empty() {
-        true => sent_one(answer, answer.duplicate),
-        false => answer.messages.iter().map(|one| sent_one(one, answer.duplicate)).collect(),
+        true => sent_one(answer, answer.duplicate, reader),
+        false => answer.messages.iter().map(|one| sent_one(one, answer.duplicate, reader)).collect(),
     };
     if let Some(supersedes) = &answer.supersedes {
-        text.push_str(&replaced(supersedes, &answer.message_id));
+        text.push_str(&replaced(supersedes, &answer.message_id, reader));
     }
     text
 }
 
 /// What became of the older message that was to be replaced by `newer`.
-fn replaced(older: &Supersedes, newer: &str) -> String {
+fn replaced(older: &Supersedes, newer: &str, reader: &Reader) -> String {
     let is_replaced = |delivery: &&Delivery| delivery.state == "superseded" && delivery.by.as_deref() == Some(newer);
     let (id, count, of) = (line(&older.message_id), older.replaced, older.of);
     let mut text = match older.deliveries.as_slice() {
@@ -145,7 +146,7 @@ fn replaced(older: &Supersedes, newer: &str) -> String {
     }
     text.push('\n');
     for delivery in older.deliveries.iter().filter(|delivery| !is_replaced(delivery)).take(RECIPIENTS_SHOWN_MAX) {
-        let _ = writeln!(text, "  {} ({})", line(&delivery.nickname), words::delivery(delivery));
+        let _ = writeln!(text, "  {} ({})", line(&delivery.nickname), words::delivery(delivery, reader));
     }
     let others = of.saturating_sub(count);
     if others > RECIPIENTS_SHOWN_MAX {
@@ -154,12 +155,16 @@ fn replaced(older: &Supersedes, newer: &str) -> String {
     text
 }
 
-fn sent_one(answer: &Sent, duplicate: bool) -> String {
+fn sent_one(answer: &Sent, duplicate: bool, reader: &Reader) -> String {
     let id = line(&answer.message_id);
     let stored = if duplicate { "sent before as" } else { "stored as" };
     let to_room = answer.to.starts_with('@');
     if let ([one], false) = (answer.recipients.as_slice(), to_room) {
-        return format!("{stored} {id} for {} ({})\n", line(&answer.to_nick), whereabouts(one, &answer.deliveries));
+        return format!(
+            "{stored} {id} for {} ({})\n",
+            line(&answer.to_nick),
+            whereabouts(one, &answer.deliveries, reader)
+        );
     }
     let name = if to_room || answer.to_nick.is_empty() { &answer.to } else { &answer.to_nick };
     let mut text = format!("{stored} {id} for {}", line(name));
@@ -169,7 +174,7 @@ fn sent_one(answer: &Sent, duplicate: bool) -> String {
     }
     text.push('\n');
     for recipient in answer.recipients.iter().take(RECIPIENTS_SHOWN_MAX) {
-        let where_it_is = whereabouts(recipient, &answer.deliveries);
+        let where_it_is = whereabouts(recipient, &answer.deliveries, reader);
         let _ = writeln!(text, "  {} ({where_it_is})", line(&recipient.nickname));
     }
     if answer.recipients.len() > RECIPIENTS_SHOWN_MAX {
@@ -185,21 +190,22 @@ fn sent_one(answer: &Sent, duplicate: bool) -> String {
     text
 }
 
-fn whereabouts(recipient: &Recipient, deliveries: &[Delivery]) -> String {
+fn whereabouts(recipient: &Recipient, deliveries: &[Delivery], reader: &Reader) -> String {
     let known = deliveries.iter().find(|delivery| delivery.session_id == recipient.session_id);
     match (recipient, known) {
         (Recipient { live: true, .. }, _) => "connected: pushed to its client".to_owned(),
-        (_, Some(delivery)) => words::delivery(delivery),
+        (_, Some(delivery)) => words::delivery(delivery, reader),
         // What an earlier daemon says nothing of.
         (Recipient { session_id, .. }, None) if session_id.starts_with(HUMAN_PREFIX) => {
-            words::waits_for_person(session_id)
+            words::waits_for_person(session_id, reader)
         }
         _ => "waits for its next prompt".to_owned(),
     }
 }
 
 /// `marshal status`
-pub(crate) fn status(answer: &Status, colour: bool) -> String {
+pub(crate) fn status(answer: &Status, reader: &Reader) -> String {
+    let colour = reader.colour;
     let health = if answer.health == "ok" { Ink::Green } else { Ink::Red };
     let open = answer.auth == "none";
     let auth = if open { "none (anybody on this machine can speak as any session)" } else { &line(&answer.auth) };
@@ -218,14 +224,14 @@ pub(crate) fn status(answer: &Status, colour: bool) -> String {
         ("rooms", answer.rooms.to_string()),
         ("messages", answer.messages.to_string()),
         ("log", format!("{} (of which {} count)", bytes(answer.log_bytes), bytes(answer.log_live_bytes))),
-        ("malformed", malformed(answer.malformed_lines)),
+        ("malformed", malformed(answer.malformed_lines, &reader.program)),
     ];
     rows.iter().fold(String::new(), |text, (key, value)| text + &format!("{key:<11}{value}\n"))
 }
 
-fn malformed(lines: u64) -> String {
-    let hint = if lines > 0 { " ('marshal log check' names them)" } else { "" };
-    counted(lines, "line") + hint
+fn malformed(lines: u64, program: &str) -> String {
+    let hint = if lines > 0 { format!(" ('{program} log check' names them)") } else { String::new() };
+    counted(lines, "line") + &hint
 }
 
 /// A number of things.
@@ -249,7 +255,7 @@ pub(crate) fn repaired(answer: &Compacted) -> String {
 }
 
 /// `marshal log check`
-pub(crate) fn log_check(survey: &Survey, suspect: bool) -> String {
+pub(crate) fn log_check(survey: &Survey, suspect: bool, program: &str) -> String {
     let mut text = format!("{}, {}\n", counted(survey.lines, "line"), bytes(survey.bytes));
     if survey.malformed > 0 {
         let _ = writeln!(text, "{}, which the daemon skips:", unreadable(survey.malformed));
@@ -271,16 +277,20 @@ pub(crate) fn log_check(survey: &Survey, suspect: bool) -> String {
     if suspect {
         text.push_str("the disk failed under this log: the next start of the daemon writes it anew\n");
     }
-    text.push_str(match (survey.malformed, survey.ending, suspect) {
-        (0, Ending::Whole | Ending::EventWithoutNewline, false) => "the log is sound\n",
-        (0, Ending::Whole | Ending::EventWithoutNewline, true) => "",
-        _ => "'marshal compact' (or 'marshal log repair' where no daemon runs) moves what cannot be read to a side file\n",
-    });
+    match (survey.malformed, survey.ending, suspect) {
+        (0, Ending::Whole | Ending::EventWithoutNewline, false) => text.push_str("the log is sound\n"),
+        (0, Ending::Whole | Ending::EventWithoutNewline, true) => {}
+        _ => {
+            let (with, without) = (format!("'{program} compact'"), format!("'{program} log repair'"));
+            let _ =
+                writeln!(text, "{with} (or {without} where no daemon runs) moves what cannot be read to a side file");
+        }
+    }
     text
 }
 
 /// `marshal log stats`
-pub(crate) fn log_stats(survey: &Survey, colour: bool) -> String {
+pub(crate) fn log_stats(survey: &Survey, reader: &Reader) -> String {
     let row = |cells: [String; 5]| cells.map(|cell| (cell, Ink::Plain)).to_vec();
     let mut rows: Vec<_> = Vec::new();
     for (name, counts) in &survey.types {
@@ -294,7 +304,7 @@ pub(crate) fn log_stats(survey: &Survey, colour: bool) -> String {
             bytes(counts.live_bytes),
         ]));
     }
-    let mut text = table(&["TYPE", "LIVING", "EVENTS", "BYTES", "LIVE BYTES"], &rows, colour);
+    let mut text = table(&["TYPE", "LIVING", "EVENTS", "BYTES", "LIVE BYTES"], &rows, reader.colour);
     let _ = writeln!(
         text,
         "{}, {}, of which {} count; compacted by the daemon when over {} and {COMPACT_RATIO} times that",
@@ -305,7 +315,7 @@ pub(crate) fn log_stats(survey: &Survey, colour: bool) -> String {
     );
     if survey.malformed > 0 || survey.ending == Ending::HalfAnEvent {
         let half = if survey.ending == Ending::HalfAnEvent { " and half an event at the end" } else { "" };
-        let _ = writeln!(text, "{}{half}: see 'marshal log check'", unreadable(survey.malformed));
+        let _ = writeln!(text, "{}{half}: see '{} log check'", unreadable(survey.malformed), reader.program);
     }
     text
 }
@@ -370,7 +380,7 @@ ROOM                          KIND   MEMBERS
     hi
   message m2, sender not verified
 ";
-        assert_eq!(messages(&answer, NOW, false), expected);
+        assert_eq!(messages(&answer, &Reader::plain(NOW)), expected);
         assert_eq!(answer.before.as_deref(), Some("7-m"));
     }
 
@@ -378,7 +388,7 @@ ROOM                          KIND   MEMBERS
     fn send_says_where_the_message_is_and_no_more() {
         let one = |id: &str, live: bool| {
             let text = r#"{"messageId":"m1","to":"s1","toNick":"proj@1234","recipients":[{"sessionId":"ID","nickname":"n","live":LIVE}]}"#;
-            sent(&from(&text.replace("ID", id).replace("LIVE", &live.to_string())))
+            sent(&from(&text.replace("ID", id).replace("LIVE", &live.to_string())), &Reader::plain(NOW))
         };
         assert_eq!(one("s1", true), "stored as m1 for proj@1234 (connected: pushed to its client)\n");
         assert_eq!(one("s1", false), "stored as m1 for proj@1234 (waits for its next prompt)\n");
@@ -389,20 +399,26 @@ ROOM                          KIND   MEMBERS
         let recipients: Vec<_> =
             (0..12).map(|n| format!(r#"{{"sessionId":"s{n}","nickname":"n{n}","live":{}}}"#, n == 0)).collect();
         let text = format!(r#"{{"messageId":"m","to":"@all","toNick":"all","recipients":[{}]}}"#, recipients.join(","));
-        let lines = sent(&from(&text));
+        let lines = sent(&from(&text), &Reader::plain(NOW));
         assert!(lines.starts_with(
             "stored as m for @all\n  n0 (connected: pushed to its client)\n  n1 (waits for its next prompt)\n"
         ));
         assert!(lines.ends_with("  n9 (waits for its next prompt)\n  +2 more\n"), "{lines}");
-        assert_eq!(sent(&from(r#"{"messageId":"m","to":"@e"}"#)), "stored as m for @e (nobody else is in it)\n");
-        assert_eq!(sent(&from(r#"{"messageId":"m","to":"s","toNick":"n"}"#)), "stored as m for n\n");
+        assert_eq!(
+            sent(&from(r#"{"messageId":"m","to":"@e"}"#), &Reader::plain(NOW)),
+            "stored as m for @e (nobody else is in it)\n"
+        );
+        assert_eq!(
+            sent(&from(r#"{"messageId":"m","to":"s","toNick":"n"}"#), &Reader::plain(NOW)),
+            "stored as m for n\n"
+        );
     }
 
     #[test]
     fn send_names_those_that_were_addressed_twice() {
         let text = |covered: &str| {
             let to = r#"{"messageId":"m2","to":"@b","toNick":"b","recipients":[{"sessionId":"s1","nickname":"n","live":false}]"#;
-            sent(&from(&format!(r#"{to},"covered":[{covered}]}}"#)))
+            sent(&from(&format!(r#"{to},"covered":[{covered}]}}"#)), &Reader::plain(NOW))
         };
         let one = r#"{"sessionId":"s2","nickname":"o\u001b","messageId":"m1"}"#;
         let room = r#"{"roomId":"c","name":"C","messageId":"m2"}"#;
@@ -419,7 +435,7 @@ ROOM                          KIND   MEMBERS
         let text = |count: usize, of: usize, deliveries: &str| {
             let older = format!(r#"{{"messageId":"m1","replaced":{count},"of":{of},"deliveries":[{deliveries}]}}"#);
             let text = format!(r#"{{"messageId":"m2","to":"s","toNick":"n","supersedes":{older}}}"#);
-            sent(&from(&text)).replace("stored as m2 for n\n", "")
+            sent(&from(&text), &Reader::plain(NOW)).replace("stored as m2 for n\n", "")
         };
         let fresh = r#"{"nickname":"a","state":"superseded","by":"m2"}"#;
         let handed = r#"{"nickname":"b","state":"superseded","by":"m2","timesHanded":1}"#;
@@ -462,6 +478,6 @@ messages   4
 log        2 KiB (of which 1 KiB count)
 malformed  0 lines
 ";
-        assert_eq!(status(&answer, false), expected);
+        assert_eq!(status(&answer, &Reader::plain(NOW)), expected);
     }
 }

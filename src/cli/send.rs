@@ -43,7 +43,7 @@ pub(crate) fn send(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pro
     let watch = wait.map(|(until, patience)| Watch::begin(caller, until, patience)).transpose()?;
     let answer = answer_for(&speaker, caller.post("/v1/messages", &request))
         .map_err(|problem| hint(parsed, explained(caller, world, &["reply-to", "supersedes"], problem)))?;
-    let sent = show(caller, world, &answer, |answer: &Sent, _| render::sent(answer))?;
+    let sent = show(caller, world, &answer, |answer: &Sent, world| render::sent(answer, &world.reader()))?;
     watch.map_or(Ok(()), |watch| watch.finish(caller, world, &sent))
 }
 

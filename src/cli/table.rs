@@ -338,7 +338,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         complete: Complete::Nothing,
         summary: "Show past messages",
         about: "Oldest first, and the latest of them. TIME is an age (90s, 30m, 2h, 3d, 1w), a date (2026-11-21,\n\
-                its beginning in UTC), an RFC 3339 time or milliseconds since 1970. All that is given must fit.",
+                its beginning), an RFC 3339 time or milliseconds since 1970. All that is given must fit.",
         own_flags: &[
             option("session", "SESSION", Complete::Nicknames, "Only what this session sent or got"),
             option("room", "ROOM", Complete::Nothing, "Only what went to this room"),

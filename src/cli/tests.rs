@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
+mod readers;
+
 /// What a run left behind.
 #[derive(Debug)]
 struct Ran {
@@ -120,6 +122,8 @@ fn run_to_its_end(
         stderr: &mut stderr,
         now_ms: 1_795_219_453_000,
         since: std::time::Instant::now(),
+        zone: OnceCell::new(),
+        program: "marshal".to_owned(),
     };
     let step = run(line, &mut world);
     let text = |bytes| String::from_utf8(bytes).unwrap().replace(&dir.path().display().to_string(), "DIR");
@@ -156,7 +160,7 @@ fn without_a_daemon_the_way_to_one_is_told() {
     for command in ["ls", "rooms", "outbox", "history", "status"] {
         let ran = run_with(&[command], &[], b"", Vec::new());
         assert_eq!(ran.step, Step::Done(exit_code::UNAVAILABLE));
-        let expected = "marshal is not running (no socket at DIR/marshal.sock). Start it with: marshal serve\n";
+        let expected = "marshal is not running (no socket at DIR/marshal.sock). Start it with 'marshal serve'\n";
         assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", expected));
     }
 }
@@ -272,7 +276,7 @@ fn an_empty_inbox_under_another_name_says_what_could_be_meant() {
     assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(0), expected));
     let ran = run_with(&["inbox", "--human", "b\x1bo"], &ana, b"", vec![nothing(), (200, ROSTER)]);
     let expected = "marshal: no unread messages for b\u{fffd}o.\n\
-                    marshal: a person's inbox has exactly the name that senders write to (marshal send human:'b\u{fffd}o'); \
+                    marshal: a person's inbox has exactly the name that senders write to (human:'b\u{fffd}o'); \
                     yours is 'marshal inbox --human ana', sessions and their names are in 'marshal ls'.\n";
     assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(0), expected));
     let ran = run_with(&["inbox", "--human", "ana"], &ana, b"", vec![nothing()]);
@@ -306,6 +310,8 @@ fn a_reader_that_is_gone_ends_it_quietly_and_reads_nothing() {
         stderr: &mut stderr,
         now_ms: 0,
         since: std::time::Instant::now(),
+        zone: OnceCell::new(),
+        program: "marshal".to_owned(),
     };
     assert_eq!(run(["inbox".into()], &mut world), Step::Done(exit_code::OK));
     assert!(stderr.is_empty());
@@ -362,7 +368,7 @@ fn values_that_can_be_judged_without_the_daemon_are_and_the_right_ones_are_named
         (&["history", "--before", "yesterday"], "give a cursor, as an earlier page named it"),
         (&["history", "--before", "2h"], "give a cursor"),
         (&["outbox", "--before", "2h"], "give a cursor"),
-        (&["history", "--since", "2026-13-01"], "a date (2026-11-21, UTC)"),
+        (&["history", "--since", "2026-13-01"], "a date (2026-11-21)"),
         (&["history", "--until", "soon"], "an age (30m, 2h, 3d)"),
         (&["send", "otter", "x", "--wait", "foo"], "--wait foo: give handed (each has taken it) or read"),
         (&["send", "otter", "x", "--priority", "hi"], "give now, next or low"),

@@ -1,11 +1,9 @@
 //! Text on its way to a terminal: made harmless, measured, cut. It must not know what the text means.
 
 use crate::limits::CELL_COLUMNS_MAX;
-use crate::text::{is_hidden, seen};
+pub(crate) use crate::text::shell::shell_word as shell;
+use crate::text::{is_hidden, seen, shell::REPLACEMENT};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
-
-/// Stands for a character that could steer the terminal or reorder the line, or that it would not show.
-const REPLACEMENT: char = '\u{FFFD}';
 
 /// One line of harmless text. Names and bodies are written by other agents: what a terminal would act on, or would not
 /// show, does not reach it.
@@ -16,15 +14,6 @@ pub(crate) fn line(text: &str) -> String {
         c => c,
     };
     seen(text).map(harmless).collect()
-}
-
-/// A word as a shell takes it back, on one line of harmless text.
-pub(crate) fn shell(word: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "@._:/+-".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => line(&format!("'{}'", word.replace('\'', r"'\''"))),
-    }
 }
 
 /// The lines of a longer text, harmless, with four spaces before each, so that no text can pass for what the program

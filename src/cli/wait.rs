@@ -4,6 +4,7 @@
 use super::commands::{Caller, parse};
 use super::events::{Events, Heard};
 use super::follow::{note_back, pause, pauses, subscribe};
+use super::reader::Reader;
 use super::text::line;
 use super::wire::{Delivery, DeliveryNews, Message, Sent};
 use super::{Problem, World, words};
@@ -64,8 +65,9 @@ impl Watch {
         let end = Instant::now() + self.patience;
         while !self.is_reached(&goals) {
             if let Some(hopeless) = goals.values().find(|delivery| is_settled(delivery)) {
-                let name = line(&hopeless.nickname);
-                let message = format!("it will not be {}: {name}: {}", self.until.word(), words::delivery(hopeless));
+                let (name, reader) = (line(&hopeless.nickname), world.reader());
+                let message =
+                    format!("it will not be {}: {name}: {}", self.until.word(), words::delivery(hopeless, &reader));
                 return Err(Problem::new(exit_code::REFUSED, message));
             }
             match self.events.next_before(end) {
@@ -81,7 +83,7 @@ impl Watch {
                     // Without an answer there is still what was heard.
                     let _ = look(caller, &mut goals);
                     if !self.is_reached(&goals) {
-                        return Err(self.late(&goals));
+                        return Err(self.late(&goals, &world.reader()));
                     }
                 }
                 // It may only have been started anew: what was sent is on its disk.
@@ -89,8 +91,9 @@ impl Watch {
             }
         }
         if !caller.parsed.has("json") {
+            let reader = world.reader();
             for delivery in goals.values() {
-                world.print(&format!("{}: {}\n", line(&delivery.nickname), words::delivery(delivery)))?;
+                world.print(&format!("{}: {}\n", line(&delivery.nickname), words::delivery(delivery, &reader)))?;
             }
         }
         Ok(())
@@ -135,10 +138,12 @@ impl Watch {
     }
 
     /// What there is to say when the time is over: how things stand by then.
-    fn late(&self, goals: &Goals) -> Problem {
+    fn late(&self, goals: &Goals, reader: &Reader) -> Problem {
         let open: Vec<&Delivery> = goals.values().filter(|delivery| !self.until.is_reached(delivery)).collect();
         let seconds = self.patience.as_secs();
-        let lines = open.iter().map(|delivery| format!("{}: {}", line(&delivery.nickname), words::delivery(delivery)));
+        let told =
+            |delivery: &&Delivery| format!("{}: {}", line(&delivery.nickname), words::delivery(delivery, reader));
+        let lines = open.iter().map(told);
         let (word, count, of) = (self.until.word(), open.len(), goals.len());
         let message = format!("not {word} by {count} of {of} after {seconds} s");
         Problem { more: lines.collect(), ..Problem::new(exit_code::REFUSED, message) }

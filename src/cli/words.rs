@@ -1,23 +1,23 @@
 //! Where a message is, in words for people: pure functions of the daemon's answer. They must not say more than it does, and
 //! no text of the daemon may pass through them without `text::line`.
 
+use super::reader::Reader;
 use super::text::{line, shell};
 use super::wire::Delivery;
 use crate::ids::HUMAN_PREFIX;
-use crate::time::human_utc;
 
 /// Where a message is for one of its recipients.
-pub(crate) fn delivery(delivery: &Delivery) -> String {
-    delivery_among(delivery, &[])
+pub(crate) fn delivery(delivery: &Delivery, reader: &Reader) -> String {
+    delivery_among(delivery, &[], reader)
 }
 
 /// The same, where `all` its recipients are known: whoever took it over is told by name if it is among them.
-pub(crate) fn delivery_among(delivery: &Delivery, all: &[Delivery]) -> String {
-    let at = clock(delivery.at);
+pub(crate) fn delivery_among(delivery: &Delivery, all: &[Delivery], reader: &Reader) -> String {
+    let at = reader.zone.clock(delivery.at);
     let by = || line(delivery.by.as_deref().unwrap_or("?"));
     let heir = || all.iter().find(|other| delivery.by.as_ref() == Some(&other.session_id));
     match delivery.state.as_str() {
-        "queued" if delivery.session_id.starts_with(HUMAN_PREFIX) => waits_for_person(&delivery.session_id),
+        "queued" if delivery.session_id.starts_with(HUMAN_PREFIX) => waits_for_person(&delivery.session_id, reader),
         "queued" => queued(delivery).to_owned(),
         "handed" => {
             let again = if delivery.times_handed > 1 {
@@ -39,16 +39,10 @@ pub(crate) fn delivery_among(delivery: &Delivery, all: &[Delivery]) -> String {
     }
 }
 
-/// The time of the day.
-fn clock(ms: i64) -> String {
-    let whole = human_utc(ms);
-    format!("{} UTC", whole.split_once(' ').map_or(whole.as_str(), |(_, time)| time))
-}
-
 /// For a person, who can be somebody else than the one who reads this.
-pub(crate) fn waits_for_person(id: &str) -> String {
+pub(crate) fn waits_for_person(id: &str, reader: &Reader) -> String {
     let name = id.strip_prefix(HUMAN_PREFIX).unwrap_or(id);
-    format!("waits in that person's inbox: marshal inbox --human {}", shell(name))
+    format!("waits in that person's inbox: {} inbox --human {}", reader.program, shell(name))
 }
 
 fn queued(delivery: &Delivery) -> &'static str {
@@ -103,7 +97,7 @@ mod tests {
 
     #[test]
     fn every_state_has_words_of_its_own() {
-        let of = |json: &str| delivery(&serde_json::from_str(json).unwrap());
+        let of = |json: &str| delivery(&serde_json::from_str(json).unwrap(), &Reader::plain(0));
         assert_eq!(of(r#"{"state":"queued","reason":"between_turns"}"#), "waits for its next prompt");
         assert_eq!(of(r#"{"state":"queued","reason":"ended"}"#), "has ended: kept until it comes back");
         assert_eq!(

@@ -52,6 +52,7 @@ pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
         websocket: doors.websocket.to_string(),
         socket: doors.socket.display().to_string(),
         auth: config.auth.name(),
+        program: config.program.clone(),
         parents: parents::load(&config.state_dir)?,
         clock,
     };

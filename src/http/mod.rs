@@ -48,6 +48,8 @@ pub struct About {
     pub socket: String,
     /// What callers over TCP have to show.
     pub auth: &'static str,
+    /// This program as its hints call it.
+    pub program: String,
     /// The keys that may attest a session's presence; without it, any may.
     pub parents: Option<Arc<[String]>>,
     /// When it began, on the clock's monotonic part.
@@ -315,7 +317,8 @@ impl Worker {
     fn hand_over(&self, reply: &HookReply, form: hook::Form) -> Option<(Vec<u8>, Option<Settle>)> {
         let session = reply.session.as_ref().map(|session| session.row.id.clone())?;
         let now_ms = self.about.clock.now().wall_ms;
-        let (text, shown) = if form.takes_text() { inbox_text::answer(reply, now_ms) } else { (String::new(), 0) };
+        let (text, shown) =
+            if form.takes_text() { inbox_text::answer(reply, now_ms, &self.about.program) } else { (String::new(), 0) };
         let (path, lease) = (reply.path, reply.lease);
         let handed = |messages, complete| Command::Request {
             request: Request::InboxHanded { session: session.clone(), messages, path, lease, complete },

@@ -123,7 +123,7 @@ fn rotate_token(request: &gate::Request) -> Action {
     let allowed = match request.credential {
         Credential::Peer(_) => json_body::<serde::de::IgnoredAny>(request).map(|_| ()),
         Credential::None | Credential::Machine | Credential::Nobody => {
-            let message = "the token is changed over the Unix socket only: marshal token rotate";
+            let message = "the token is changed over the Unix socket only, by 'marshal token rotate'";
             Err(RequestError::new(ErrorKind::Forbidden, message))
         }
     };
