@@ -210,6 +210,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_of_waiting_is_enough_and_not_a_second_too_much() {
+        for passed_ms in (0..LOOP_WINDOW_MS / i64::from(LOOP_TURNS_MAX)).step_by(7) {
+            let mut loops = guarded();
+            to_and_fro(&mut loops, 0);
+            let told = say(&mut loops, "a", "b", passed_ms).unwrap_err().retry_after_s.unwrap();
+            let after = |seconds: u32| passed_ms + i64::from(seconds) * 1000;
+            let circles = [Circle::pair(&id("a"), &id("b"))];
+            loops.check(&circles, &id("a"), after(told)).unwrap();
+            // Within the time that a thousandth of a turn takes.
+            let too_early = after(told - 1) - (LOOP_WINDOW_MS / FULL + 1);
+            loops.check(&circles, &id("a"), too_early).unwrap_err();
+        }
+    }
+
+    #[test]
     fn who_tells_much_to_one_who_is_silent_is_in_no_loop() {
         let mut loops = guarded();
         for _ in 0..1000 {

@@ -124,8 +124,12 @@ mod tests {
         for per_second in [1, 2, 7, 20, 5000] {
             let mut paces = limited(per_second);
             while paces.take(&id("a"), 0).is_ok() {}
-            let wait = paces.take(&id("a"), 0).unwrap_err().retry_after_s.unwrap();
-            paces.take(&id("a"), i64::from(wait) * 1000).unwrap();
+            for passed_ms in 0..1000 / i64::from(per_second) {
+                let wait = paces.take(&id("a"), passed_ms).unwrap_err().retry_after_s.unwrap();
+                let mut later = Paces { buckets: paces.buckets.clone(), ..limited(per_second) };
+                later.take(&id("a"), passed_ms + i64::from(wait) * 1000).unwrap();
+                assert_eq!(wait, 1, "a whole turn comes back within a second");
+            }
         }
     }
 

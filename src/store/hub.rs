@@ -105,6 +105,12 @@ impl Hub {
         false
     }
 
+    /// How many messages somebody is told of as they get further.
+    #[cfg(test)]
+    pub(super) fn tracked(&self) -> usize {
+        self.tracked.len()
+    }
+
     /// Tells a client from now on how far these messages get.
     pub(super) fn track(&mut self, client: &ClientId, messages: Vec<MessageId>) {
         let Some(slot) = self.clients.get_mut(client) else { return };

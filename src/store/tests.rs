@@ -15,6 +15,7 @@ mod clients;
 mod compaction;
 mod ends;
 mod events;
+mod held;
 mod others;
 mod races;
 #[path = "../../tests/support/sim_disk.rs"]
