@@ -173,6 +173,10 @@ pub const ID_BYTES_MAX: usize = 256;
 pub const NAME_BYTES_MAX: usize = 256;
 /// Characters of a name that are shown within marshal's own words; of a longer one, the beginning.
 pub const NAME_SHOWN_CHARS_MAX: usize = 64;
+/// Characters of its id in the nickname of a session that has not said what it is called.
+pub const ID_SHORT_CHARS: usize = 8;
+/// Numbers in a row that are tried for a newcomer among namesakes; then ever larger steps are taken.
+pub const NICKNAMES_WALKED_MAX: u32 = 64;
 /// Bytes of a path from outside.
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Bytes of free text from outside (current task, room description).
@@ -236,6 +240,8 @@ pub const HISTORY_SKIP_MAX: usize = 10_000;
 pub const HISTORY_SCAN_BYTES_MAX: usize = 512 * 1024;
 /// Words of one search.
 pub const SEARCH_WORDS_MAX: usize = 16;
+/// Characters of a candidate's directory that are shown: its end.
+pub const CANDIDATE_PATH_CHARS_MAX: usize = 48;
 /// Candidates listed with an ambiguous address.
 pub const CANDIDATES_MAX: usize = 10;
 /// Messages, each in the place of the one before, that are followed to find the newest one; who asks again from the last
@@ -301,8 +307,11 @@ pub const KEPT_FOR_GONE_MAX: usize = 50_000;
 pub const KEPT_AGE_MAX_MS: i64 = 24 * 60 * 60 * 1000;
 /// The same for messages to it that do not say themselves until when they count, if nobody claims them.
 pub const UNCLAIMED_MAIL_AGE_MAX_MS: i64 = 7 * 24 * 60 * 60 * 1000;
-/// Sessions that ended without mail whose place is remembered, for as long as mail would be that they had left: the last.
-/// Only those that have sent or got something can be written to by their ids, so that the others need not be.
+/// Time for which a session that ended is known by its id and its nickname, although it never sent or got a message to it.
+pub const ENDED_KNOWN_MS: i64 = 24 * 60 * 60 * 1000;
+/// Sessions that ended without mail that are known: the last, and of these first those that have sent or got messages,
+/// which are known for as long as mail would be that they had left. Until then the nicknames of these are kept for them:
+/// no other session gets one of such a name, by which somebody could still mean the first.
 pub const DEPARTED_WITHOUT_MAIL_MAX: usize = 4096;
 /// Messages taken over in one request.
 pub const CLAIM_MESSAGES_MAX: usize = 1000;
@@ -492,6 +501,8 @@ const _: () = assert!(MESSAGE_BODY_BYTES_MAX < PAGE_BODY_BYTES_MAX && 8 * PAGE_B
 const _: () = assert!(2 * RENEWAL_PERSIST_EVERY_MS < REGISTRATION_AGE_MAX_MS, "a restart forgets little of a renewal");
 const _: () =
     assert!(KEPT_AGE_MAX_MS < UNCLAIMED_MAIL_AGE_MAX_MS && UNCLAIMED_MAIL_AGE_MAX_MS < UNREAD_MESSAGE_AGE_MAX_MS);
+const _: () =
+    assert!(ENDED_KNOWN_MS < UNCLAIMED_MAIL_AGE_MAX_MS, "a session with history is forgotten after one without");
 const _: () = assert!(READ_MESSAGE_AGE_MAX_MS <= UNREAD_MESSAGE_AGE_MAX_MS);
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < WS_SMALL_MESSAGE_BYTES && WS_SMALL_MESSAGE_BYTES < WS_MESSAGE_BYTES_MAX);
 const _: () = assert!(WS_LARGE_MESSAGE_DEADLINE.as_secs() < WS_SILENCE_MAX.as_secs());

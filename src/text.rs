@@ -112,18 +112,24 @@ fn imitates(text: &str) -> bool {
     CLAIMS.iter().any(|claim| plain.contains(claim))
 }
 
-/// A name made of a text that cannot be refused, such as a directory's: what is hidden goes, what separates or
-/// imitates becomes an underscore.
-pub fn to_name(text: &str) -> String {
+/// A text that cannot be refused, such as a directory's name, with nothing in it for which a name is refused: what is
+/// hidden goes, what imitates a mark becomes an underscore.
+pub fn to_faultless(text: &str) -> String {
     let plain = |c: char| match c {
         c if is_blank(c) && !c.is_control() => Some(' '),
-        c if c.is_control() || MARKS.contains(&c) || looks_like_a_mark(c) => Some('_'),
+        c if c.is_control() || looks_like_a_mark(c) => Some('_'),
         c if is_hidden(c) => None,
         c => Some(c),
     };
     let plain: String = nfc(text).chars().filter_map(plain).collect();
     let name = plain.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     if imitates(&name) { name.replace(' ', "_") } else { name }
+}
+
+/// As [`to_faultless`], without the marks that would end it where names are shown: what is shown can be typed.
+pub fn to_name(text: &str) -> String {
+    let plain = |c: char| if MARKS.contains(&c) { '_' } else { c };
+    to_faultless(&text.chars().map(plain).collect::<String>())
 }
 
 /// A name within marshal's own words: without the marks that end it there, and not too long.

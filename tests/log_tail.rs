@@ -53,7 +53,8 @@ fn without_activity(mut row: Value) -> Value {
 fn folded(place: &Place) -> Rows {
     let (rows, _) = Fold::read(&std::fs::read(place.log_path()).unwrap_or_default()[..]).unwrap().into_rows();
     let key = |row: &marshal::model::Row| (row.item_type().as_str().to_owned(), row.id().to_owned());
-    rows.iter().map(|row| (key(row), without_activity(serde_json::from_str(&row_text(row)).unwrap()))).collect()
+    let shown = rows.iter().filter(|row| TYPES.contains(&row.item_type().as_str()));
+    shown.map(|row| (key(row), without_activity(serde_json::from_str(&row_text(row)).unwrap()))).collect()
 }
 
 fn shown(daemon: &Daemon) -> Rows {

@@ -173,7 +173,7 @@ fn one_in_the_place_of_another_claims_its_mail_and_the_sender_learns_it() {
     assert_eq!((&of("old-1")["state"], &of("old-1")["by"]), (&json!("claimed"), &json!("new-1")));
     assert_eq!(of("new-1")["state"], "read");
     let notice = daemon.prompt("a").text().to_owned();
-    assert!(notice.contains("was taken over by two@new-1"), "{notice}");
+    assert!(notice.contains("was taken over by 'two@new-1'"), "{notice}");
     assert!(!daemon.start_session("old-1", "/w/two").text().contains("migration"), "it is not its own any more");
     let nothing = daemon.post_json("/v1/inbox/claim", &json!({"asSession": "new-1"}));
     assert_eq!((nothing.status, &nothing.json()["messages"]), (200, &json!(0)));

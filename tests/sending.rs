@@ -293,7 +293,7 @@ fn each_address_reaches_those_that_it_means_and_a_wrong_one_nobody() {
     assert_eq!(told["covered"], told["messages"][1]["covered"]);
     assert_eq!(told["covered"][1]["messageId"], told["messages"][0]["messageId"], "{told}");
     let rows = messages(&daemon).len();
-    for (to, status, candidate) in [("bbb", 409, "bbb-1 (name-1)"), ("nobody", 404, ""), ("@dev/we", 404, "")] {
+    for (to, status, candidate) in [("bbb", 409, "bbb-1 (name-1, /w)"), ("nobody", 404, ""), ("@dev/we", 404, "")] {
         for to in [json!(to), json!(["ccc-1", to])] {
             let answer = daemon.post_json("/v1/messages", &json!({"asSession": "aaa-1", "to": to, "body": "m"}));
             assert_eq!(answer.status, status, "{answer:?}");

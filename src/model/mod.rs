@@ -15,7 +15,7 @@ pub use departed::Departed;
 pub use message::{Message, MessageRead, Proof, Recipient, proof_words};
 pub use process::Process;
 pub use registration::{Registration, TokenHash};
-pub use room::{GROUP_PREFIX, Room, RoomKind, RoomMember};
+pub use room::{GROUP_PREFIX, ROOM_PREFIXES, Room, RoomKind, RoomMember};
 pub use session::{Agent, Doing, Host, Presence, Session, State};
 
 use std::sync::{Arc, OnceLock};

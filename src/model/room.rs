@@ -6,6 +6,9 @@ use std::sync::Arc;
 /// What the id of a group's room begins with.
 pub const GROUP_PREFIX: &str = "group:";
 
+/// Begin the ids of automatic rooms: such an address means a room, with `@` before it or not.
+pub const ROOM_PREFIXES: [&str; 4] = ["op:", "project:", "host:", GROUP_PREFIX];
+
 /// Why a room exists.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoomKind {

@@ -1,15 +1,15 @@
-//! Who is meant: an address becomes a session, a human's mailbox or a room, a caller becomes a sender. It must not
-//! guess: what fits nothing or more than one thing is an error that lists candidates.
+//! Whom a message is for, by its addresses, and which sender a caller is. It must not guess: what an address means is
+//! decided in `resolve.rs`.
 
+use super::resolve::{self, Meant};
 use super::speaker::Speaker;
 use super::terms::Answered;
-use super::{Caller, Known, Roster, validate};
+use super::{Caller, Known, Roster};
 use crate::error::{ErrorKind, RequestError};
-use crate::ids::{HUMAN_PREFIX, NOTICE_SENDER, RoomId, SessionId};
-use crate::limits::{ADDRESSES_MAX, CANDIDATES_MAX, DEPARTED_BEGINNING_CHARS_MIN, ID_BYTES_MAX};
-use crate::model::{Departed, GROUP_PREFIX, Recipient, Room, Stored};
+use crate::ids::{RoomId, SessionId};
+use crate::limits::ADDRESSES_MAX;
+use crate::model::{Recipient, Room, Stored};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::sync::Arc;
 
 /// Whom one address of a message means.
@@ -19,6 +19,15 @@ pub(super) enum Target {
     One(SessionId),
     /// Those who are in a room.
     Room(Arc<Stored<Room>>),
+}
+
+impl From<Meant> for Target {
+    fn from(meant: Meant) -> Self {
+        match meant {
+            Meant::Here(id) | Meant::Ended(id) | Meant::Human(id) => Self::One(id),
+            Meant::Room(room) => Self::Room(room),
+        }
+    }
 }
 
 impl Target {
@@ -58,8 +67,10 @@ impl Addressed {
     }
 }
 
-/// What the ids of automatic rooms begin with: such an address needs no `@`.
-const ROOM_PREFIXES: [&str; 4] = ["op:", "project:", "host:", GROUP_PREFIX];
+fn too_many(addresses: usize) -> RequestError {
+    let message = format!("{addresses} addresses; at most {ADDRESSES_MAX} are taken at once: make a room");
+    RequestError::new(ErrorKind::TooLarge, message)
+}
 
 impl Roster {
     /// Whom a message is for, each once however often it is addressed: all of its addresses mean somebody, or none gets it.
@@ -70,11 +81,15 @@ impl Roster {
         answered: Option<&Answered>,
     ) -> Result<Vec<Addressed>, RequestError> {
         if to.len() > ADDRESSES_MAX {
-            let message = format!("{} addresses; at most {ADDRESSES_MAX} are taken at once: make a room", to.len());
-            return Err(RequestError::new(ErrorKind::TooLarge, message));
+            return Err(too_many(to.len()));
         }
-        let mut targets: Vec<Target> =
-            to.iter().map(|address| self.resolve_target(address)).collect::<Result<_, _>>()?;
+        let mut targets: Vec<Target> = Vec::with_capacity(to.len());
+        for address in to {
+            targets.append(&mut self.targets(address)?);
+        }
+        if targets.len() > ADDRESSES_MAX {
+            return Err(too_many(targets.len()));
+        }
         match (answered, targets.is_empty()) {
             (Some(answered), true) => targets.push(Target::One(answered.author()?)),
             (None, true) => return Err(RequestError::invalid("say whom the message is for (to)")),
@@ -84,6 +99,17 @@ impl Roster {
             return Ok(vec![Addressed::one(session.clone(), self.name_of(session))]);
         }
         self.each_once(&sender.id, targets)
+    }
+
+    /// All that one text means as the address of a message: one thing, or, with commas between them, several.
+    fn targets(&self, address: &str) -> Result<Vec<Target>, RequestError> {
+        match self.meant(address) {
+            Err(error) if error.kind == ErrorKind::NotFound && address.contains(',') => {
+                let parts = address.split(',').map(str::trim).filter(|part| !part.is_empty()).take(ADDRESSES_MAX + 1);
+                parts.map(|part| self.meant(part).map(Target::from)).collect()
+            }
+            meant => meant.map(|meant| vec![Target::from(meant)]),
+        }
     }
 
     /// The messages by which each gets one that any of the addresses means: rooms first, so that who is in one needs none of
@@ -152,148 +178,6 @@ impl Roster {
         Ok(others)
     }
 
-    /// Whom an address of a message means: as [`Roster::resolve_session`], or a room, or a session that is not there any
-    /// more, whose mail is kept. Those that are there go before those that have ended.
-    fn resolve_target(&self, address: &str) -> Result<Target, RequestError> {
-        if let Some(room) = address.strip_prefix('@') {
-            return self.resolve_room(room);
-        }
-        if address == "*" {
-            return self.resolve_room("everyone");
-        }
-        match self.resolve_session(address) {
-            Ok(session) => Ok(Target::One(session)),
-            Err(error) if error.kind == ErrorKind::NotFound => {
-                if let Some(former) = self.former_session(address) {
-                    return Ok(Target::One(former));
-                }
-                if ROOM_PREFIXES.iter().any(|prefix| address.starts_with(prefix)) {
-                    return self.resolve_room(address);
-                }
-                self.resolve_departed_recipient(address)?.map(Target::One).ok_or(error)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn resolve_room(&self, name: &str) -> Result<Target, RequestError> {
-        // What claudemesh calls everybody, unless somebody has made a room of this name.
-        let everybody = || if name == "all" { self.addressed_room("everyone") } else { None };
-        if let Some(room) = self.addressed_room(name).or_else(everybody) {
-            return Ok(Target::Room(room.clone()));
-        }
-        let mut error = RequestError::not_found(format!("no room with id '{name}' on the roster"));
-        let alike = self.tables.rooms.range::<str, _>((Bound::Included(name), Bound::Unbounded));
-        let alike = alike.take_while(|(id, _)| !name.is_empty() && id.as_str().starts_with(name));
-        error.candidates = alike.take(CANDIDATES_MAX).map(|(id, _)| format!("@{id}")).collect();
-        Err(error)
-    }
-
-    /// A session that is not there any more, by its whole id: one that has sent or got something that is stored.
-    fn former_session(&self, address: &str) -> Option<SessionId> {
-        let former = SessionId::from(address);
-        let mail = &self.tables.mail;
-        let has_mail = mail.unread_count(&former) > 0 || mail.concerning(&former, u64::MAX).next().is_some();
-        let is_known = has_mail || self.tables.departed.contains_key(address);
-        (is_known && address != NOTICE_SENDER).then_some(former)
-    }
-
-    /// A session that has ended and that an address means which means nobody that is there: the only one of exactly this
-    /// nickname or, failing that, whose id begins like this.
-    fn resolve_departed_recipient(&self, address: &str) -> Result<Option<SessionId>, RequestError> {
-        let can_get_mail = |row: &&Departed| row.id.as_str() != NOTICE_SENDER;
-        let is_enough = address.chars().nth(DEPARTED_BEGINNING_CHARS_MIN - 1).is_some();
-        let beginning = || self.departed_beginning(address).take_while(|_| is_enough);
-        let mut found: Vec<&Departed> =
-            self.departed_named(address).filter(can_get_mail).take(CANDIDATES_MAX + 1).collect();
-        if found.is_empty() {
-            found = beginning().filter(can_get_mail).take(CANDIDATES_MAX + 1).collect();
-        }
-        if let [] | [_] = found.as_slice() {
-            return Ok(found.first().map(|only| only.id.clone()));
-        }
-        let is_all = found.len() <= CANDIDATES_MAX;
-        let shown = found.iter().take(CANDIDATES_MAX).map(|row| format!("{} ({}, ended)", row.id, row.nickname));
-        let candidates = shown.chain((!is_all).then(|| "...".to_owned())).collect();
-        let message = format!("'{address}' fits nobody that is there and several that have ended; give a whole id");
-        Err(RequestError { candidates, ..RequestError::new(ErrorKind::Ambiguous, message) })
-    }
-
-    /// The session or human that `address` means: an id, `human:<name>`, a nickname, or the beginning of exactly one id
-    /// or, failing that, of exactly one nickname.
-    pub(super) fn resolve_session(&self, address: &str) -> Result<SessionId, RequestError> {
-        validate::bounded("the address", address, ID_BYTES_MAX)?;
-        if let Some((id, _)) = self.tables.sessions.get_key_value(address) {
-            return Ok(id.clone());
-        }
-        if let Some(human) = address.strip_prefix(HUMAN_PREFIX) {
-            validate::name("the human's name", human)?;
-            if human.is_empty() {
-                return Err(RequestError::invalid("'human:' needs a name, as in human:alice"));
-            }
-            return Ok(SessionId::from(address));
-        }
-        let mut named = self.tables.nicknames.holders(address);
-        if let Some(only) = named.next() {
-            return if named.next().is_none() {
-                Ok(only.clone())
-            } else {
-                Err(self.ambiguous(address, self.tables.nicknames.holders(address)))
-            };
-        }
-        self.resolve_prefix(address)
-    }
-
-    fn resolve_prefix(&self, address: &str) -> Result<SessionId, RequestError> {
-        let mut matches = self.ids_with_prefix(address);
-        match (address.is_empty(), matches.next(), matches.next()) {
-            (false, Some(only), None) => Ok(only.clone()),
-            (false, Some(_), Some(_)) => Err(self.ambiguous(address, self.ids_with_prefix(address))),
-            _ => self.resolve_nickname_beginning(address),
-        }
-    }
-
-    /// The session that alone has a nickname with this beginning: `web` for `web@b81d04ee`.
-    fn resolve_nickname_beginning(&self, address: &str) -> Result<SessionId, RequestError> {
-        let nicknames = &self.tables.nicknames;
-        let holders = || nicknames.beginning_with(address).flat_map(|name| nicknames.holders(name));
-        let (first, second) = (holders().next(), holders().nth(1));
-        match (first, second) {
-            (None, _) => Err(self.unknown_session(address)),
-            (Some(only), None) => Ok(only.clone()),
-            (Some(_), Some(_)) => Err(self.ambiguous(address, holders())),
-        }
-    }
-
-    fn ids_with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a SessionId> {
-        let from = self.tables.sessions.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
-        from.map(|(id, _)| id).take_while(move |id| id.as_str().starts_with(prefix))
-    }
-
-    fn ambiguous<'a>(&self, address: &str, ids: impl Iterator<Item = &'a SessionId>) -> RequestError {
-        let nickname = |id: &SessionId| {
-            let row = self.tables.sessions.get(id);
-            format!("{id} ({})", row.map_or("?", |placed| &placed.stored.row.nickname))
-        };
-        let mut candidates: Vec<String> = ids.take(CANDIDATES_MAX + 1).map(nickname).collect();
-        if candidates.len() > CANDIDATES_MAX {
-            candidates.truncate(CANDIDATES_MAX);
-            candidates.push("...".to_owned());
-        }
-        let message = format!("'{address}' fits more than one session; give a whole id");
-        RequestError { candidates, ..RequestError::new(ErrorKind::Ambiguous, message) }
-    }
-
-    fn unknown_session(&self, address: &str) -> RequestError {
-        let mut error = RequestError::not_found(format!("no session with id '{address}' on the roster"));
-        if self.find_room(address).is_some() {
-            error.candidates.push(format!("@{address}"));
-        }
-        let similar = self.tables.nicknames.beginning_with(address).take(CANDIDATES_MAX);
-        error.candidates.extend(similar.map(ToString::to_string));
-        error
-    }
-
     /// The room with this id, or else with this name, or else with this name's slug.
     pub(super) fn find_room(&self, name: &str) -> Option<&Arc<Stored<Room>>> {
         self.room_called(name).or_else(|| self.room_with_id(&super::rooms::slug(name)))
@@ -324,13 +208,10 @@ impl Roster {
         let unknown = |message: String| Err(RequestError::new(ErrorKind::UnknownCaller, message));
         let nickname = |id: &SessionId| Some(self.tables.sessions.get(id)?.stored.row.nickname.clone());
         match caller {
-            // People type nicknames and prefixes; what fits several is told apart from what fits none.
             Caller { as_session: Some(session), .. } => {
-                let found = match self.resolve_session(session.as_str()) {
-                    Err(error) if error.kind == ErrorKind::Ambiguous => return Err(error),
-                    found => found.ok().and_then(|id| Some((id.clone(), nickname(&id)?))),
-                };
-                found.map_or_else(|| unknown(format!("asSession '{session}' is not on the roster")), Ok)
+                let found = self.sender_meant(session.as_str())?;
+                let name = self.name_of(&found);
+                Ok((found, name))
             }
             Caller { client: Some(client), .. } => {
                 match self.tables.presence.session_of(client).and_then(|id| Some((id.clone(), nickname(id)?))) {
@@ -341,11 +222,12 @@ impl Roster {
                 }
             }
             Caller { human: Some(human), .. } => {
-                validate::name("the human's name", human)?;
                 if human.is_empty() {
                     return unknown("the human's name is empty".to_owned());
                 }
-                Ok((SessionId::human(human), Arc::from(human.as_str())))
+                let mailbox = resolve::human(human)?;
+                let name = self.name_of(&mailbox);
+                Ok((mailbox, name))
             }
             Caller { else_human: Some(human), .. } => {
                 self.resolve_caller(&Caller { human: Some(human.clone()), ..Caller::default() })

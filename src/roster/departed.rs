@@ -2,16 +2,17 @@
 //! place, and ends undeliverable after a time, of which the sender hears. It must not give mail to anybody who was not asked
 //! about by the operator or is not in the place of the one that is gone.
 
-use super::nickname::without_number;
+use super::mailbox::Mailboxes;
+use super::nickname::{composed, short_of, without_number};
 use super::{Answer, Caller, Claimed, Handled, Left, Reply, Roster, Wait};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, ReadId, SessionId};
 use crate::limits::{
-    CANDIDATES_MAX, CLAIM_MESSAGES_MAX, DEPARTED_WITHOUT_MAIL_MAX, KEPT_AGE_MAX_MS, KEPT_FOR_GONE_MAX, NOTICE_IDS_MAX,
-    SWEEP_ROWS_MAX, UNCLAIMED_MAIL_AGE_MAX_MS,
+    CLAIM_MESSAGES_MAX, DEPARTED_WITHOUT_MAIL_MAX, ENDED_KNOWN_MS, ID_SHORT_CHARS, KEPT_AGE_MAX_MS, KEPT_FOR_GONE_MAX,
+    NOTICE_IDS_MAX, SWEEP_ROWS_MAX, UNCLAIMED_MAIL_AGE_MAX_MS,
 };
 use crate::model::{Departed, ItemType, Message, Reason, Recipient, Session, Step};
-use crate::text::quoted;
+use crate::text::{nfc, quoted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub(crate) struct Departures {
 
 impl Departures {
     pub(crate) fn insert(&mut self, row: &Departed) {
-        self.by_nickname.entry(row.nickname.clone()).or_default().insert(row.id.clone());
+        self.by_nickname.entry(composed(&row.nickname)).or_default().insert(row.id.clone());
         if !row.has_mail {
             self.without_mail.insert((row.due_at, row.id.clone()));
             return;
@@ -43,10 +44,11 @@ impl Departures {
     }
 
     pub(crate) fn remove(&mut self, row: &Departed) {
-        if let Some(sessions) = self.by_nickname.get_mut(&row.nickname) {
+        let nickname = composed(&row.nickname);
+        if let Some(sessions) = self.by_nickname.get_mut(&nickname) {
             sessions.remove(&row.id);
             if sessions.is_empty() {
-                self.by_nickname.remove(&row.nickname);
+                self.by_nickname.remove(&nickname);
             }
         }
         if !row.has_mail {
@@ -62,6 +64,30 @@ impl Departures {
             }
         }
         self.by_due.remove(&(row.due_at, row.id.clone()));
+    }
+
+    /// The sessions that ended under this name.
+    pub(crate) fn named(&self, nickname: &str) -> impl Iterator<Item = &SessionId> {
+        self.by_nickname.get(&*nfc(nickname)).into_iter().flatten()
+    }
+
+    /// Whether a name is kept for a session that ended, other than this one: mail waits for it, or there is some that it
+    /// sent or got and that can be answered. Then who writes to that name does not mean another one.
+    pub(crate) fn is_reserved(&self, nickname: &str, session: &SessionId, mail: &Mailboxes) -> bool {
+        let mut others = self.named(nickname).filter(|other| *other != session);
+        others.any(|other| self.is_kept(other, mail))
+    }
+
+    /// Whether the name of a session that ended is kept for it.
+    #[expect(clippy::unused_self, reason = "said of one of these")]
+    pub(crate) fn is_kept(&self, ended: &SessionId, mail: &Mailboxes) -> bool {
+        mail.unread_count(ended) > 0 || mail.concerning(ended, u64::MAX).next().is_some()
+    }
+
+    /// The names of sessions that ended which begin with `text`; none for an empty text.
+    pub(crate) fn beginning_with<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a Arc<str>> {
+        let from = self.by_nickname.range::<str, _>((Bound::Included(text), Bound::Unbounded));
+        from.map(|(name, _)| name).take_while(move |name| !text.is_empty() && name.starts_with(text))
     }
 
     fn due(&self, now: i64) -> Vec<SessionId> {
@@ -82,9 +108,10 @@ fn place(nickname: &str, id: &SessionId, cwd: &Arc<str>, operator: Option<&Arc<s
     if cwd.is_empty() {
         return None;
     }
-    let short: String = id.as_str().chars().take(8).collect();
-    let suffix = format!("@{short}");
-    let named = |name: &str| name.strip_suffix(&suffix).map(Arc::from);
+    // Earlier versions took the first characters of any id.
+    let first: String = id.as_str().chars().take(ID_SHORT_CHARS).collect();
+    let suffixes = [format!("@{}", short_of(id.as_str())), format!("@{first}")];
+    let named = |name: &str| suffixes.iter().find_map(|suffix| name.strip_suffix(suffix.as_str())).map(Arc::from);
     let bare = without_number(nickname);
     let root = named(nickname).or_else(|| named(bare)).unwrap_or_else(|| Arc::from(bare));
     Some((root, cwd.clone(), operator.cloned()))
@@ -112,12 +139,13 @@ impl Roster {
         }
     }
 
-    /// Keeps in mind where one was who has no mail, for as long as it would be kept had there been some, if it can be
-    /// written to and its place is known.
+    /// Keeps in mind a session that has ended and has no mail: for as long as mail would be kept, if it has sent or got some
+    /// that can be answered; else for a while, so that it is known as ended. Of too many those go first.
     fn remember_place(&mut self, row: Departed) {
-        let due_at = row.ended_at.saturating_add(UNCLAIMED_MAIL_AGE_MAX_MS);
-        let can_be_written_to = self.tables.mail.concerning(&row.id, u64::MAX).next().is_some();
-        if can_be_written_to && !row.cwd.is_empty() && due_at > self.tables.now.wall_ms {
+        let has_written = self.tables.mail.concerning(&row.id, u64::MAX).next().is_some();
+        let known_for = if has_written { UNCLAIMED_MAIL_AGE_MAX_MS } else { ENDED_KNOWN_MS };
+        let due_at = row.ended_at.saturating_add(known_for);
+        if due_at > self.tables.now.wall_ms {
             self.tables.set(Departed { due_at, has_mail: false, ..row });
             if let Some(oldest) = self.tables.departures.forgettable(i64::MIN) {
                 self.tables.delete(ItemType::Departed, oldest.as_str());
@@ -137,7 +165,7 @@ impl Roster {
         let known = self.tables.departed.get(session).map(|placed| placed.stored.row.clone());
         let nowhere = || Departed {
             id: session.clone(),
-            nickname: session.shared(),
+            nickname: self.name_of(session),
             cwd: Arc::from(""),
             operator: None,
             ended_at: now,
@@ -279,10 +307,11 @@ impl Roster {
 
     pub(super) fn claim_mail(&mut self, caller: &Caller, from: Option<&str>, ids: &mut dyn IdSource) -> Handled {
         let by = self.speaker(caller)?.id;
+        self.must_be_named(caller)?;
         let here = self.tables.sessions.get(&by).and_then(|placed| place_of(&placed.stored.row));
         let gone = match from {
             Some(address) => {
-                let gone = self.resolve_departed(address)?;
+                let gone = self.ended_named(address)?;
                 let is_same =
                     here.is_some() && here == place(&gone.nickname, &gone.id, &gone.cwd, gone.operator.as_ref());
                 if !is_same && self.sees_only(caller)?.is_some() {
@@ -376,44 +405,6 @@ impl Roster {
         format!(
             "{count} of your messages to {name}, which ended before reading them, were taken over by {by}: {named}{more}"
         )
-    }
-
-    /// The sessions that are gone and had this nickname.
-    pub(super) fn departed_named(&self, nickname: &str) -> impl Iterator<Item = &Departed> {
-        let ids = self.tables.departures.by_nickname.get(nickname).into_iter().flatten();
-        ids.filter_map(|id| self.tables.departed.get(id)).map(|placed| &placed.stored.row)
-    }
-
-    /// The sessions that are gone and whose ids begin like this; none for an empty text, as which all do.
-    pub(super) fn departed_beginning(&self, text: &str) -> impl Iterator<Item = &Departed> {
-        let from = self.tables.departed.range::<str, _>((Bound::Included(text), Bound::Unbounded));
-        let alike = from.take_while(move |(id, _)| !text.is_empty() && id.as_str().starts_with(text));
-        alike.map(|(_, placed)| &placed.stored.row)
-    }
-
-    /// The session that is gone, has left mail and that an address means: its id, its nickname, or the beginning of its id.
-    fn resolve_departed(&self, address: &str) -> Result<&Departed, RequestError> {
-        if let Some(placed) = self.tables.departed.get(address).filter(|placed| placed.stored.row.has_mail) {
-            return Ok(&placed.stored.row);
-        }
-        let has_mail = |row: &&Departed| row.has_mail;
-        let named: Vec<&Departed> = self.departed_named(address).filter(has_mail).collect();
-        let found = if named.is_empty() { self.departed_beginning(address).filter(has_mail).collect() } else { named };
-        match found.as_slice() {
-            [only] => Ok(only),
-            [] if self.resolve_session(address).is_ok_and(|id| self.tables.sessions.contains_key(&id)) => {
-                let message = format!("'{address}' is on the roster: its mail is its own");
-                Err(RequestError::new(ErrorKind::Refused, message))
-            }
-            [] => Err(RequestError::not_found(format!("no session '{address}' is gone and has left mail"))),
-            several => {
-                let message = format!("'{address}' fits more than one session that is gone; give a whole id");
-                let candidates =
-                    several.iter().take(CANDIDATES_MAX).map(|row| format!("{} ({})", row.id, row.nickname));
-                let candidates = candidates.collect();
-                Err(RequestError { candidates, ..RequestError::new(ErrorKind::Ambiguous, message) })
-            }
-        }
     }
 }
 

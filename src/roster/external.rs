@@ -1,6 +1,7 @@
 //! Events that somebody else put into the log: applied as if emitted here, and not written back. What follows from them
 //! (rooms, a unique nickname, cascades) is ours and is written.
 
+use super::nickname::clean_nickname;
 use super::{Answer, ExternalEvent, Gone, Reply, Roster, Wait, validate};
 use crate::ids::{MessageId, RoomId, SessionId};
 use crate::model::{ItemType, Row, Session};
@@ -55,17 +56,15 @@ impl Roster {
         }
         self.set_external(row.clone().into());
         self.tables.delete(ItemType::Departed, row.id.as_str());
-        let wanted = if row.nickname.is_empty() {
-            super::sessions::default_nickname(&row.cwd, &row.id)
-        } else {
-            row.nickname.to_string()
-        };
-        row.nickname = self.tables.nicknames.free(&wanted, &row.id);
+        row.nickname = self.nickname_for(&clean_nickname(&row.nickname), &row.cwd, &row.id);
         if (Session { last_activity_at: told.last_activity_at, ..row.clone() }) == told {
             self.follow_identity(&row);
         } else {
             self.set_session(row.clone());
         }
+        // A name that has become another one's id would mean two.
+        let namesakes: Vec<SessionId> = self.tables.nicknames.holders(row.id.as_str()).cloned().collect();
+        namesakes.iter().filter(|other| **other != row.id).for_each(|other| self.settle_session(other));
         self.dirty.insert(row.id);
     }
 
@@ -76,7 +75,8 @@ impl Roster {
         }
         let Some(row) = self.tables.row(item_type, id) else { return };
         self.note_dirty(&row);
-        self.tables.persist = false;
+        // That a session ended may have been noted just now, for a line before this one: behind both in the log.
+        self.tables.persist = item_type == ItemType::Departed;
         self.tables.delete(item_type, id);
         self.tables.persist = true;
         match row {

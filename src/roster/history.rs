@@ -109,15 +109,9 @@ impl Roster {
 
     pub(super) fn read_messages(&self, caller: &Caller, filter: &MessageFilter) -> Handled {
         let me = self.speaker(caller)?.id;
-        let room = match &filter.room {
-            Some(name) => match self.addressed_room(name) {
-                Some(room) => Some(room.row.id.clone()),
-                None => {
-                    return Err(RequestError::not_found(format!("no room matching '{name}'")));
-                }
-            },
-            None => None,
-        };
+        let room =
+            filter.room.as_ref().map(|name| self.room_asked_for(name).map(|room| room.row.id.clone())).transpose()?;
+        let filter = &self.with_ids(filter)?;
         let limit = filter.limit.unwrap_or(PAGE_MESSAGES_DEFAULT).min(PAGE_MESSAGES_MAX);
         let unread_only: Vec<(u64, MessageId)>;
         let candidates: Newest<'_> = if filter.unread && !filter.sent {
@@ -142,6 +136,15 @@ impl Roster {
             }
         }
         Ok(Answer::new(Reply::Messages { reader: me, messages, total }, Wait::Batch))
+    }
+
+    /// The filter with the ids of the sessions that it names. One that means nobody fits nothing, as in marshal 0.9.
+    fn with_ids(&self, filter: &MessageFilter) -> Result<MessageFilter, RequestError> {
+        let id = |named: &Option<SessionId>| match named.as_ref().map(|named| self.participant_meant(named.as_str())) {
+            Some(Err(error)) if error.kind == ErrorKind::NotFound => Ok(named.clone()),
+            other => other.transpose(),
+        };
+        Ok(MessageFilter { from: id(&filter.from)?, to_session: id(&filter.to_session)?, ..filter.clone() })
     }
 
     pub(super) fn history(&self, query: &HistoryQuery) -> Handled {
@@ -172,7 +175,7 @@ impl Roster {
 
     /// What fits a query, with everything looked up that it names.
     fn sieve(&self, query: &HistoryQuery, only: Option<SessionId>) -> Result<Sieve, RequestError> {
-        let asked = query.session.as_deref().map(|address| self.resolve_participant(address)).transpose()?;
+        let asked = query.session.as_deref().map(|address| self.participant_meant(address)).transpose()?;
         let session = match (only, asked) {
             (Some(me), Some(other)) if me != other => {
                 let message = format!("you are the session {me}, and see only what it has sent and received");
@@ -181,14 +184,14 @@ impl Roster {
             (Some(me), _) => Some(me),
             (None, asked) => asked,
         };
-        let room = |name: &String| {
-            let room = self.addressed_room(name).map(|room| room.row.id.clone());
-            room.ok_or_else(|| RequestError::not_found(format!("no room matching '{name}'")))
-        };
         let place = |cursor: &Cursor| self.tables.messages.get(&cursor.id).map_or(cursor.place, |placed| placed.place);
         let mut sieve = Sieve {
             session,
-            room: query.room.as_ref().map(room).transpose()?,
+            room: query
+                .room
+                .as_ref()
+                .map(|name| self.room_asked_for(name).map(|room| room.row.id.clone()))
+                .transpose()?,
             thread: None,
             state: query.state,
             words: query.text.as_deref().map(Words::of).transpose()?.unwrap_or_default(),
@@ -324,15 +327,6 @@ impl Roster {
             waiting_for: self.tables.mail.waiting_for(placed.place),
             deliveries,
         }
-    }
-
-    /// A session or human that may be gone: a whole id is taken as it is if messages concern it.
-    fn resolve_participant(&self, address: &str) -> Result<SessionId, RequestError> {
-        self.resolve_session(address).or_else(|error| {
-            let gone = SessionId::from(address);
-            let known = self.tables.mail.concerning(&gone, u64::MAX).next().is_some();
-            if known { Ok(gone) } else { Err(error) }
-        })
     }
 }
 

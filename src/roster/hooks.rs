@@ -3,6 +3,7 @@
 
 use super::delivery::urgency;
 use super::mailbox::Leased;
+use super::nickname::composed;
 use super::sessions::basename;
 use super::{
     Answer, EventKind, Gone, Handing, Handled, HookEvent, HookReply, HookReport, Reply, Roster, Wait, validate,
@@ -13,7 +14,8 @@ use crate::limits::{
     HANDOVER_LEASE_MS, INBOX_MESSAGES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, STOP_HANDINGS_MAX, TEXT_BYTES_MAX,
     TOOL_SILENCE_MAX_MS, WORKING_SILENCE_MAX_MS,
 };
-use crate::model::{Doing, Path, Priority, Session, State, Stored};
+use crate::model::{Doing, Host, Path, Priority, Session, State, Stored};
+use crate::text::{nfc, to_faultless};
 use std::sync::Arc;
 
 /// Which messages a way of handing them over takes.
@@ -51,7 +53,7 @@ impl Pulse {
 impl Roster {
     pub(super) fn hook_event(&mut self, event: HookEvent, ids: &mut dyn IdSource) -> Handled {
         if event.kind != EventKind::End {
-            validate::new_session_id(&event.report.session_id)?;
+            self.may_begin(&SessionId::from(event.report.session_id.as_str()))?;
         }
         validate_event(&event)?;
         let id = SessionId::from(event.report.session_id.as_str());
@@ -162,10 +164,12 @@ impl Roster {
         }
         // A shim knows the git top level, which names the project better than the directory does.
         if row.project.is_none() || (moved && row.client_id.is_none()) {
-            row.project = basename(&row.cwd).map(|name| Arc::from(super::sessions::clean_nickname(name).as_str()));
+            row.project = basename(&row.cwd).map(|name| Arc::from(to_faultless(name)));
         }
-        row.operator = report.operator.filter(|text| !text.is_empty()).map(Arc::from).or(row.operator);
-        row.host = report.host.filter(|host| !host.name.is_empty()).or(row.host);
+        let operator = report.operator.filter(|text| !text.is_empty());
+        row.operator = operator.map(|name| Arc::from(&*nfc(&name))).or(row.operator);
+        let host = report.host.filter(|host| !host.name.is_empty());
+        row.host = host.map(|host| Host { name: composed(&host.name), ..host }).or(row.host);
         // The one that speaks now, if it says so: a session can be resumed in another process.
         row.process = report.process.or(row.process);
         row.hooks = true;

@@ -59,7 +59,7 @@ impl Roster {
     /// What was sent before under the name that its sender gave it, if something was.
     fn repeated(&self, sender: &Speaker, sending: &Sending) -> Result<Option<Answer>, RequestError> {
         let Some(name) = &sending.wishes.client_message_id else { return Ok(None) };
-        validate::name("the message's own id (clientMessageId)", name)?;
+        validate::key("the message's own id (clientMessageId)", name)?;
         if name.is_empty() {
             return Err(RequestError::invalid("the message's own id (clientMessageId) is empty"));
         }
@@ -205,6 +205,7 @@ impl Roster {
 
     pub(super) fn ack_messages(&mut self, caller: &Caller, messages: &[MessageId]) -> Handled {
         let session = self.speaker(caller)?.id;
+        self.must_be_named(caller)?;
         if messages.len() > ACK_IDS_MAX {
             let message = format!("{} message ids; at most {ACK_IDS_MAX} are taken at once", messages.len());
             return Err(RequestError::new(ErrorKind::TooLarge, message));

@@ -25,6 +25,7 @@ mod reach;
 mod registry;
 mod renewals;
 mod request;
+mod resolve;
 mod rooms;
 mod search;
 mod sending;

@@ -1,16 +1,17 @@
 //! Registered sessions: how a token comes to mean a session, and when it does not any more. It must not see a token, only
 //! its hash, and it must never end a session whose process is known to live.
 
-use super::nickname::same_root;
+use super::nickname::{clean_nickname, same_root};
 use super::renewals::Renewals;
-use super::sessions::{basename, clean_nickname, default_nickname};
+use super::sessions::basename;
 use super::{
     Answer, Caller, Gone, Handled, Hearing, Limit, Registering, Reply, Request, Roster, Wait, groups, validate,
 };
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::SessionId;
-use crate::limits::{NAME_BYTES_MAX, PATH_BYTES_MAX, RENEWAL_PERSIST_EVERY_MS};
+use crate::limits::{PATH_BYTES_MAX, RENEWAL_PERSIST_EVERY_MS};
 use crate::model::{ItemType, Registration, Session, TokenHash};
+use crate::text::to_faultless;
 use std::sync::Arc;
 
 impl Roster {
@@ -19,6 +20,7 @@ impl Roster {
     pub(super) fn register(&mut self, registering: Registering) -> Handled {
         let groups = validate_registering(&registering)?;
         let id = SessionId::from(registering.session_id.as_str());
+        self.may_begin(&id)?;
         self.paces.take(&id, self.tables.now.mono_ms)?;
         let token = registering.token;
         if let Some(other) = self.tables.by_token.get(&token).filter(|other| **other != id).cloned() {
@@ -53,12 +55,11 @@ impl Roster {
             row.cwd = Arc::from(cwd);
         }
         if row.project.is_none() || (moved && row.client_id.is_none()) {
-            row.project = basename(&row.cwd).map(|name| Arc::from(clean_nickname(name)));
+            row.project = basename(&row.cwd).map(|name| Arc::from(to_faultless(name)));
         }
-        let asked = Some(clean_nickname(&display_name)).filter(|name| !name.is_empty());
-        let asked = asked.unwrap_or_else(|| default_nickname(&row.cwd, id));
-        if row.nickname.is_empty() || !same_root(&asked, &row.nickname) {
-            row.nickname = self.tables.nicknames.free(&asked, id);
+        let asked = clean_nickname(&display_name);
+        if row.nickname.is_empty() || (!asked.is_empty() && !same_root(&asked, &row.nickname)) {
+            row.nickname = self.nickname_for(&asked, &row.cwd, id);
         }
         (row.pid, row.process, row.presence) = (pid, process, presence);
         (row.role, row.groups) = (role.filter(|role| !role.is_empty()).map(Arc::from), groups);
@@ -165,8 +166,7 @@ fn unknown_token() -> RequestError {
 
 /// Gives the groups as they are kept.
 fn validate_registering(registering: &Registering) -> Result<Vec<Arc<str>>, RequestError> {
-    validate::new_session_id(&registering.session_id)?;
-    validate::bounded("the display name", &registering.display_name, NAME_BYTES_MAX)?;
+    validate::name("the display name", &registering.display_name)?;
     validate::bounded("cwd", registering.cwd.as_deref().unwrap_or_default(), PATH_BYTES_MAX)?;
     validate::name("role", registering.role.as_deref().unwrap_or_default())?;
     groups::parse(&registering.groups)

@@ -3,9 +3,10 @@
 
 use super::{Answer, Caller, Handled, Reply, RoomView, Roster, Wait, validate};
 use crate::error::{ErrorKind, RequestError};
-use crate::ids::{MemberId, RoomId, SessionId};
+use crate::ids::{HUMAN_PREFIX, MemberId, RoomId, SessionId};
 use crate::limits::{ROOMS_PER_SESSION_MAX, TEXT_BYTES_MAX};
-use crate::model::{GROUP_PREFIX, ItemType, Room, RoomKind, RoomMember, Session};
+use crate::model::{ItemType, ROOM_PREFIXES, Room, RoomKind, RoomMember, Session};
+use crate::text::nfc;
 use std::sync::Arc;
 
 /// The id of an ad-hoc room: ASCII letters and digits in lower case, every other run of characters one dash.
@@ -107,14 +108,18 @@ impl Roster {
         if let Some(text) = description {
             validate::bounded("the room's description", text, TEXT_BYTES_MAX)?;
         }
+        let name = &*nfc(name);
         let trimmed = name.trim();
-        let reserved =
-            ["host:", "op:", "project:", GROUP_PREFIX, crate::ids::HUMAN_PREFIX].iter().any(|p| trimmed.starts_with(p));
+        let reserved = ROOM_PREFIXES.iter().chain([&HUMAN_PREFIX]).any(|prefix| trimmed.starts_with(*prefix));
         if reserved || slug(trimmed) == "everyone" {
             let message = format!("'{name}' is reserved for auto-rooms; pick a different name");
             return Err(RequestError::new(ErrorKind::Refused, message));
         }
         let existing = self.find_room(trimmed).map(|room| room.row.id.clone());
+        if existing.is_none() && self.tables.rooms.contains_key(super::groups::room_id(trimmed).as_str()) {
+            let message = format!("'{name}' is a group, which @{name} means; pick a different name");
+            return Err(RequestError::new(ErrorKind::Refused, message));
+        }
         self.room_for_one_more(&session, existing.as_ref())?;
         let created = existing.is_none();
         let id = match existing {
@@ -160,9 +165,7 @@ impl Roster {
 
     pub(super) fn leave_room(&mut self, caller: &Caller, room: &str) -> Handled {
         let session = self.speaker(caller)?.id;
-        let Some(found) = self.find_room(room).map(|room| room.row.clone()) else {
-            return Err(RequestError::not_found(format!("no room matching '{room}'")));
-        };
+        let found = self.room_asked_for(room)?.row.clone();
         if found.kind.is_auto() {
             let message = format!(
                 "room '{}' is an auto-room ({:?}); membership is derived from your session's identity",

@@ -1,14 +1,15 @@
 //! Sessions: how they come (a hook, a shim, or both), change and go. One agent is one row, whichever way it is heard
 //! of. It must not delete a session without its memberships and receipts.
 
-use super::nickname::same_root;
+use super::nickname::{clean_nickname, composed, is_clean, same_root};
 use super::{Answer, Gone, Handled, Reply, Roster, SessionChange, SessionView, Sighting, Wait, validate};
 use crate::error::RequestError;
 use crate::ids::{ClientId, ReadId, SessionId};
 use crate::limits::{
     ACTIVITY_NOTED_EVERY_MS, KEPT_READS_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, SWEEP_ROWS_MAX, TEXT_BYTES_MAX,
 };
-use crate::model::{Delivery, Doing, ItemType, Message, MessageRead, Recipient, Row, Session, Step, Stored};
+use crate::model::{Delivery, Doing, Host, ItemType, Message, MessageRead, Recipient, Row, Session, Step, Stored};
+use crate::text::to_faultless;
 use std::sync::Arc;
 
 /// The last component of a path, Unix or Windows; none for a root or an empty path.
@@ -23,50 +24,21 @@ pub(super) fn basename(path: &str) -> Option<&str> {
     (!(windows && name.ends_with(':'))).then_some(name)
 }
 
-/// Bytes of a nickname before a number is added, so that with any number it is still a name.
-const NICKNAME_BYTES_MAX: usize = NAME_BYTES_MAX - "-4294967295".len();
-
-/// A text that can serve as a nickname: no control characters, nothing that reads as another kind of address, at most
-/// [`NICKNAME_BYTES_MAX`] bytes.
-pub(super) fn clean_nickname(text: &str) -> String {
-    let mut clean: String = text.chars().map(|c| if c.is_control() { '_' } else { c }).collect();
-    if clean.starts_with('@') || clean.starts_with(crate::ids::HUMAN_PREFIX) {
-        clean.insert(0, '_');
-    }
-    while clean.len() > NICKNAME_BYTES_MAX {
-        clean.pop();
-    }
-    clean
-}
-
-/// The nickname that a session without one asks for: `<directory>@<first eight characters of its id>`.
-pub(super) fn default_nickname(cwd: &str, id: &SessionId) -> String {
-    let short: String = id.as_str().chars().take(8).collect();
-    clean_nickname(&format!("{}@{short}", basename(cwd).unwrap_or("session")))
-}
-
 impl Roster {
-    /// A session without a nickname (a new one, or one from a log that knows none) gets one.
-    pub(super) fn give_name(&mut self, row: &mut Session) {
-        if row.nickname.is_empty() {
-            row.nickname = self.tables.nicknames.free(&default_nickname(&row.cwd, &row.id), &row.id);
-        }
-    }
-
     /// Gives a session from the log what an outsider's line may lack: a nickname of its own, and its rooms. Of two
-    /// with the same name the older one keeps it.
+    /// with the same name the older one keeps it. One that reads as several addresses, or as another session's id, or hides
+    /// something, is made one that does not.
     pub(super) fn settle_session(&mut self, session: &SessionId) {
         let Some(placed) = self.tables.sessions.get(session) else { return };
         let (mut row, place) = (placed.stored.row.clone(), placed.place);
         let older = |id: &SessionId| self.tables.sessions.get(id).is_some_and(|other| other.place < place);
-        if !row.nickname.is_empty() && !self.tables.nicknames.holders(&row.nickname).any(older) {
+        let is_id = *row.nickname != *session.as_str() && self.tables.sessions.contains_key(&*row.nickname);
+        let is_taken = is_id || self.tables.nicknames.holders(&row.nickname).any(older);
+        if !row.nickname.is_empty() && !is_taken && is_clean(&row.nickname) {
             self.follow_identity(&row);
             return;
         }
-        if !row.nickname.is_empty() {
-            row.nickname = self.tables.nicknames.free(&row.nickname, session);
-        }
-        self.give_name(&mut row);
+        row.nickname = self.nickname_for(&clean_nickname(&row.nickname), &row.cwd, session);
         self.set_session(row);
     }
 
@@ -97,6 +69,7 @@ impl Roster {
     /// another root.
     pub(super) fn publish_session(&mut self, client: ClientId, stated: Session) -> Handled {
         validate_stated(&stated)?;
+        self.may_begin(&stated.id)?;
         let now = self.tables.now.wall_ms;
         let prior = self.tables.sessions.get(&stated.id).map(|placed| placed.stored.row.clone());
         let asked = clean_nickname(&stated.nickname);
@@ -106,13 +79,12 @@ impl Roster {
             {
                 nickname.clone()
             }
-            _ if asked.is_empty() => {
-                let default = default_nickname(&stated.cwd, &stated.id);
-                self.tables.nicknames.free(&default, &stated.id)
-            }
-            _ => self.tables.nicknames.free(&asked, &stated.id),
+            _ => self.nickname_for(&asked, &stated.cwd, &stated.id),
         };
         let mut row = Session { client_id: Some(client), nickname, ..stated };
+        row.operator = row.operator.map(|name| composed(&name));
+        row.host = row.host.map(|host| Host { name: composed(&host.name), ..host });
+        row.project = row.project.map(|name| Arc::from(to_faultless(&name)));
         row.last_activity_at = Some(row.last_activity_at.unwrap_or(now).min(now));
         row.last_tool_at = row.last_tool_at.map(|at| at.min(now));
         if row.connected_at <= 0 || row.connected_at > now {
@@ -337,17 +309,17 @@ fn merge_prior(row: &mut Session, prior: Session) {
 }
 
 fn validate_stated(stated: &Session) -> Result<(), RequestError> {
-    validate::new_session_id(stated.id.as_str())?;
     validate::bounded("nickname", &stated.nickname, NAME_BYTES_MAX)?;
     validate::bounded("cwd", &stated.cwd, PATH_BYTES_MAX)?;
     let host = stated.host.as_ref();
     let names = [
         ("operator", stated.operator.as_ref()),
-        ("project", stated.project.as_ref()),
         ("host", host.map(|host| &host.name)),
         ("os", host.map(|host| &host.os)),
         ("arch", host.map(|host| &host.arch)),
     ];
+    // A project is called as its directory, for which its session cannot be refused.
+    validate::bounded("project", stated.project.as_deref().unwrap_or_default(), NAME_BYTES_MAX)?;
     for (what, name) in names {
         name.map_or(Ok(()), |name| validate::name(what, name))?;
     }
@@ -400,12 +372,5 @@ mod tests {
         for (path, name) in cases {
             assert_eq!(basename(path), name, "{path}");
         }
-    }
-
-    #[test]
-    fn default_nicknames_count_characters_not_bytes() {
-        assert_eq!(default_nickname("/x/y", &SessionId::from("ééééééééé")), "y@éééééééé");
-        assert_eq!(default_nickname("", &SessionId::from("abc")), "session@abc");
-        assert_eq!(default_nickname("/x/a\nb", &SessionId::from("i")), "a_b@i");
     }
 }

@@ -512,6 +512,7 @@ impl Tables {
             ItemType::Departed => {
                 let placed = self.departed.remove(id)?;
                 self.departures.remove(&placed.stored.row);
+                self.nicknames.released(&placed.stored.row.nickname);
                 Some((Row::Departed(placed.stored), placed.place))
             }
         }

@@ -4,7 +4,8 @@
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{HUMAN_PREFIX, MemberId, NOTICE_SENDER, ReadId};
 use crate::limits::{ID_BYTES_MAX, MESSAGE_BODY_BYTES_MAX, NAME_BYTES_MAX};
-use crate::model::Row;
+use crate::model::{ROOM_PREFIXES, Row};
+use crate::text::{MARKS, fault_of_id, fault_of_name};
 
 /// An id of something that may be created under it.
 pub(super) fn new_session_id(text: &str) -> Result<(), RequestError> {
@@ -12,9 +13,13 @@ pub(super) fn new_session_id(text: &str) -> Result<(), RequestError> {
         return Err(RequestError::invalid("session id is empty: send the agent's own session_id"));
     }
     bounded("session id", text, ID_BYTES_MAX)?;
-    no_control("session id", text)?;
-    if text.starts_with(HUMAN_PREFIX) || text.starts_with('@') {
-        return Err(RequestError::invalid(format!("session ids cannot begin with '{HUMAN_PREFIX}' or '@'")));
+    if let Some(fault) = fault_of_id(text) {
+        return Err(RequestError::invalid(format!("session id {fault}")));
+    }
+    let prefixes = [HUMAN_PREFIX, "@", "*"];
+    if let Some(prefix) = prefixes.iter().chain(&ROOM_PREFIXES).find(|prefix| text.starts_with(**prefix)) {
+        let message = format!("session ids cannot begin with '{prefix}', which begins another kind of address");
+        return Err(RequestError::invalid(message));
     }
     if text == NOTICE_SENDER {
         return Err(RequestError::invalid(format!(
@@ -49,8 +54,23 @@ pub(super) fn is_sound(row: &Row) -> bool {
     }
 }
 
-/// A name: host, operator, room, tool.
+/// A name: host, operator, human, room, role. It is seen as it is, and cannot be taken for what marshal itself says.
 pub(super) fn name(what: &str, text: &str) -> Result<(), RequestError> {
+    bounded(what, text, NAME_BYTES_MAX)?;
+    fault_of_name(text).map_or(Ok(()), |fault| Err(RequestError::invalid(format!("{what} {fault}"))))
+}
+
+/// A person's name, which is shown between brackets as ids are.
+pub(super) fn human(text: &str) -> Result<(), RequestError> {
+    name("the human's name", text)?;
+    match text.chars().find(|c| *c != '\'' && MARKS.contains(c)) {
+        Some(mark) => Err(RequestError::invalid(format!("the human's name holds '{mark}'"))),
+        None => Ok(()),
+    }
+}
+
+/// A key that a caller has made for itself, which no one else is shown.
+pub(super) fn key(what: &str, text: &str) -> Result<(), RequestError> {
     bounded(what, text, NAME_BYTES_MAX)?;
     no_control(what, text)
 }

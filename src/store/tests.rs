@@ -168,6 +168,11 @@ impl Bench {
         self.store.roster.rows_in_order().iter().map(without_activity).collect()
     }
 
+    /// The rows that tell of something else than of sessions that ended.
+    fn living(&self) -> BTreeSet<String> {
+        self.rows().into_iter().filter(|row| !row.contains(r#""endedAt""#)).collect()
+    }
+
     fn rows_in_log(&self) -> BTreeSet<String> {
         let (rows, _) = Fold::read(&self.disk.read(LOG_NAME)[..]).unwrap().into_rows();
         rows.iter().map(without_activity).collect()

@@ -17,6 +17,7 @@ mod reach;
 mod recovery;
 mod registration;
 mod registry;
+mod resolve;
 mod rooms;
 mod sending;
 mod speaking;

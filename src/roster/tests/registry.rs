@@ -139,6 +139,8 @@ fn what_a_session_says_of_itself_must_be_sound() {
         Registering { session_id: "human:al".to_owned(), ..good() },
         Registering { session_id: "a::b".to_owned(), ..good() },
         Registering { display_name: long.clone(), ..good() },
+        Registering { display_name: "a\u{1b}[2J".to_owned(), ..good() },
+        Registering { display_name: "a\u{200b}".to_owned(), ..good() },
         Registering { cwd: Some(long.clone()), ..good() },
         Registering { role: Some("a\nb".to_owned()), ..good() },
         Registering { role: Some(long), ..good() },
@@ -147,8 +149,8 @@ fn what_a_session_says_of_itself_must_be_sound() {
     for registering in bad {
         assert_eq!(world.err(Request::Register(Box::new(registering))).kind, ErrorKind::Invalid);
     }
-    world.ok(Request::Register(Box::new(Registering { display_name: "@a\u{1b}[2J".to_owned(), ..good() })));
-    assert_eq!(world.nickname("s"), "_@a_[2J");
+    world.ok(Request::Register(Box::new(Registering { display_name: "@a [x]".to_owned(), ..good() })));
+    assert_eq!(world.nickname("s"), "_@a _x_");
 }
 
 #[test]
@@ -271,10 +273,12 @@ fn a_group_is_a_room_of_those_who_say_that_they_are_in_it() {
     assert_eq!(world.err(send("x", "@nobody", "m")).kind, ErrorKind::NotFound);
     assert_eq!(world.unread("a"), 3, "each message is one, and unread for each who is in the group");
     assert_eq!(world.err(join("x", "group:team")).kind, ErrorKind::Refused);
-    // A room of that name comes first.
-    world.join("x", "ops");
-    world.join("b", "ops");
-    assert_eq!(to(&mut world, "x", "@ops"), ["b"]);
+    assert_eq!(world.err(join("x", "ops")).kind, ErrorKind::Refused, "it would get the group's mail");
+    // A room that was there before comes first.
+    world.join("x", "later");
+    world.join("b", "later");
+    world.register_in("d", 4, &["later"]);
+    assert_eq!(to(&mut world, "x", "@later"), ["b"]);
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn one_address_that_means_nobody_or_two_stores_nothing_at_all() {
     let mut world = three();
     let cases: [(&[&str], ErrorKind, &[&str]); 9] = [
         (&["bbb1", "nobody"], ErrorKind::NotFound, &[]),
-        (&["human:al", "bbb"], ErrorKind::Ambiguous, &["bbb1 (x@bbb1)", "bbb2 (y@bbb2)"]),
+        (&["human:al", "bbb"], ErrorKind::Ambiguous, &["bbb1 (x@bbb1, /w/x)", "bbb2 (y@bbb2, /w/y)"]),
         (&["bbb1", "@no"], ErrorKind::NotFound, &[]),
         (&["bbb1", "@every"], ErrorKind::NotFound, &["@everyone"]),
         (&["bbb1", "project:"], ErrorKind::NotFound, &["@project:x", "@project:y"]),
