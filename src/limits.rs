@@ -444,7 +444,13 @@ pub const COMPACT_DEADLINE: Duration = Duration::from_secs(60);
 /// Time for a hook that the command line runs to get its answer: of a session's end there are 1.5 s in all.
 pub const HOOK_DEADLINE: Duration = Duration::from_millis(1200);
 /// Bytes of a hook's event that the command line looks at: all that the daemon reads.
-pub const HOOK_INPUT_BYTES_MAX: u64 = HOOK_TAKEN_BYTES_MAX as u64;
+pub const HOOK_INPUT_BYTES_MAX: usize = HOOK_TAKEN_BYTES_MAX;
+/// Bytes of a hook's event that the command line reads at once.
+pub const HOOK_READ_BYTES: usize = 64 * 1024;
+/// Time for a hook's event to be on stdin: hosts write it as they start the hook.
+pub const HOOK_INPUT_DEADLINE: Duration = Duration::from_secs(2);
+/// Time that a whole event waits for stdin to end.
+pub const HOOK_INPUT_PATIENCE: Duration = Duration::from_millis(50);
 /// Seconds between the tries of one who waits for a session's mail to find a daemon that went; after the last it gives up.
 pub const WAIT_AGAIN_PAUSES_S: [u64; 10] = [1, 1, 2, 4, 8, 15, 30, 60, 60, 60];
 /// Time after which one who has found it again begins with these anew, and by which it waits longer than the daemon says.

@@ -3,18 +3,16 @@
 //! ends with 0. It must not wake anybody because the daemon is not there.
 
 use super::args::Parsed;
-use super::http_client::{Answer, Client, Failure, target};
+use super::hook_input;
+use super::http_client::{Client, Failure, Held, target};
 use super::{Problem, World};
 use crate::bom;
 use crate::config;
 use crate::error::exit_code;
-use crate::limits::{
-    HOOK_BODY_BYTES_MAX, HOOK_DEADLINE, HOOK_INPUT_BYTES_MAX, WAIT_AGAIN_PAUSES_S, WAIT_PATIENCE, WAIT_SECONDS_MAX,
-};
+use crate::limits::{HOOK_BODY_BYTES_MAX, HOOK_DEADLINE, WAIT_AGAIN_PAUSES_S, WAIT_PATIENCE, WAIT_SECONDS_MAX};
 use crossbeam_channel::after;
 use rustix::process::{Pid, getppid, test_kill_process};
 use serde_json::{Map, Value, json};
-use std::io::{Read, copy, sink};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -39,7 +37,7 @@ pub(crate) fn hook(parsed: &Parsed, world: &mut World<'_>) -> Result<(), Problem
         return Err(parsed.usage("the hook's JSON is read from stdin; or name a session with --session").into());
     }
     // Read in any case: a host takes a hook that does not for a broken one.
-    let input = if world.stdin_is_terminal { Vec::new() } else { read_input(world) };
+    let input = if world.stdin_is_terminal { Vec::new() } else { hook_input::read(world.stdin) };
     let Ok(state_dir) = config::state_dir_or(parsed.value("state-dir"), world.env) else { return Ok(()) };
     let call = Call { socket: config::socket_path(&state_dir), query: place(parsed, world) };
     if which != "wait" {
@@ -51,17 +49,9 @@ pub(crate) fn hook(parsed: &Parsed, world: &mut World<'_>) -> Result<(), Problem
     let Some(body) = wait_body(&input, session) else { return Ok(()) };
     let wish = Wish { urgency, until: Instant::now() + Duration::from_secs(timeout), pid: pid(parsed, world) };
     match call.wait(&body, &wish) {
-        Some(text) => wake(&text, world),
+        Some(held) => wake(held, world),
         None => Ok(()),
     }
-}
-
-fn read_input(world: &mut World<'_>) -> Vec<u8> {
-    let mut input = Vec::new();
-    // What cannot be read is as good as not there.
-    let _ = (&mut *world.stdin).take(HOOK_INPUT_BYTES_MAX).read_to_end(&mut input);
-    let _ = copy(&mut *world.stdin, &mut sink());
-    input
 }
 
 /// Nobody can wake a session that ends with its answer, and its host would wait for the one who tries.
@@ -97,11 +87,12 @@ fn tell(call: &Call, host: &str, input: Vec<u8>, session: Option<&str>, world: &
         _ => shortened(input),
     };
     let client = Client::patient(&call.socket, HOOK_DEADLINE);
-    if let Ok(answer) = client.post(&target(&format!("/hook/{host}"), &call.query), &input)
-        && answer.status == 200
+    if let Ok(held) = client.post_and_hold(&target(&format!("/hook/{host}"), &call.query), &input)
+        && held.answer.status == 200
+        && world.print(&held.answer.body).is_ok()
     {
-        // Where stdout is gone, so is the agent.
-        let _ = world.print(&answer.body);
+        // Where stdout is gone, the daemon takes the answer for lost.
+        held.take();
     }
     Ok(())
 }
@@ -151,11 +142,14 @@ fn wait_body(input: &[u8], session: Option<&str>) -> Option<String> {
 }
 
 /// The text goes where the host reads it, and the exit code has it begin a turn with it.
-fn wake(text: &str, world: &mut World<'_>) -> Result<(), Problem> {
-    let written = world.stderr.write_all(text.as_bytes()).and_then(|()| world.stderr.flush());
-    // Nobody is there to be woken.
-    let code = if written.is_ok() { exit_code::WOKEN } else { exit_code::OK };
-    Err(Problem::new(code, String::new()))
+fn wake(held: Held, world: &mut World<'_>) -> Result<(), Problem> {
+    let written = world.stderr.write_all(held.answer.body.as_bytes()).and_then(|()| world.stderr.flush());
+    // Else nobody is there to be woken.
+    if written.is_ok() {
+        held.take();
+        return Err(Problem::new(exit_code::WOKEN, String::new()));
+    }
+    Err(Problem::new(exit_code::OK, String::new()))
 }
 
 /// The way to the daemon, and what each call says besides.
@@ -175,7 +169,7 @@ struct Wish<'a> {
 impl Call {
     /// Waits for mail; none if it is in vain. Where the daemon goes meanwhile it is waited for for a while, so that a restart
     /// leaves nobody deaf.
-    fn wait(&self, body: &str, wish: &Wish<'_>) -> Option<String> {
+    fn wait(&self, body: &str, wish: &Wish<'_>) -> Option<Held> {
         let parent = getppid();
         let mut pauses = WAIT_AGAIN_PAUSES_S.iter();
         let mut has_waited = false;
@@ -183,8 +177,8 @@ impl Call {
             let begun = Instant::now();
             let left = wish.until.checked_duration_since(begun).filter(|left| left.as_secs() > 0)?;
             match self.ask(body, wish, left, has_waited) {
-                Ok(answer) if answer.status == 200 && !answer.body.is_empty() => return Some(answer.body),
-                Ok(answer) if answer.comes_again => has_waited = true,
+                Ok(held) if held.answer.status == 200 && !held.answer.body.is_empty() => return Some(held),
+                Ok(held) if held.answer.comes_again => has_waited = true,
                 // It died while we waited.
                 Err(Failure::CutShort) => has_waited = true,
                 // It is on its way back.
@@ -204,7 +198,7 @@ impl Call {
         }
     }
 
-    fn ask(&self, body: &str, wish: &Wish<'_>, left: Duration, again: bool) -> Result<Answer, Failure> {
+    fn ask(&self, body: &str, wish: &Wish<'_>, left: Duration, again: bool) -> Result<Held, Failure> {
         let mut query = self.query.clone();
         query.push(("for", wish.urgency.to_owned()));
         query.push(("timeout", left.as_secs().to_string()));
@@ -212,7 +206,7 @@ impl Call {
             query.push(("again", "1".to_owned()));
         }
         // The daemon ends it; this is for one that hangs.
-        Client::patient(&self.socket, left + WAIT_PATIENCE).post(&target("/hook/wait", &query), body)
+        Client::patient(&self.socket, left + WAIT_PATIENCE).post_and_hold(&target("/hook/wait", &query), body)
     }
 }
 

@@ -2,6 +2,8 @@
 //! answered, and it trusts no length and no pause of the other side.
 
 use crate::limits::{CLIENT_ANSWER_BYTES_MAX, CLIENT_DEADLINE, HEAD_BYTES_MAX, HEAD_HEADERS_MAX};
+use rustix::io::{Errno, FdFlags};
+use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -59,11 +61,17 @@ impl<'a> Client<'a> {
 
     /// Asks for `target` (path and query).
     pub(crate) fn get(&self, target: &str) -> Result<Answer, Failure> {
-        self.call(&format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"), b"")
+        let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        self.call(&head, b"").map(Held::take)
     }
 
     /// Hands over JSON, or what should be some.
     pub(crate) fn post<T: AsRef<[u8]> + ?Sized>(&self, target: &str, json: &T) -> Result<Answer, Failure> {
+        self.post_and_hold(target, json).map(Held::take)
+    }
+
+    /// The same, where the daemon is to know whether the answer got further than here.
+    pub(crate) fn post_and_hold<T: AsRef<[u8]> + ?Sized>(&self, target: &str, json: &T) -> Result<Held, Failure> {
         let json = json.as_ref();
         let head = format!(
             "POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
@@ -73,32 +81,53 @@ impl<'a> Client<'a> {
         self.call(&head, json)
     }
 
-    fn connect(&self) -> Result<UnixStream, Failure> {
-        let stream = UnixStream::connect(self.socket).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Failure::NoSocket,
-            ErrorKind::ConnectionRefused => Failure::NotListening,
-            ErrorKind::PermissionDenied => Failure::NotPermitted,
-            // The only thing about a socket's path that std itself refuses is its length.
-            ErrorKind::InvalidInput => Failure::PathTooLong,
-            _ => Failure::System(error.to_string()),
-        })?;
-        stream.set_write_timeout(Some(self.deadline)).map_err(from_io)?;
-        Ok(stream)
+    /// A connection, by `end`: a daemon that accepts nobody would otherwise keep its caller for as long as it lives.
+    fn connect(&self, end: Instant) -> Result<UnixStream, Failure> {
+        let address = SocketAddrUnix::new(self.socket).map_err(from_errno)?;
+        let flags = SocketFlags::empty();
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(from_errno)?;
+        rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(from_errno)?;
+        let stream = UnixStream::from(socket);
+        loop {
+            // It is how long a connection waits for its turn, too.
+            stream.set_write_timeout(Some(left(end)?)).map_err(from_io)?;
+            match rustix::net::connect(&stream, &address) {
+                Ok(()) => return Ok(stream),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(from_errno(error)),
+            }
+        }
     }
 
-    fn call(&self, head: &str, body: &[u8]) -> Result<Answer, Failure> {
+    fn call(&self, head: &str, body: &[u8]) -> Result<Held, Failure> {
         let end = Instant::now() + self.deadline;
-        let mut stream = self.connect()?;
-        match stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)) {
+        let mut stream = self.connect(end)?;
+        match write(&mut stream, head.as_bytes(), end).and_then(|()| write(&mut stream, body, end)) {
             // A refusal can come before the daemon has read everything: then the answer says more than this error.
-            Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
-            written => written.map_err(from_io)?,
+            Err(Failure::CutShort) => {}
+            written => written?,
         }
-        let bytes = read_answer(&mut stream, end)?;
+        let bytes = read_answer(&stream, end)?;
         let Head { status, bytes: head, body_bytes, comes_again } = head_of(&bytes)?.ok_or(Failure::CutShort)?;
         let body = bytes.get(head..head + body_bytes).ok_or(Failure::CutShort)?;
         let body = std::str::from_utf8(body).map_err(|_| Failure::Garbage("its body is not UTF-8"))?;
-        Ok(Answer { status, body: body.to_owned(), comes_again })
+        Ok(Held { answer: Answer { status, body: body.to_owned(), comes_again }, stream })
+    }
+}
+
+/// An answer whose last byte is left in the socket. The daemon takes it for lost if it is dropped, and else for arrived.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) answer: Answer,
+    stream: UnixStream,
+}
+
+impl Held {
+    pub(crate) fn take(self) -> Answer {
+        // It is there already.
+        let _ = (&self.stream).read(&mut [0]);
+        self.answer
     }
 }
 
@@ -110,27 +139,58 @@ fn from_io(error: io::Error) -> Failure {
     }
 }
 
-/// Reads until the answer is whole or the connection ends. The deadline holds for all of it, so that an answer that
-/// drips in byte by byte ends too.
-fn read_answer(stream: &mut UnixStream, end: Instant) -> Result<Vec<u8>, Failure> {
-    let (mut bytes, mut chunk, mut whole) = (Vec::new(), vec![0; HEAD_BYTES_MAX], None);
-    while whole.is_none_or(|whole| bytes.len() < whole) {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Failure::Late);
-        }
-        stream.set_read_timeout(Some(left)).map_err(from_io)?;
-        match stream.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(count) => bytes.extend_from_slice(&chunk[..count]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+fn from_errno(error: Errno) -> Failure {
+    match error {
+        Errno::NOENT => Failure::NoSocket,
+        Errno::CONNREFUSED => Failure::NotListening,
+        Errno::ACCESS | Errno::PERM => Failure::NotPermitted,
+        Errno::NAMETOOLONG => Failure::PathTooLong,
+        error => from_io(error.into()),
+    }
+}
+
+/// The time that is left.
+fn left(end: Instant) -> Result<Duration, Failure> {
+    Some(end.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero()).ok_or(Failure::Late)
+}
+
+/// Writes all. The deadline holds for all of it, so that a daemon that takes it byte by byte holds nobody.
+fn write(stream: &mut UnixStream, mut bytes: &[u8], end: Instant) -> Result<(), Failure> {
+    while !bytes.is_empty() {
+        stream.set_write_timeout(Some(left(end)?)).map_err(from_io)?;
+        match stream.write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(from_io(error)),
         }
+    }
+    Ok(())
+}
+
+/// Reads until the answer is whole or the connection ends, and leaves its last byte where it is. The deadline holds for all of
+/// it, so that an answer that drips in byte by byte ends too.
+fn read_answer(stream: &UnixStream, end: Instant) -> Result<Vec<u8>, Failure> {
+    let (mut bytes, mut chunk, mut whole) = (Vec::new(), vec![0; HEAD_BYTES_MAX], None);
+    loop {
+        stream.set_read_timeout(Some(left(end)?)).map_err(from_io)?;
+        let seen = match rustix::net::recv(stream, chunk.as_mut_slice(), RecvFlags::PEEK) {
+            Ok((0, _)) => return Ok(bytes),
+            Ok((seen, _)) => seen,
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(from_errno(error)),
+        };
+        let taken = bytes.len();
+        bytes.extend_from_slice(&chunk[..seen]);
         if whole.is_none() {
             whole = head_of(&bytes)?.map(|head| head.bytes + head.body_bytes);
         }
+        let is_whole = whole.is_some_and(|whole| bytes.len() >= whole);
+        let own = if is_whole { whole.unwrap_or_default().saturating_sub(taken + 1) } else { seen };
+        (&*stream).read_exact(&mut chunk[..own]).map_err(from_io)?;
+        if is_whole {
+            return Ok(bytes);
+        }
     }
-    Ok(bytes)
 }
 
 /// What the head of an answer says.
@@ -280,6 +340,51 @@ mod tests {
         let begun = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{";
         with_daemon(begun, Duration::from_millis(700), |client| got = Some(client.get("/v1/x")));
         assert_eq!(got.unwrap(), Err(Failure::Late));
+    }
+
+    // row 117
+    #[test]
+    fn a_daemon_that_accepts_nobody_or_reads_nothing_does_not_hold_the_caller() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let client = Client { socket: &path, deadline: Duration::from_millis(100) };
+        let large = vec![b'x'; 16 * 1024 * 1024];
+        let mut failures = Vec::new();
+        // The system queues the first few, who are never accepted; of these the second has no room to write.
+        for body in [&b"{}"[..], &large, b"{}", b"{}", b"{}"] {
+            failures.push(client.post("/", body).unwrap_err());
+        }
+        assert!(failures.iter().all(|failure| *failure == Failure::Late), "{failures:?}");
+    }
+
+    #[test]
+    fn the_daemon_hears_whether_an_answer_was_taken() {
+        for taken in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("s");
+            let listener = UnixListener::bind(&path).unwrap();
+            let daemon = std::thread::Builder::new().spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut read = [0; 4096];
+                assert!(stream.read(&mut read).unwrap() > 0);
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").unwrap();
+                // As the gate does: an end in order, or one behind which the kernel keeps an error.
+                let end = stream.read(&mut read);
+                (end.map_err(|error| error.kind()), stream.take_error().unwrap().map(|error| error.kind()))
+            });
+            let held = Client::new(&path).post_and_hold("/", "{}").unwrap();
+            assert_eq!(held.answer.body, "hello");
+            if taken {
+                assert_eq!(held.take().body, "hello");
+            } else {
+                drop(held);
+            }
+            let (end, error) = daemon.unwrap().join().unwrap();
+            assert_eq!((end, error), if taken { (Ok(0), None) } else { (Err(ErrorKind::ConnectionReset), None) });
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod follow;
 mod help;
 mod history;
 mod hook;
+mod hook_input;
 mod http_client;
 mod identity;
 mod list;
@@ -31,11 +32,12 @@ use crate::error::{ErrorKind, Fatal, exit_code};
 use crate::time::SystemClock;
 use args::{Parsed, UsageError};
 use commands::Caller;
+pub use hook_input::Input;
 use reader::Reader;
 use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::Instant;
 use table::Id;
 pub use zone::Zone;
@@ -45,7 +47,7 @@ pub struct World<'a> {
     /// The environment.
     pub env: Env<'a>,
     /// Standard input.
-    pub stdin: &'a mut dyn Read,
+    pub stdin: &'a mut dyn Input,
     /// Whether a person types there.
     pub stdin_is_terminal: bool,
     /// Standard output.

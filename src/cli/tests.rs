@@ -1,6 +1,7 @@
 //! The command line from its arguments to its output, against a daemon that answers from a script.
 
 use super::*;
+use std::io::Read;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
