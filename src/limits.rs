@@ -242,6 +242,8 @@ pub const HISTORY_SCAN_BYTES_MAX: usize = 512 * 1024;
 pub const SEARCH_WORDS_MAX: usize = 16;
 /// Characters of a candidate's directory that are shown: its end.
 pub const CANDIDATE_PATH_CHARS_MAX: usize = 48;
+/// Characters of a candidate message's text that are shown.
+pub const CANDIDATE_TEXT_CHARS_MAX: usize = 40;
 /// Candidates listed with an ambiguous address.
 pub const CANDIDATES_MAX: usize = 10;
 /// Messages, each in the place of the one before, that are followed to find the newest one; who asks again from the last

@@ -3,8 +3,8 @@
 
 use super::args::Parsed;
 use super::http_client::{Answer, Client, Failure, target};
-use super::identity::{Source, Speaker, answer_about, answer_for, person, speaker};
-use super::wire::{Claimed, Messages, Refusal, Rooms, Session, Sessions, Status};
+use super::identity::{Speaker, answer_about, answer_for, person, speaker};
+use super::wire::{Claimed, Messages, Refusal, Rooms, Status};
 use super::{Problem, World, render, text};
 use crate::error::exit_code;
 use crate::event_log::lock::LOCK_NAME;
@@ -114,33 +114,9 @@ impl Caller<'_> {
         }
     }
 
-    /// The session's id, if somebody on the roster has this id or nickname; else the text as it is, for the daemon to
-    /// judge.
-    fn session_id(&self, address: &str) -> Result<String, Problem> {
-        let answer: Sessions = parse(&self.get("/v1/sessions", &[])?)?;
-        let by = |fits: &dyn Fn(&Session) -> bool| {
-            let mut found = answer.sessions.iter().filter(|session| fits(session));
-            match (found.next(), found.next()) {
-                (Some(one), None) => Some(one.id.clone()),
-                _ => None,
-            }
-        };
-        let id = by(&|session| session.id == address)
-            .or_else(|| by(&|session| session.nickname == address))
-            .or_else(|| by(&|session| session.id.starts_with(address)));
-        Ok(id.unwrap_or_else(|| address.to_owned()))
-    }
-
-    /// Who speaks, or whose inbox it is, by the id that the daemon knows.
+    /// Who speaks, or whose inbox it is, as it was typed: what a name means the daemon says.
     pub(crate) fn speaker(&self, world: &World<'_>, session_flag: &str, human_flag: &str) -> Result<Speaker, Problem> {
-        match speaker(self.parsed, session_flag, human_flag, world.env)? {
-            // Claude Code's variable holds a whole id; the others are written by people.
-            Speaker::Session { id, source: Source::ClaudeCode } => {
-                Ok(Speaker::Session { id, source: Source::ClaudeCode })
-            }
-            Speaker::Session { id, source } => Ok(Speaker::Session { id: self.session_id(&id)?, source }),
-            human => Ok(human),
-        }
+        Ok(speaker(self.parsed, session_flag, human_flag, world.env)?)
     }
 }
 
@@ -236,8 +212,9 @@ fn note_other_name(caller: &Caller<'_>, world: &mut World<'_>, name: &str) {
     }
     let shown = text::shell(name);
     // Without an answer there is still the other hint.
-    let known = caller.get("/v1/sessions", &[]).and_then(|body| parse::<Sessions>(&body)).unwrap_or_default();
-    if known.sessions.iter().any(|session| session.id == name || session.nickname == name) {
+    let of_session = [("session", name.to_owned()), ("limit", "1".to_owned())];
+    let found = caller.get("/v1/inbox", &of_session).and_then(|body| parse::<Messages>(&body));
+    if found.is_ok_and(|found| found.reader.is_some()) {
         return world.note(&format!("{shown} is a session: its inbox is 'marshal inbox --session {shown}'."));
     }
     let own = text::shell(&own);

@@ -5,7 +5,6 @@ use super::args::Parsed;
 use super::commands::{Caller, age_ms, parse};
 use super::events::Heard;
 use super::follow::Following;
-use super::meant::explained;
 use super::reader::Reader;
 use super::wire::Messages;
 use super::{Problem, World, render, text};
@@ -32,10 +31,6 @@ pub(super) struct Found {
 
 /// `marshal history`
 pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
-    read_back(caller, world).map_err(|problem| explained(caller, world, &["message", "thread"], problem))
-}
-
-fn read_back(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
     let mut query = query(caller, world)?;
     for (_, thread) in query.iter_mut().filter(|(name, _)| *name == "thread") {
         *thread = whole_id(caller, thread)?;

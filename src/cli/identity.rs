@@ -98,19 +98,21 @@ pub(crate) fn person(env: Env<'_>) -> String {
 }
 
 /// The daemon's answer to `speaker`. That a session is unknown is explained where the person who typed the command has
-/// not named it.
+/// not named it; where that one has, the daemon's words tell more.
 pub(crate) fn answer_for<T>(speaker: &Speaker, answer: Result<T, Problem>) -> Result<T, Problem> {
     answer.map_err(|problem| match speaker {
         Speaker::Session { id, source } if problem.daemon_code == "unknown_caller" => {
             let id = super::text::line(id);
             let message = match source {
+                Source::Option => format!("{}; 'marshal ls' lists the sessions", problem.message),
                 Source::ClaudeCode => format!(
                     "this shell belongs to the Claude Code session {id} (CLAUDE_CODE_SESSION_ID), which is not on the \
                      roster: its hooks have not reached this daemon. Prompt it once with the hooks in place, or speak \
                      as somebody else with an option (see --help)."
                 ),
-                Source::Marshal => format!("the session {id} (MARSHAL_SESSION) is not on the roster: see 'marshal ls'"),
-                Source::Option => format!("the session {id} is not on the roster: see 'marshal ls'"),
+                Source::Marshal => {
+                    format!("{} (MARSHAL_SESSION); 'marshal ls' lists the sessions", problem.message)
+                }
             };
             Problem { message, ..problem }
         }

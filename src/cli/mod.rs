@@ -14,7 +14,6 @@ mod http_client;
 mod identity;
 mod list;
 mod logs;
-mod meant;
 mod outbox;
 mod reader;
 mod render;

@@ -4,7 +4,6 @@
 use super::args::Parsed;
 use super::commands::{Caller, age_ms, show};
 use super::identity::answer_for;
-use super::meant::explained;
 use super::wait::{Until, Watch};
 use super::wire::Sent;
 use super::{Problem, World, render};
@@ -41,8 +40,8 @@ pub(crate) fn send(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pro
     speaker.sign(&mut request);
     // Before the message is sent, so that nothing of what becomes of it is missed.
     let watch = wait.map(|(until, patience)| Watch::begin(caller, until, patience)).transpose()?;
-    let answer = answer_for(&speaker, caller.post("/v1/messages", &request))
-        .map_err(|problem| hint(parsed, explained(caller, world, &["reply-to", "supersedes"], problem)))?;
+    let answer =
+        answer_for(&speaker, caller.post("/v1/messages", &request)).map_err(|problem| hint(parsed, problem))?;
     let sent = show(caller, world, &answer, |answer: &Sent, world| render::sent(answer, &world.reader()))?;
     watch.map_or(Ok(()), |watch| watch.finish(caller, world, &sent))
 }
@@ -78,11 +77,11 @@ fn addresses<'a>(parsed: &Parsed, operands: &'a [&'a str]) -> Result<(Vec<String
         let message = "TO ends with a comma: several recipients have commas between them and no spaces, as in web,api";
         return Err(parsed.usage(message).into());
     }
-    let to: Vec<String> = to.split(',').map(str::trim).filter(|to| !to.is_empty()).map(str::to_owned).collect();
-    if to.is_empty() {
+    if to.split(',').all(|part| part.trim().is_empty()) {
         return Err(parsed.usage("TO is empty").into());
     }
-    Ok((to, words))
+    // The daemon knows whether this is one address or several.
+    Ok((vec![to.trim().to_owned()], words))
 }
 
 /// What the options want of the message.

@@ -8,11 +8,12 @@ use super::{DeliveryStanding, DeliveryView, Roster, Sending, validate};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
 use crate::limits::{
-    CANDIDATES_MAX, EXPIRY_MAX_MS, ID_BEGINNINGS_MAX, ID_BYTES_MAX, META_BYTES_MAX, REPLACED_LINKS_MAX,
-    REPLY_EXPECTED_MAX_MS, ROOM_DELIVERIES_SHOWN_MAX, SWEEP_ROWS_MAX,
+    CANDIDATE_TEXT_CHARS_MAX, CANDIDATES_MAX, EXPIRY_MAX_MS, ID_BEGINNINGS_MAX, ID_BYTES_MAX, META_BYTES_MAX,
+    REPLACED_LINKS_MAX, REPLY_EXPECTED_MAX_MS, ROOM_DELIVERIES_SHOWN_MAX, SWEEP_ROWS_MAX,
 };
 use crate::model::{Message, Recipient, Step, Terms};
-use crate::text::quoted;
+use crate::text::{quoted, readable, shown_name};
+use crate::time::human_age;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -155,22 +156,40 @@ impl Roster {
         if let Some(placed) = self.tables.messages.get(text).filter(is_seen) {
             return Ok(placed);
         }
-        let from = self.tables.messages.range::<str, _>((Bound::Included(text), Bound::Unbounded));
-        let alike = from.map(|(_, placed)| placed);
-        let mut alike = alike.take_while(|placed| !text.is_empty() && placed.stored.row.id.as_str().starts_with(text));
+        let end = format!("{text}{}", char::MAX);
+        let alike = self.tables.messages.range::<str, _>((Bound::Included(text), Bound::Excluded(end.as_str())));
+        let mut newest_first = alike.rev().map(|(_, placed)| placed).take_while(|_| !text.is_empty());
         let mut found: Vec<_> =
-            alike.by_ref().take(ID_BEGINNINGS_MAX).filter(is_seen).take(CANDIDATES_MAX + 1).collect();
-        let is_all = found.len() <= CANDIDATES_MAX && alike.next().is_none();
+            newest_first.by_ref().take(ID_BEGINNINGS_MAX).filter(is_seen).take(CANDIDATES_MAX + 1).collect();
+        let is_all = found.len() <= CANDIDATES_MAX && newest_first.next().is_none();
         match (found.as_slice(), is_all) {
             ([only], true) => Ok(only),
             ([], true) => Err(RequestError::not_found(format!("no message with the id '{text}' is stored"))),
             _ => {
+                let is_more = found.len() > CANDIDATES_MAX;
                 found.truncate(CANDIDATES_MAX);
-                let candidates = found.iter().map(|placed| placed.stored.row.id.to_string()).collect();
+                let told = found.iter().map(|placed| self.told(&placed.stored.row));
+                let candidates = told.chain(is_more.then(|| "...".to_owned())).collect();
                 let message = format!("'{text}' is the beginning of more than one message's id; give more of it");
                 Err(RequestError { candidates, ..RequestError::new(ErrorKind::Ambiguous, message) })
             }
         }
+    }
+
+    /// A message as a candidate: its id, and by what a person knows it.
+    fn told(&self, message: &Message) -> String {
+        let age = human_age(self.tables.now.wall_ms.saturating_sub(message.sent_at));
+        let to = match &message.to {
+            Recipient::Room(room) => format!("@{room}"),
+            Recipient::Session(_) => shown_name(&message.to_nick),
+        };
+        let text: String = readable(message.body.trim()).chars().take(CANDIDATE_TEXT_CHARS_MAX + 1).collect();
+        let mut text = text.replace(['\n', '\t'], " ");
+        if let Some((end, _)) = text.char_indices().nth(CANDIDATE_TEXT_CHARS_MAX) {
+            text.truncate(end);
+            text.push('…');
+        }
+        format!("{} ({age} ago, {} -> {to}: {text})", message.id, shown_name(&message.from_nick))
     }
 
     /// Settles an older message for those who have not read it: another one came in its place.

@@ -46,8 +46,8 @@ fn every_hint_carries_the_state_directory_that_was_given() {
     says(&["ls"], vec![(200, empty)], "'marshal status'");
     says(&["send", "bo", "x"], vec![(201, waiting)], "marshal inbox --human bo");
     says(&["send", "bo", "x"], vec![(404, unknown)], "'marshal ls'");
-    says(&["send", "--as", "s", "bo", "x"], vec![(200, empty), (400, nobody)], "'marshal ls'");
-    says(&["inbox", "--human", "bo"], vec![(200, none), (200, empty)], "'marshal inbox --human ana'");
+    says(&["send", "--as", "s", "bo", "x"], vec![(400, nobody)], "'marshal ls'");
+    says(&["inbox", "--human", "bo"], vec![(200, none), (400, nobody)], "'marshal inbox --human ana'");
     says(&["inbox", "--human", "bo"], vec![(200, INBOX), (200, ACKED)], "'marshal inbox --human bo'");
     says(&["status"], vec![(200, status)], "'marshal log check'");
     says(&["log", "check"], vec![], "'marshal serve'");

@@ -275,7 +275,10 @@ fn a_past_message_and_its_thread_are_found_by_the_beginning_of_an_id() {
     for request in [ask(Some(&first.as_str()[..1]), None), ask(None, Some(&first.as_str()[..1]))] {
         let error = world.err(request);
         assert_eq!(error.kind, ErrorKind::Ambiguous);
-        assert!(error.candidates.contains(&first.to_string()) && error.candidates.contains(&second.to_string()));
+        // row 10: by what a person knows them, the newest first.
+        let candidates =
+            [format!("{second} (0 s ago, x@bbb1 -> x@aaa1: 2)"), format!("{first} (24 h ago, x@aaa1 -> x@bbb1: 1)")];
+        assert_eq!(error.candidates, candidates);
     }
     for request in [ask(Some(""), None), ask(Some("none"), None), ask(None, Some("")), ask(None, Some("none"))] {
         assert_eq!(world.err(request).kind, ErrorKind::NotFound);
