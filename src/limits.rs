@@ -455,6 +455,8 @@ pub const HOOK_INPUT_DEADLINE: Duration = Duration::from_secs(2);
 pub const HOOK_INPUT_PATIENCE: Duration = Duration::from_millis(50);
 /// Seconds between the tries of one who waits for a session's mail to find a daemon that went; after the last it gives up.
 pub const WAIT_AGAIN_PAUSES_S: [u64; 10] = [1, 1, 2, 4, 8, 15, 30, 60, 60, 60];
+/// How often one waits again for a session of which the daemon has not heard.
+pub const WAIT_UNHEARD_OF_MAX: u32 = 2;
 /// Time after which one who has found it again begins with these anew, and by which it waits longer than the daemon says.
 pub const WAIT_PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of an answer that the command line takes from the daemon.

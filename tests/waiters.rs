@@ -256,15 +256,37 @@ fn requests_to_wait_are_read_with_care_and_end_in_time() {
         assert!(answer.status == 400 && answer.body.is_empty() && !reason.is_empty(), "{query} {body} {answer:?}");
     }
     assert_eq!(request(daemon.hooks, "GET", "/hook/wait", &[], b"").status, 405);
-    let unknown = wait("?again=1", b);
-    assert_eq!((unknown.status, unknown.body.len()), (404, 0), "one who comes again brings nobody back");
+    let unknown = wait("", b);
+    assert_eq!((unknown.status, unknown.body.len()), (404, 0), "who waits brings nobody onto the roster");
+    daemon.start_session("b", "/w/x");
     let begun = Instant::now();
     let over = wait("?timeout=1", b);
     assert_eq!((over.status, over.header("retry-after"), over.body.len()), (204, None, 0), "{over:?}");
     assert!(begun.elapsed() >= Duration::from_secs(1));
-    assert!(daemon.sessions().contains_key("b"), "who waits for a session has it registered");
+    let named = wait("?timeout=1&session=x@b", "{}");
+    assert_eq!(named.status, 204, "{named:?}");
+    assert_eq!(daemon.sessions().len(), 1);
     assert_eq!(wait("", r#"{"session_id":"b","agent_id":"x"}"#).status, 204);
     waiting(&daemon, 0);
+}
+
+// row 63
+#[test]
+fn a_name_on_the_command_line_of_a_hook_means_the_session_that_has_it_and_makes_none() {
+    let place = Place::new();
+    let daemon = place.start();
+    three(&daemon);
+    let nickname = daemon.sessions()["b"]["nickname"].as_str().unwrap().to_owned();
+    let waiter = wait_with(&place, &["--session", &nickname, "--for", "next"], "", &[]);
+    waiting(&daemon, 1);
+    daemon.send("a", "b", "by name");
+    assert!(woken(waiter).contains("by name"));
+    for unknown in ["nobody", "x@"] {
+        silent(wait_with(&place, &["--session", unknown], "", &[]));
+        let ran = place.run(&["hook", "claude", "--session", unknown]);
+        assert_eq!((ran.status.code(), ran.stdout.len()), (Some(0), 0), "{ran:?}");
+    }
+    assert_eq!(daemon.sessions().len(), 3, "and no ghost");
 }
 
 #[test]

@@ -9,10 +9,12 @@ use super::{Problem, World};
 use crate::bom;
 use crate::config;
 use crate::error::exit_code;
-use crate::limits::{HOOK_BODY_BYTES_MAX, HOOK_DEADLINE, WAIT_AGAIN_PAUSES_S, WAIT_PATIENCE, WAIT_SECONDS_MAX};
+use crate::limits::{
+    HOOK_BODY_BYTES_MAX, HOOK_DEADLINE, WAIT_AGAIN_PAUSES_S, WAIT_PATIENCE, WAIT_SECONDS_MAX, WAIT_UNHEARD_OF_MAX,
+};
 use crossbeam_channel::after;
 use rustix::process::{Pid, getppid, test_kill_process};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -39,14 +41,17 @@ pub(crate) fn hook(parsed: &Parsed, world: &mut World<'_>) -> Result<(), Problem
     // Read in any case: a host takes a hook that does not for a broken one.
     let input = if world.stdin_is_terminal { Vec::new() } else { hook_input::read(world.stdin) };
     let Ok(state_dir) = config::state_dir_or(parsed.value("state-dir"), world.env) else { return Ok(()) };
-    let call = Call { socket: config::socket_path(&state_dir), query: place(parsed, world) };
+    let mut call = Call { socket: config::socket_path(&state_dir), query: place(parsed, world) };
+    // What a person types can be a nickname: the daemon says whose it is.
+    let named = session.filter(|_| !names_session(&input));
+    call.query.extend(named.map(|name| ("session", name.to_owned())));
     if which != "wait" {
-        return tell(&call, which, input, session, world);
+        return tell(&call, which, input, named.is_some(), world);
     }
     if is_unattended(world) {
         return Ok(());
     }
-    let Some(body) = wait_body(&input, session) else { return Ok(()) };
+    let Some(body) = wait_body(&input, named.is_some()) else { return Ok(()) };
     let wish = Wish { urgency, until: Instant::now() + Duration::from_secs(timeout), pid: pid(parsed, world) };
     match call.wait(&body, &wish) {
         Some(held) => wake(held, world),
@@ -81,11 +86,8 @@ fn place(parsed: &Parsed, world: &World<'_>) -> Vec<(&'static str, String)> {
 }
 
 /// Hands an event over, and prints what is answered.
-fn tell(call: &Call, host: &str, input: Vec<u8>, session: Option<&str>, world: &mut World<'_>) -> Result<(), Problem> {
-    let input = match session {
-        Some(session) if input.trim_ascii().is_empty() => json!({ "session_id": session }).to_string().into_bytes(),
-        _ => shortened(input),
-    };
+fn tell(call: &Call, host: &str, input: Vec<u8>, is_named: bool, world: &mut World<'_>) -> Result<(), Problem> {
+    let input = if is_named && input.trim_ascii().is_empty() { b"{}".to_vec() } else { shortened(input) };
     let client = Client::patient(&call.socket, HOOK_DEADLINE);
     if let Ok(held) = client.post_and_hold(&target(&format!("/hook/{host}"), &call.query), &input)
         && held.answer.status == 200
@@ -117,10 +119,21 @@ fn shortened(input: Vec<u8>) -> Vec<u8> {
     Value::Object(event).to_string().into_bytes()
 }
 
+/// The fields of an event; none of what is no event.
+fn fields(input: &[u8]) -> Map<String, Value> {
+    serde_json::from_str(&String::from_utf8_lossy(bom::without(input))).unwrap_or_default()
+}
+
+/// Whether an event says which session it is of.
+fn names_session(input: &[u8]) -> bool {
+    let event = fields(input);
+    let says = |name: &str| event.get(name).and_then(Value::as_str).is_some_and(|id| !id.is_empty());
+    ["session_id", "sessionId", "conversation_id"].into_iter().any(says)
+}
+
 /// What the daemon needs to know of the event at which somebody begins to wait; none if it is not known whose it is.
-fn wait_body(input: &[u8], session: Option<&str>) -> Option<String> {
-    let text = String::from_utf8_lossy(bom::without(input));
-    let event: Map<String, Value> = serde_json::from_str(&text).unwrap_or_default();
+fn wait_body(input: &[u8], is_named: bool) -> Option<String> {
+    let event = fields(input);
     // Those by which another program is told from the agent are among them: nothing wakes it.
     let names = [
         "session_id",
@@ -132,13 +145,9 @@ fn wait_body(input: &[u8], session: Option<&str>) -> Option<String> {
         "cursor_version",
         "conversation_id",
     ];
-    let mut body: Map<String, Value> =
+    let body: Map<String, Value> =
         names.iter().filter_map(|name| Some(((*name).to_owned(), event.get(*name)?.clone()))).collect();
-    if let Some(session) = session {
-        body.insert("session_id".to_owned(), session.into());
-    }
-    body.get("session_id")?.as_str().filter(|id| !id.is_empty())?;
-    Some(Value::Object(body).to_string())
+    (is_named || names_session(input)).then(|| Value::Object(body).to_string())
 }
 
 /// The text goes where the host reads it, and the exit code has it begin a turn with it.
@@ -172,12 +181,14 @@ impl Call {
     fn wait(&self, body: &str, wish: &Wish<'_>) -> Option<Held> {
         let parent = getppid();
         let mut pauses = WAIT_AGAIN_PAUSES_S.iter();
-        let mut has_waited = false;
+        let (mut has_waited, mut unheard_of) = (false, 0);
         loop {
             let begun = Instant::now();
             let left = wish.until.checked_duration_since(begun).filter(|left| left.as_secs() > 0)?;
-            match self.ask(body, wish, left, has_waited) {
+            match self.ask(body, wish, left) {
                 Ok(held) if held.answer.status == 200 && !held.answer.body.is_empty() => return Some(held),
+                // A hook of the same event, which runs beside this one, brings the session onto the roster.
+                Ok(held) if held.answer.status == 404 && unheard_of < WAIT_UNHEARD_OF_MAX => unheard_of += 1,
                 Ok(held) if held.answer.comes_again => has_waited = true,
                 // It died while we waited.
                 Err(Failure::CutShort) => has_waited = true,
@@ -198,13 +209,10 @@ impl Call {
         }
     }
 
-    fn ask(&self, body: &str, wish: &Wish<'_>, left: Duration, again: bool) -> Result<Held, Failure> {
+    fn ask(&self, body: &str, wish: &Wish<'_>, left: Duration) -> Result<Held, Failure> {
         let mut query = self.query.clone();
         query.push(("for", wish.urgency.to_owned()));
         query.push(("timeout", left.as_secs().to_string()));
-        if again {
-            query.push(("again", "1".to_owned()));
-        }
         // The daemon ends it; this is for one that hangs.
         Client::patient(&self.socket, left + WAIT_PATIENCE).post_and_hold(&target("/hook/wait", &query), body)
     }
@@ -213,27 +221,29 @@ impl Call {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn whose_mail_is_waited_for_is_said_by_the_event_or_by_name() {
         let event = br#"{"session_id":"s","hook_event_name":"Stop","cwd":"/w","last_assistant_message":"long"}"#;
         assert_eq!(
-            wait_body(event, None).unwrap(),
+            wait_body(event, false).unwrap(),
             r#"{"cwd":"/w","hook_event_name":"Stop","session_id":"s"}"#,
             "of the event no more than that"
         );
         // row 32
         let marked = b"\xef\xbb\xbf{\"session_id\":\"s\",\"prompt\":\"\xff\"}";
-        assert_eq!(wait_body(marked, None).unwrap(), r#"{"session_id":"s"}"#);
+        assert_eq!(wait_body(marked, false).unwrap(), r#"{"session_id":"s"}"#);
         // row 25
         let cursor = r#"{"conversation_id":"c","cursor_version":"3.1","session_id":"c"}"#;
-        assert_eq!(wait_body(cursor.as_bytes(), None).unwrap(), cursor, "the daemon shall know whose it is");
-        assert_eq!(wait_body(b"", Some("s")).unwrap(), r#"{"session_id":"s"}"#);
-        assert_eq!(wait_body(br#"{"session_id":"","agent_id":"x"}"#, Some("t")).unwrap(), {
-            r#"{"agent_id":"x","session_id":"t"}"#
-        });
+        assert_eq!(wait_body(cursor.as_bytes(), false).unwrap(), cursor, "the daemon shall know whose it is");
+        assert_eq!(wait_body(b"", true).unwrap(), "{}");
+        assert_eq!(
+            wait_body(br#"{"session_id":"","agent_id":"x"}"#, true).unwrap(),
+            r#"{"agent_id":"x","session_id":""}"#
+        );
         for nobody in ["", "no JSON", "[]", r#"{"session_id":""}"#, r#"{"session_id":7}"#, "{}"] {
-            assert_eq!(wait_body(nobody.as_bytes(), None), None, "{nobody}");
+            assert_eq!(wait_body(nobody.as_bytes(), false), None, "{nobody}");
         }
     }
 

@@ -436,7 +436,12 @@ pub(crate) const COMMANDS: &[Command] = &[
                 \n\
                 Silent, with exit code 0, in all other cases: also where the daemon does not run or goes.",
         own_flags: &[
-            option("session", "SESSION", Complete::Nicknames, "The session's id, where stdin does not say"),
+            option(
+                "session",
+                "SESSION",
+                Complete::Nicknames,
+                "The session, by id or nickname, where stdin does not say",
+            ),
             option("pid", "PID", Complete::Nothing, "The process that the session lives in [env: CLAUDE_PID]"),
             option(
                 "for",

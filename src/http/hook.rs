@@ -84,11 +84,11 @@ fn plain(
     if let Some(other) = foreign::marked(&told) {
         return foreign::host(other).read_told(request, &told, Some(event));
     }
-    let session_id = told.session_id()?;
+    let query = Query::parse(request.query.as_deref())?;
+    let session_id = report::session(&told, &query)?;
     if told.is_of_subagent() {
         return Ok(Asked::Nothing(Form::PLAIN));
     }
-    let query = Query::parse(request.query.as_deref())?;
     let place = Place { query: &query, headers: &[] };
     // A session that ends needs no process.
     let (report, caller) = report::of(session_id, told.cwd(), &place, event != "SessionEnd", request)?;

@@ -226,8 +226,9 @@ impl Roster {
         }
     }
 
-    fn handle(&mut self, request: Request, ids: &mut dyn IdSource) -> Handled {
+    fn handle(&mut self, mut request: Request, ids: &mut dyn IdSource) -> Handled {
         id_bounds::check(&request)?;
+        self.put_ids_for_names(&mut request)?;
         self.renew(&request);
         match request {
             Request::HookEvent(event) => self.hook_event(*event, ids),
@@ -235,7 +236,7 @@ impl Roster {
                 self.handed(&session, &messages, path, lease, complete);
                 Ok(Answer::new(Reply::Done, Wait::No))
             }
-            Request::Wait { event, at_least, registers } => self.wait(*event, at_least, registers, ids),
+            Request::Wait { event, at_least } => self.wait(*event, at_least, ids),
             Request::WaiterGone(session) => Ok(self.waiter_gone(&session)),
             Request::PublishSession { client, session } => self.publish_session(client, *session),
             Request::WithdrawSession { client, session } => self.withdraw_session(&client, &session),

@@ -39,8 +39,6 @@ pub enum Request {
         event: Box<HookEvent>,
         /// How urgent a message must be to wake it.
         at_least: Priority,
-        /// Whether a session that is not there comes to be by this.
-        registers: bool,
     },
     /// Nobody waits for mail of this session any more.
     WaiterGone(SessionId),
@@ -288,6 +286,8 @@ struct Facts<'a> {
 pub struct HookReport {
     /// The agent's session id; never empty.
     pub session_id: String,
+    /// A caller has typed it: it is the id or nickname of a session that is there, and brings none onto the roster.
+    pub is_named: bool,
     /// Working directory.
     pub cwd: Option<String>,
     /// Host name up to the first dot, operating system, architecture.

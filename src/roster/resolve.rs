@@ -1,7 +1,7 @@
 //! The meaning of an address: one rule for every place that takes a session, a person, a room or a session that ended.
 //! An exact name goes before any beginning, and where two things could be meant, neither is.
 
-use super::{Caller, Roster};
+use super::{Caller, Request, Roster};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{HUMAN_PREFIX, NOTICE_SENDER, RoomId, SessionId};
 use crate::limits::{CANDIDATE_PATH_CHARS_MAX, CANDIDATES_MAX, DEPARTED_BEGINNING_CHARS_MIN, ID_BYTES_MAX};
@@ -105,6 +105,27 @@ impl Roster {
     /// Refuses a caller that has said only the beginning of its session's name, for what cannot be taken back.
     pub(super) fn must_be_named(&self, caller: &Caller) -> Result<(), RequestError> {
         caller.as_session.as_ref().map_or(Ok(()), |said| self.session_named(said.as_str()).map(drop))
+    }
+
+    /// Puts the session's id into a request that changes one and that names it in another way.
+    pub(super) fn put_ids_for_names(&self, request: &mut Request) -> Result<(), RequestError> {
+        match request {
+            Request::HookEvent(event) | Request::Wait { event, .. } if event.report.is_named => {
+                event.report.session_id = self.session_named(&event.report.session_id)?.as_str().to_owned();
+                event.report.is_named = false;
+            }
+            Request::UpdateSession { session, .. } if !self.tables.sessions.contains_key(session) => {
+                match self.session_named(session.as_str()) {
+                    Ok(id) => *session = id,
+                    Err(error) if error.kind == ErrorKind::Ambiguous => return Err(error),
+                    // It is refused as marshal 0.9 does.
+                    Err(_) => {}
+                }
+            }
+            Request::Guarded { request, .. } => self.put_ids_for_names(request)?,
+            _ => {}
+        }
+        Ok(())
     }
 
     /// The session that has ended, and has left mail, which has exactly this id or nickname.

@@ -133,17 +133,14 @@ pub struct Roused {
 impl Roster {
     /// Somebody waits for a session's mail. It is a sign of life; of a session that has not been seen to tell of its turns'
     /// ends itself, one that waits at a turn's end tells of that.
-    pub(super) fn wait(
-        &mut self,
-        event: HookEvent,
-        at_least: Priority,
-        registers: bool,
-        ids: &mut dyn IdSource,
-    ) -> Handled {
+    pub(super) fn wait(&mut self, event: HookEvent, at_least: Priority, ids: &mut dyn IdSource) -> Handled {
         let id = SessionId::from(event.report.session_id.as_str());
         let row = self.tables.sessions.get(&id).map(|placed| &placed.stored.row);
-        if row.is_none() && !registers {
-            return Err(RequestError::not_found(format!("no session {id} on the roster, so nobody need wait for it")));
+        // Its own hooks bring a session onto the roster. One who waits may come late, when it has ended.
+        if row.is_none() {
+            return Err(RequestError::not_found(format!(
+                "no session '{id}' on the roster, so that nobody waits for it"
+            )));
         }
         let agent = row.and_then(|row| row.doing.agent);
         let tells_of_ends = row.is_some_and(|row| row.doing.paths.has(Path::Stop));

@@ -15,8 +15,8 @@ pub trait Waiter: Send {
     /// No other one has this number.
     fn number(&self) -> u64;
 
-    /// From now on it waits. Says whether it is still there; from here on [`super::Command::WaiterGone`] tells when it leaves.
-    fn begin(&mut self) -> bool;
+    /// From now on it waits for this session's mail. Says whether it is still there; from here on [`super::Command::WaiterGone`] tells when it leaves.
+    fn begin(&mut self, session: &SessionId) -> bool;
 
     /// Gives it what came.
     ///
@@ -49,7 +49,7 @@ impl Waiters {
 
     /// Takes one in, in the place of who waited before. Says whether it is still there.
     pub(super) fn admit(&mut self, session: SessionId, mut waiter: Box<dyn Waiter>) -> bool {
-        if !waiter.begin() {
+        if !waiter.begin(&session) {
             return false;
         }
         let replaced = self.by_session.insert(session, waiter);

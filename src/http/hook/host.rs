@@ -43,11 +43,11 @@ impl Host {
         told: &Told<'_>,
         named: Option<&str>,
     ) -> Result<Asked, RequestError> {
-        let session_id = told.session_id()?;
+        let query = Query::parse(request.query.as_deref())?;
+        let session_id = report::session(told, &query)?;
         if told.is_of_subagent() {
             return Ok(Asked::Nothing(Form { wrap: None, silence: self.silence }));
         }
-        let query = Query::parse(request.query.as_deref())?;
         let name = named.or(query.get("event")).map_or_else(|| told.event(), str::to_owned);
         let mut kind = (self.kind)(&name, told);
         if let EventKind::Prompt { quoted: ids } = &mut kind {

@@ -3,6 +3,7 @@
 
 use super::super::caller::{caller, is_related};
 use super::Query;
+use super::told::Told;
 use crate::error::RequestError;
 use crate::gate;
 use crate::model::{Host, Process};
@@ -28,6 +29,18 @@ impl Place<'_> {
     }
 }
 
+/// The session that a request is about: the one that the query names, where a person has typed it; else the event's own.
+///
+/// # Errors
+/// None is named, or two are.
+pub(super) fn session(told: &Told<'_>, query: &Query) -> Result<String, RequestError> {
+    named(query).map_or_else(|| told.session_id(), |name| Ok(name.to_owned()))
+}
+
+fn named(query: &Query) -> Option<&str> {
+    query.get("session").filter(|name| !name.is_empty())
+}
+
 /// What is reported of a session, and who reports it. The process is left out unless it is asked for and the caller can
 /// know it.
 ///
@@ -50,7 +63,8 @@ pub(super) fn of(
     let process = if with_process { process(place) } else { None };
     let caller = caller(request)?;
     let process = process.filter(|process| is_own(&caller, process));
-    Ok((HookReport { session_id, cwd, host, operator, process }, caller))
+    let is_named = named(place.query).is_some();
+    Ok((HookReport { session_id, is_named, cwd, host, operator, process }, caller))
 }
 
 /// Whether the session may live in this process, as far as the caller can tell.

@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 /// What somebody wants to wait for.
 pub(in crate::http) struct Wish {
     request: Request,
-    session: SessionId,
     until: Instant,
 }
 
@@ -41,8 +40,8 @@ pub(super) fn over() -> Response {
 /// The body is no JSON object or names no session; the query or a header cannot be read.
 pub(super) fn read(request: &gate::Request) -> Result<Asked, RequestError> {
     let told = Told::of(request)?;
-    let session_id = told.session_id()?;
     let query = Query::parse(request.query.as_deref())?;
+    let session_id = report::session(&told, &query)?;
     let at_least = match query.get("for") {
         None | Some("now") => Priority::Now,
         Some("next") => Priority::Next,
@@ -58,21 +57,17 @@ pub(super) fn read(request: &gate::Request) -> Result<Asked, RequestError> {
         return Ok(Asked::WaitInVain);
     }
     let place = Place { query: &query, headers: &request.headers };
-    let session = SessionId::from(session_id.as_str());
     let (report, caller) = report::of(session_id, told.cwd(), &place, true, request)?;
     let kind = if told.event() == "Stop" { EventKind::Stop } else { EventKind::Other };
     let event = Box::new(HookEvent { report, kind, ..HookEvent::default() });
-    // One that comes again, since the daemon went, brings nobody back who is gone.
-    let registers = query.get("again").is_none();
-    let request = Request::Wait { event, at_least, registers }.by(caller);
+    let request = Request::Wait { event, at_least }.by(caller);
     let until = Instant::now() + Duration::from_secs(seconds);
-    Ok(Asked::Wait(Box::new(Wish { request, session, until })))
+    Ok(Asked::Wait(Box::new(Wish { request, until })))
 }
 
 /// Somebody who waits, as the store knows it.
 struct Waits {
     number: u64,
-    session: SessionId,
     until: Instant,
     /// Until it begins to wait.
     caller: Option<Caller>,
@@ -88,8 +83,8 @@ impl Waiter for Waits {
         self.number
     }
 
-    fn begin(&mut self) -> bool {
-        let (store, session, number) = (self.store.clone(), self.session.clone(), self.number);
+    fn begin(&mut self, session: &SessionId) -> bool {
+        let (store, session, number) = (self.store.clone(), session.clone(), self.number);
         let left = Box::new(move || {
             // Full: it is found to be gone when it is to be woken.
             let _ = store.try_send(Command::WaiterGone { session, number });
@@ -138,10 +133,9 @@ impl Waiter for Waits {
 impl Worker {
     /// Asks the store to let somebody wait.
     pub(in crate::http) fn wait(&self, wish: Wish, caller: Caller) {
-        let Wish { request, session, until } = wish;
+        let Wish { request, until } = wish;
         let waiter = Box::new(Waits {
             number: caller.number() as u64,
-            session,
             until,
             caller: Some(caller),
             parked: None,

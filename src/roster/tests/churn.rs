@@ -30,7 +30,7 @@ fn hook_session(world: &mut World, id: &str, number: u32) {
     world.broadcast(id, "shared", "to all");
     world.ok(send(id, "human:ann", "to a human"));
     let event = HookEvent { report: report(id, ""), kind: EventKind::Stop, ..HookEvent::default() };
-    world.ok(Request::Wait { event: Box::new(event), at_least: Priority::Now, registers: true });
+    world.ok(Request::Wait { event: Box::new(event), at_least: Priority::Now });
     world.roster.note_subscriber(&id.into(), true);
     world.roster.note_subscriber(&id.into(), false);
     world.ok(Request::WaiterGone(id.into()));

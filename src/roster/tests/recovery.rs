@@ -126,7 +126,7 @@ fn in_flight() -> World {
     world.hook(event("d", EventKind::Stop, Some(crate::model::Path::Stop)));
     let waits = HookEvent { report: report("c", ""), kind: EventKind::Stop, ..HookEvent::default() };
     let at_least = crate::model::Priority::Now;
-    world.ok(Request::Wait { event: Box::new(waits), at_least, registers: true });
+    world.ok(Request::Wait { event: Box::new(waits), at_least });
     world
 }
 
@@ -152,7 +152,7 @@ fn a_batch_that_fails_leaves_nothing_behind_in_memory_either() {
         event("d", EventKind::AfterTools, Some(crate::model::Path::Tools)),
         event("d", EventKind::End, None),
         event("new", EventKind::Prompt { quoted: Vec::new() }, takes),
-        Request::Wait { event: Box::new(waits), at_least, registers: true },
+        Request::Wait { event: Box::new(waits), at_least },
         send("b", "a", "more that is held"),
         Request::Send(Box::new(Sending { wishes: urgent, ..Sending::new(caller("b"), "c", "wakes") })),
         Request::Sweep { settled: true },

@@ -34,7 +34,7 @@ fn an_id_that_is_too_long_is_refused_wherever_it_stands() {
     let requests = [
         Request::session_end(long.as_str().into()),
         Request::session_end(long.as_str().into()).by(Caller { known: Known::Machine, ..Caller::default() }),
-        Request::Wait { event: Box::new(wait), at_least: Priority::Now, registers: false },
+        Request::Wait { event: Box::new(wait), at_least: Priority::Now },
         Request::WithdrawSession { client: "k".into(), session: long.as_str().into() },
         Request::UpdateSession { session: long.as_str().into(), change: SessionChange::CurrentTask(None) },
         Request::Requeue { caller: caller(), message: long.as_str().into() },

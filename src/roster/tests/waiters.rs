@@ -39,7 +39,7 @@ fn prompt(quoted: &[&str]) -> EventKind {
 
 fn waits(id: &str, at_least: Priority) -> Request {
     let event = HookEvent { report: report(id, ""), kind: EventKind::Stop, ..HookEvent::default() };
-    Request::Wait { event: Box::new(event), at_least, registers: true }
+    Request::Wait { event: Box::new(event), at_least }
 }
 
 fn rouse(world: &mut World) -> Roused {
@@ -225,14 +225,48 @@ fn one_who_waits_is_looked_at_again_when_what_is_on_its_way_is_free() {
     assert_eq!(woken(&mut world), only("b", &["m1"]));
 }
 
+// row 63
 #[test]
-fn nobody_waits_for_a_session_that_is_not_there_unless_the_event_brings_it() {
+fn waiting_brings_nobody_onto_the_roster_and_a_name_means_the_session_that_has_it() {
     let mut world = World::new();
-    let Request::Wait { event, at_least, .. } = waits("b", Priority::Now) else { panic!() };
-    let again = Request::Wait { event: event.clone(), at_least, registers: false };
-    assert_eq!(world.err(again).kind, ErrorKind::NotFound);
-    assert!(matches!(world.ok(Request::Wait { event, at_least, registers: true }), Reply::Waits(_)));
-    assert_eq!(world.nickname("b"), "session@b");
+    assert_eq!(world.err(waits("b", Priority::Now)).kind, ErrorKind::NotFound);
+    world.publish("k", "b", "web@1");
+    let named = |name: &str| {
+        let report = HookReport { is_named: true, ..report(name, "") };
+        Box::new(HookEvent { report, ..HookEvent::default() })
+    };
+    let wait = |name: &str| Request::Wait { event: named(name), at_least: Priority::Now };
+    for (name, kind) in
+        [("web", ErrorKind::Ambiguous), ("nobody", ErrorKind::NotFound), ("human:b", ErrorKind::NotFound)]
+    {
+        assert_eq!(world.err(wait(name)).kind, kind, "{name}");
+        assert_eq!(world.err(Request::HookEvent(named(name))).kind, kind, "{name}");
+    }
+    for name in ["web@1", "b"] {
+        assert!(matches!(world.ok(wait(name)), Reply::Waits(session) if session.as_str() == "b"));
+        let guarded = wait(name).by(Caller { known: Known::Machine, ..Caller::default() });
+        assert!(matches!(world.ok(guarded), Reply::Waits(session) if session.as_str() == "b"));
+        let reply = world.hook(Request::HookEvent(named(name)));
+        assert_eq!(reply.session.unwrap().row.id.as_str(), "b");
+    }
+    world.end("b");
+    assert_eq!(world.err(wait("web@1")).kind, ErrorKind::NotFound, "it has ended");
+    assert_eq!(world.roster.counts().sessions, 0);
+}
+
+// row 10
+#[test]
+fn a_change_of_a_session_is_asked_for_by_id_or_by_the_whole_of_its_name() {
+    let mut world = World::new();
+    world.publish("k", "b", "web@1");
+    let task = |name: &str| update(name, SessionChange::CurrentTask(Some("merging".to_owned())));
+    for name in ["b", "web@1"] {
+        world.ok(task(name));
+        assert_eq!(world.session("b").current_task.as_deref(), Some("merging"));
+        world.ok(update("b", SessionChange::CurrentTask(None)));
+    }
+    assert_eq!(world.err(task("web")).kind, ErrorKind::Ambiguous);
+    assert_eq!(world.err(task("nobody")).message, "Session nobody not found");
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Bench {
         self.query("c", "n", View::Nicknames);
         let heard = self.subscriber("k", &id);
         let event = Box::new(crate::roster::HookEvent { report: report(), ..Default::default() });
-        let request = Request::Wait { event, at_least: crate::model::Priority::Now, registers: false };
+        let request = Request::Wait { event, at_least: crate::model::Priority::Now };
         self.batch.push(Command::Wait { request, waiter: Box::new(super::events::Patient) });
         self.turn();
         self.send(&id, &format!("shim{number}"));

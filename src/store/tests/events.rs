@@ -176,7 +176,7 @@ impl Waiter for Patient {
         7
     }
 
-    fn begin(&mut self) -> bool {
+    fn begin(&mut self, _: &crate::ids::SessionId) -> bool {
         true
     }
 
@@ -215,7 +215,7 @@ fn watchers_hear_how_soon_a_session_hears_when_nothing_else_has_changed() {
     assert_eq!(reaches(&all), [("s".to_owned(), "next_prompt", 0)]);
     let report = HookReport { session_id: "s".to_owned(), ..HookReport::default() };
     let event = Box::new(HookEvent { report, ..HookEvent::default() });
-    let request = Request::Wait { event, at_least: Priority::Now, registers: false };
+    let request = Request::Wait { event, at_least: Priority::Now };
     bench.batch.push(Command::Wait { request, waiter: Box::new(Patient) });
     bench.turn();
     // That it has been seen to wait is a change of its own, at which it is not there yet.
