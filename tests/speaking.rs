@@ -207,3 +207,51 @@ fn live_queries_show_a_session_no_mail() {
     let told: Vec<String> = told.filter(|m| m.is_text()).map(|m| m.to_text().unwrap().to_owned()).collect();
     assert!(told.iter().all(|text| !text.contains("private too")), "{told:?}");
 }
+
+// row 6, row 10
+#[test]
+fn a_name_means_for_the_command_line_what_it_means_for_the_daemon() {
+    let place = Place::new();
+    let daemon = place.start();
+    let mut shim = daemon.connect();
+    daemon.start_session("asker", "/w/asker");
+    for (id, nickname) in [("019d2222-1111", "loom@019d2222"), ("019d2222-9999", "loom@019d2222-2")] {
+        shim.publish(id, nickname, "/w/loom");
+    }
+    // Answered once what came before is on the roster.
+    shim.command("ReadMessages", serde_json::json!({}));
+    daemon.send("asker", "019d2222-1111", "for the first");
+    daemon.send("asker", "019d2222-9999", "for the second");
+    daemon.end_session("019d2222-1111");
+    let ended = "asSession 'loom@019d2222' is not on the roster: it has ended";
+    let commands: [&[&str]; 4] = [
+        &["inbox", "--session", "loom@019d2222"],
+        &["outbox", "--session", "loom@019d2222"],
+        &["send", "--as", "loom@019d2222", "asker", "x"],
+        &["inbox", "--session", "loom@019d2222", "--claim"],
+    ];
+    for command in commands {
+        let ran = place.run(command);
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert!(ran.status.code() == Some(1) && said.contains(ended), "{command:?}: {said}");
+        assert!(said.contains("019d2222-1111 (loom@019d2222, ended, /w/loom)"), "{said}");
+    }
+    assert_eq!(daemon.sessions()["019d2222-9999"]["unread"], 1, "nothing was taken on a guess");
+    let body = serde_json::json!({"asSession": "asker", "to": "019d2222", "body": "x"});
+    let refused = daemon.post_json("/v1/messages", &body).json();
+    let ran = place.run(&["send", "--as", "asker", "019d2222", "x"]);
+    let said = String::from_utf8(ran.stderr).unwrap();
+    let message = refused["error"]["message"].as_str().unwrap();
+    let candidates = refused["error"]["candidates"].as_array().unwrap().iter().map(|text| text.as_str().unwrap());
+    let expected = candidates.fold(format!("marshal: {message}\n"), |text, line| text + "  " + line + "\n");
+    assert_eq!((candidates_of(&refused), said.as_str()), (2, expected.as_str()));
+    // What it prints, it can take: the whole of a name, and not the beginning of one.
+    let ran = place.run(&["inbox", "--session", "loom@019d2222-"]);
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert!(said.contains("only the beginning of a name"), "{said}");
+    assert_eq!(daemon.sessions()["019d2222-9999"]["unread"], 1);
+}
+
+fn candidates_of(refused: &Value) -> usize {
+    refused["error"]["candidates"].as_array().unwrap().len()
+}
