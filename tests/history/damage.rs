@@ -73,9 +73,7 @@ fn start(id: &str) -> Request {
     Request::session_start(HookReport {
         session_id: id.to_owned(),
         cwd: Some("/w/p".to_owned()),
-        host: None,
-        operator: None,
-        process: None,
+        ..HookReport::default()
     })
 }
 
