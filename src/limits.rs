@@ -283,6 +283,9 @@ pub const HANDINGS_MAX: u32 = 25;
 /// How often in a row the end of a turn is answered with mail, which begins another one. Hosts have bounds of their own
 /// (Claude Code: 8).
 pub const STOP_HANDINGS_MAX: u32 = 4;
+/// Prompts of a session without the end of any turn, after which its hooks are taken not to report ends. Until then a prompt
+/// proves nothing of an earlier one, which another hook may have erased.
+pub const PROMPTS_WITHOUT_END_MAX: u32 = 5;
 /// Silence after which a session that said it was working, and is in no tool, counts as idle.
 pub const WORKING_SILENCE_MAX_MS: i64 = 60_000;
 /// The same for one that is using a tool, which may take its time.

@@ -332,6 +332,10 @@ fn no_answer_is_longer_than_a_host_takes_and_what_did_not_fit_comes_next() {
                 assert_eq!(number, next, "{}", case.session());
                 next += 1;
             }
+            // A prompt that follows a prompt shows that the first one was erased; the model's next tool shows the opposite.
+            let tool = if case.host == "gemini" { "BeforeTool" } else { "PreToolUse" };
+            let goes_on = json!({"session_id": case.session(), "hook_event_name": tool, "tool_name": "x"});
+            assert_eq!(as_command(&daemon, case.host, &goes_on.to_string()).status, 200);
         }
         assert!(next >= 9, "{}: {next}", case.session());
     }

@@ -21,7 +21,7 @@ use crate::limits::ANSWER_QUEUE_MAX;
 use crate::machine_token::RotateJob;
 use crate::model::Path;
 use crate::process;
-use crate::roster::{self, Hearing, HookReply, Reply, Request};
+use crate::roster::{self, Arrival, Hearing, HookReply, Reply, Request};
 use crate::store::{Command, Compacted, Report};
 use crate::thread::{self, Exit};
 use crate::time::SystemClock;
@@ -320,14 +320,14 @@ impl Worker {
         let (text, shown) =
             if form.takes_text() { inbox_text::answer(reply, now_ms, &self.about.program) } else { (String::new(), 0) };
         let (path, lease) = (reply.path, reply.lease);
-        let handed = |messages, complete| Command::Request {
-            request: Request::InboxHanded { session: session.clone(), messages, path, lease, complete },
+        let handed = |messages, arrival| Command::Request {
+            request: Request::InboxHanded { session: session.clone(), messages, path, lease, arrival },
             reply_to: None,
         };
         let hidden: Vec<_> = reply.inbox[shown..].iter().map(|handing| handing.message.row.id.clone()).collect();
         if !hidden.is_empty() {
             // Full: they are free again when their lease is over.
-            let _ = self.store.try_send(handed(hidden, false));
+            let _ = self.store.try_send(handed(hidden, Arrival::NotGiven));
         }
         let messages: Vec<_> = reply.inbox[..shown].iter().map(|handing| handing.message.row.id.clone()).collect();
         let response = form.response(&text).into_bytes();
@@ -335,8 +335,9 @@ impl Worker {
             return Some((response, None));
         }
         let store = self.store.clone();
-        let settle: Settle = Box::new(move |complete| {
-            let request = Request::InboxHanded { session, messages, path, lease, complete };
+        let settle: Settle = Box::new(move |arrived| {
+            let arrival = if arrived { Arrival::Whole } else { Arrival::Unsure };
+            let request = Request::InboxHanded { session, messages, path, lease, arrival };
             // Full: they count as not handed, and are shown again when their lease is over.
             let _ = store.try_send(Command::Request { request, reply_to: None });
         });

@@ -2,8 +2,9 @@
 //! will not be. It must not claim more than was seen: that an answer arrived whole means that it was handed over, and only
 //! what the session does after that can show that it was read.
 
+use super::evidence::{TurnFacts, Verdict, verdict};
 use super::tables::newest_first;
-use super::{Change, EventKind, MessageState, Roster};
+use super::{Arrival, Change, EventKind, MessageState, Roster};
 use crate::ids::{IdSource, MessageId, NOTICE_SENDER, ReadId, RoomId, SessionId, new_id_at};
 use crate::limits::{HANDED_LEASE_MS, HANDINGS_MAX, KEPT_MESSAGES_MAX, SWEEP_ROWS_MAX};
 use crate::model::{
@@ -96,31 +97,6 @@ impl Queued {
     }
 }
 
-/// Whether an event shows that the session has read what it was handed by this way before. What an event comes with is
-/// taken by the host when it goes on; whether it then reached the model shows in what only the model begins.
-pub(super) fn proves(kind: &EventKind, path: Path, same_prompt: bool, by_step: bool) -> bool {
-    match kind {
-        EventKind::Start { .. } | EventKind::Failed(_) | EventKind::Idle | EventKind::Other => false,
-        // It may have ended before it was prompted at all, or in the middle of a turn.
-        EventKind::End => path == Path::Prompt,
-        EventKind::Prompt { .. } => match path {
-            Path::Tools | Path::Stop => true,
-            // Two hooks of one prompt.
-            Path::Prompt => !same_prompt,
-            // What came with its start is before the model only when that is called, which is after this.
-            Path::Start | Path::Wait | Path::Push | Path::Inbox => false,
-        },
-        EventKind::BeforeTool(_) | EventKind::Stop | EventKind::NeedsHuman(_) => is_hook(path),
-        // Others of the same step may follow.
-        EventKind::AfterTool(_) => is_hook(path) && path != Path::Tools,
-        EventKind::AfterTools => is_hook(path) && (path != Path::Tools || by_step),
-    }
-}
-
-fn is_hook(path: Path) -> bool {
-    matches!(path, Path::Start | Path::Prompt | Path::Tools | Path::Stop)
-}
-
 /// Whether a message was there, and nothing was noted on it of its being read.
 fn was_unread(change: &Change) -> bool {
     matches!(&change.before, Some((Row::Message(before), _)) if before.row.read_at.is_none())
@@ -141,11 +117,11 @@ pub(super) fn urgency(path: Path) -> Priority {
 }
 
 impl Roster {
-    /// Notes what a session has read by an event that shows it.
-    pub(super) fn note_proof(&mut self, session: &SessionId, kind: &EventKind, same_prompt: bool, by_step: bool) {
+    /// Notes which deliveries an event of a session proves, and delivers those again that it shows to be lost.
+    pub(super) fn note_evidence(&mut self, session: &SessionId, kind: &EventKind, turn: TurnFacts) {
         if let EventKind::Prompt { quoted } = kind {
             for message in quoted {
-                // An id can be quoted by anybody: it shows that a text arrived which was on its way there.
+                // Any caller can quote an id. It proves the arrival of a text only if that text was on its way there.
                 if self.was_taken(session, message) {
                     self.mark_read(session, message, Evidence::Quoted);
                 }
@@ -154,16 +130,34 @@ impl Roster {
         if matches!(kind, EventKind::Start { same_context: false }) {
             return self.begin_anew(session);
         }
+        // The news of their arrival can come after this event; it must not make them deliveries of the new turn.
+        for (place, message, path) in self.tables.mail.on_their_way(session) {
+            if verdict(kind, path, turn) == Verdict::Lost {
+                self.count_attempt(session, &message, place);
+                self.dirty.insert(session.clone());
+            }
+        }
         if self.tables.mail.handed_count(session) == 0 {
             return;
         }
         for (message, path) in self.tables.mail.handed_to(session) {
-            if proves(kind, path, same_prompt, by_step) {
-                self.mark_read(session, &message, Evidence::WentOn);
-            } else if matches!(kind, EventKind::Prompt { .. }) && path == Path::Start {
-                self.goes_with_prompt(session, &message);
+            match verdict(kind, path, turn) {
+                Verdict::Read => drop(self.mark_read(session, &message, Evidence::WentOn)),
+                Verdict::Lost => self.deliver_again(session, &message),
+                Verdict::Open if matches!(kind, EventKind::Prompt { .. }) && path == Path::Start => {
+                    self.goes_with_prompt(session, &message);
+                }
+                Verdict::Open => {}
             }
         }
+    }
+
+    /// Makes a delivered message wait again. Its row says so too, or the next event after a restart would prove it.
+    fn deliver_again(&mut self, session: &SessionId, message: &MessageId) {
+        let attempts = self.tables.delivery(message, session).map_or(0, |delivery| delivery.times);
+        self.set_step(session, message, Step::Kept, attempts);
+        self.dirty.insert(session.clone());
+        self.tables.waiters.rouse(session);
     }
 
     /// What a session was handed with its start goes to the model with its first prompt, however long that takes: from here
@@ -205,20 +199,20 @@ impl Roster {
         messages: &[MessageId],
         path: Path,
         lease: u64,
-        complete: bool,
+        arrival: Arrival,
     ) {
         for message in messages {
             let Some(place) = self.tables.messages.get(message).map(|placed| placed.place) else { continue };
             if path == Path::Push {
                 // A client that says that it puts pushes before the model is believed.
-                if complete {
+                if arrival == Arrival::Whole {
                     self.mark_read(session, message, Evidence::Client);
                 }
             } else if self.tables.mail.is_in(place, session, lease) {
-                if complete {
-                    self.hand(session, message, path);
-                } else {
-                    self.release(session, message, place);
+                match arrival {
+                    Arrival::Whole => self.hand(session, message, path),
+                    Arrival::Unsure => self.count_attempt(session, message, place),
+                    Arrival::NotGiven => self.release(session, message, place),
                 }
             }
         }
@@ -232,6 +226,17 @@ impl Roster {
             self.tables.mail.note_handed(place, session, Some((path, i64::MIN)), times);
         }
         self.tables.waiters.rouse(session);
+    }
+
+    /// An answer with a message may have been seen, or not: the message goes into the next one, marked as repeated. If it was
+    /// delivered before, that stands.
+    fn count_attempt(&mut self, session: &SessionId, message: &MessageId, place: u64) {
+        let (step, attempts) = match self.tables.delivery(message, session) {
+            Some(Delivery { step: step @ Step::Handed(_), times, .. }) => (step.clone(), *times),
+            delivery => (Step::Kept, delivery.map_or(0, |delivery| delivery.times)),
+        };
+        self.set_step(session, message, step, attempts + 1);
+        self.release(session, message, place);
     }
 
     fn hand(&mut self, session: &SessionId, message: &MessageId, path: Path) {
@@ -317,22 +322,11 @@ impl Roster {
         readers
     }
 
-    /// Settles what a session was handed again and again without a sign that it was read. Says of each message whether that
-    /// was so.
-    pub(super) fn give_up(
-        &mut self,
-        session: &SessionId,
-        message: &MessageId,
-        times: u32,
-        ids: &mut dyn IdSource,
-    ) -> bool {
-        let is_over = times >= HANDINGS_MAX;
-        if is_over {
-            let step = Step::Undeliverable(Reason::NeverProved);
-            self.settle(session, message, step.clone());
-            self.tell_sender(message, session, &step, ids);
-        }
-        is_over
+    /// Settles a message that a session was handed too often without a sign that it was read, and tells its sender.
+    pub(super) fn give_up(&mut self, session: &SessionId, message: &MessageId, ids: &mut dyn IdSource) {
+        let step = Step::Undeliverable(Reason::NeverProved);
+        self.settle(session, message, step.clone());
+        self.tell_sender(message, session, &step, ids);
     }
 
     /// Keeps the newest of what a session has not read of its rooms' messages: they are its own when it has left the rooms.
@@ -563,7 +557,7 @@ impl Roster {
         if self.tables.mail.is_on_its_way(place, session, self.tables.now.mono_ms) {
             return Queued::OnItsWay;
         }
-        if self.would_wake(session, priority) && self.tables.mail.is_free(place, session, self.tables.now.mono_ms) {
+        if self.would_wake(session, priority) && self.tables.mail.is_free(place, session, self.tables.now) {
             return Queued::OnItsWay;
         }
         if self.has_live_path(session) {

@@ -115,8 +115,10 @@ impl Roster {
         let limit = filter.limit.unwrap_or(PAGE_MESSAGES_DEFAULT).min(PAGE_MESSAGES_MAX);
         let unread_only: Vec<(u64, MessageId)>;
         let candidates: Newest<'_> = if filter.unread && !filter.sent {
+            let now = self.tables.now.wall_ms;
             unread_only = self.tables.mail.unread_of(&me);
-            let ids = unread_only.iter().map(|(place, id)| (*place, id));
+            let valid = unread_only.iter().filter(move |(place, _)| !self.tables.mail.has_expired(*place, now));
+            let ids = valid.map(|(place, id)| (*place, id));
             if filter.oldest_first { Box::new(ids) } else { Box::new(ids.rev()) }
         } else {
             Box::new(self.of_session(&me, u64::MAX))

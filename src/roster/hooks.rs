@@ -2,6 +2,7 @@
 //! answers. It must not know the words of any host.
 
 use super::delivery::urgency;
+use super::evidence::{PromptRelation, TurnFacts};
 use super::mailbox::Leased;
 use super::nickname::composed;
 use super::sessions::basename;
@@ -9,10 +10,10 @@ use super::{
     Answer, EventKind, Gone, Handing, Handled, HookEvent, HookReply, HookReport, Reply, Roster, Wait, validate,
 };
 use crate::error::RequestError;
-use crate::ids::{IdSource, MessageId, SessionId};
+use crate::ids::{IdSource, SessionId};
 use crate::limits::{
-    HANDOVER_LEASE_MS, INBOX_MESSAGES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, STOP_HANDINGS_MAX, TEXT_BYTES_MAX,
-    TOOL_SILENCE_MAX_MS, WORKING_SILENCE_MAX_MS,
+    HANDOVER_LEASE_MS, INBOX_MESSAGES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, PROMPTS_WITHOUT_END_MAX, STOP_HANDINGS_MAX,
+    TEXT_BYTES_MAX, TOOL_SILENCE_MAX_MS, WORKING_SILENCE_MAX_MS,
 };
 use crate::model::{Doing, Host, Path, Priority, Session, State, Stored};
 use crate::text::{nfc, to_faultless};
@@ -41,6 +42,8 @@ pub(super) struct Pulse {
     stops: u32,
     /// Whether it tells of the end of each step, and not only of each tool's.
     by_step: bool,
+    /// Prompts since the session was first heard of, while no turn of it was seen to end.
+    prompts_without_end: u32,
 }
 
 impl Pulse {
@@ -58,11 +61,11 @@ impl Roster {
         validate_event(&event)?;
         let id = SessionId::from(event.report.session_id.as_str());
         let pulse = self.pulses.get(&id).cloned().unwrap_or_default();
-        let same_prompt = event.prompt_id.is_some() && event.prompt_id.as_deref() == pulse.prompt_id.as_deref();
+        let turn = self.turn_facts(&id, &event, &pulse);
         if self.is_another_run(&id, &event) {
             self.begin_anew(&id);
         }
-        self.note_proof(&id, &event.kind, same_prompt, pulse.by_step);
+        self.note_evidence(&id, &event.kind, turn);
         if event.kind == EventKind::End {
             self.pulses.remove(&id);
             self.remove_session(&id, Gone::Ended);
@@ -95,6 +98,20 @@ impl Roster {
         known.is_some() && event.report.process.is_some() && *known != event.report.process
     }
 
+    /// The turn in which an event comes, as far as it is known.
+    fn turn_facts(&self, id: &SessionId, event: &HookEvent, pulse: &Pulse) -> TurnFacts {
+        let prompt = match (&event.prompt_id, &pulse.prompt_id) {
+            (Some(now), Some(before)) if **now == **before => PromptRelation::Same,
+            (Some(_), Some(_)) => PromptRelation::Other,
+            _ => PromptRelation::Unknown,
+        };
+        let row = self.tables.sessions.get(id).map(|placed| &placed.stored.row);
+        let is_legacy = event.agent.is_none() && row.is_none_or(|row| row.doing.agent.is_none());
+        let has_ended_turns = row.is_some_and(|row| row.doing.paths.has(Path::Stop));
+        let tells_ends = has_ended_turns || (!is_legacy && pulse.prompts_without_end < PROMPTS_WITHOUT_END_MAX);
+        TurnFacts { prompt, tells_steps: pulse.by_step, tells_ends, is_legacy }
+    }
+
     /// Whether mail may go into the answer to this event.
     fn may_take(&self, path: Path, event: &HookEvent, pulse: &Pulse) -> bool {
         match path {
@@ -107,7 +124,11 @@ impl Roster {
 
     fn note_pulse(&mut self, id: &SessionId, event: &HookEvent, mut pulse: Pulse, continues: bool) {
         match event.kind {
-            EventKind::Prompt { .. } | EventKind::Start { .. } => pulse.stops = 0,
+            EventKind::Prompt { .. } => {
+                pulse.stops = 0;
+                pulse.prompts_without_end = pulse.prompts_without_end.saturating_add(1);
+            }
+            EventKind::Start { .. } => pulse.stops = 0,
             EventKind::Stop if continues => pulse.stops += 1,
             EventKind::AfterTools => pulse.by_step = true,
             _ => {}
@@ -212,32 +233,22 @@ impl Roster {
         Answer::new(Reply::Hook(reply), Wait::Session(id.clone()))
     }
 
-    /// Whether nobody need read a message any more, which the next sweep will settle.
-    fn has_expired(&mut self, session: &SessionId, message: &MessageId) -> bool {
-        let Some(placed) = self.tables.messages.get(message) else { return true };
-        let is_over = placed.stored.row.expires_at().is_some_and(|at| at <= self.tables.now.wall_ms);
-        if is_over {
-            self.tables.mail.release(session, placed.place);
-        }
-        is_over
-    }
-
-    /// Takes the oldest of what a session wants by this way, to be put into an answer.
+    /// Takes the most urgent and then the oldest of what a session wants by this way, to be put into an answer.
     pub(super) fn hand_out(&mut self, id: &SessionId, path: Path, wanted: Wanted, ids: &mut dyn IdSource) -> HookReply {
         let unread = self.tables.mail.unread_count(id);
-        let now = self.tables.now.mono_ms;
-        let until = now + HANDOVER_LEASE_MS;
-        let (leased, on_their_way, lease) = self.tables.mail.lease(id, wanted, now, until);
-        let is_wanted = |l: &Leased| !self.has_expired(id, &l.id) && !self.give_up(id, &l.id, l.times, ids);
-        let leased: Vec<Leased> = leased.into_iter().filter(is_wanted).collect();
+        let until = self.tables.now.mono_ms + HANDOVER_LEASE_MS;
+        let lease = self.tables.mail.lease(id, path, wanted, self.tables.now, until);
+        for message in &lease.spent {
+            self.give_up(id, message, ids);
+        }
         // What the agent has been given a moment ago, and not acknowledged yet, does not wait for it any more.
-        let waiting = unread.saturating_sub(on_their_way);
+        let waiting = unread.saturating_sub(lease.on_their_way + lease.spent.len());
         let handing = |leased: &Leased| {
             let message = self.tables.messages.get(&leased.id)?.stored.clone();
             Some(Handing { message, repeat: leased.times > 0 })
         };
-        let inbox = leased.iter().filter_map(handing).collect();
-        HookReply { session: None, introduce: false, inbox, waiting, path, lease, left: None }
+        let inbox = lease.leased.iter().filter_map(handing).collect();
+        HookReply { session: None, introduce: false, inbox, waiting, path, lease: lease.number, left: None }
     }
 
     /// Sessions that said they were working and have been silent since are idle, as far as anybody can tell: their host

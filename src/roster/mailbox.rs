@@ -1,9 +1,14 @@
 //! The indexes over messages: their order, who has not read what, what concerns whom, and how old they are. It knows
 //! ids and places only; whether a message is for somebody is decided by the tables.
 
+mod inbox;
+
 use super::hooks::Wanted;
 use crate::ids::{MessageId, RoomId, SessionId};
+use crate::limits::HANDINGS_MAX;
 use crate::model::{Message, Path, Priority, Recipient};
+use crate::time::Now;
+use inbox::{FREE, Inbox, Waiting};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
@@ -43,36 +48,15 @@ struct Facts {
 }
 
 impl Facts {
+    /// Whether it has expired, which a sweep settles later.
+    fn is_over(&self, now: i64) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
     fn over_since(&self) -> i64 {
         self.sent_at.max(self.settled_at)
     }
 }
-
-/// What one session has not read: the places, by how soon they want to be read.
-#[derive(Debug, Default)]
-struct Inbox {
-    by_priority: [BTreeMap<u64, Waiting>; 3],
-    /// Those that it was handed, as far as is known.
-    handed: BTreeSet<u64>,
-    /// Those that are in an answer on its way.
-    on_its_way: BTreeSet<u64>,
-}
-
-/// One message that waits.
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    /// The monotonic millisecond until which it is in an answer on its way, or until which a sign is awaited that what was
-    /// handed was read.
-    leased_until: i64,
-    /// The answer that it is in, if it is on its way; else none's number.
-    lease: u64,
-    /// By which way it was handed, if it was.
-    handed: Option<Path>,
-    /// How often it was handed.
-    times: u32,
-}
-
-const FREE: Waiting = Waiting { leased_until: i64::MIN, lease: 0, handed: None, times: 0 };
 
 /// Whether there is something that can be put into an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,51 +77,17 @@ pub(crate) struct Leased {
     pub(crate) times: u32,
 }
 
-impl Inbox {
-    fn get_mut(&mut self, place: u64) -> Option<&mut Waiting> {
-        self.by_priority.iter_mut().find_map(|waiting| waiting.get_mut(&place))
-    }
-
-    fn get(&self, place: u64) -> Option<&Waiting> {
-        self.by_priority.iter().find_map(|waiting| waiting.get(&place))
-    }
-
-    fn len(&self) -> usize {
-        self.by_priority.iter().map(BTreeMap::len).sum()
-    }
-
-    fn remove(&mut self, place: u64) -> Option<Waiting> {
-        self.handed.remove(&place);
-        self.on_its_way.remove(&place);
-        self.by_priority.iter_mut().find_map(|waiting| waiting.remove(&place))
-    }
-
-    /// Puts in the place of what is known of a message what was known before, if it still waits.
-    fn restore(&mut self, place: u64, before: Waiting) {
-        let Some(waiting) = self.get_mut(place) else { return };
-        *waiting = before;
-        if before.handed.is_some() {
-            self.handed.insert(place)
-        } else {
-            self.handed.remove(&place)
-        };
-        if before.lease > 0 {
-            self.on_its_way.insert(place)
-        } else {
-            self.on_its_way.remove(&place)
-        };
-    }
-
-    /// Those that are at least this urgent, oldest first.
-    fn waiting(&self, at_least: Priority) -> impl Iterator<Item = (u64, &Waiting)> {
-        let mut heads = self.by_priority.each_ref().map(|waiting| waiting.iter().peekable());
-        std::iter::from_fn(move || {
-            let urgent = heads[at_least as usize..].iter_mut();
-            let oldest = urgent.filter_map(|head| head.peek().map(|(place, _)| **place).map(|place| (place, head)));
-            let (_, head) = oldest.min_by_key(|(place, _)| *place)?;
-            head.next().map(|(place, waiting)| (*place, waiting))
-        })
-    }
+/// What one answer takes along.
+#[derive(Debug, Default)]
+pub(crate) struct Lease {
+    /// The messages in it.
+    pub(crate) leased: Vec<Leased>,
+    /// How many were passed over because another answer has them, or had them a moment ago.
+    pub(crate) on_their_way: usize,
+    /// The answer's number, by which it is told from others with the same message; zero if the session has no mail.
+    pub(crate) number: u64,
+    /// Messages that were passed over because they were delivered too often without a sign.
+    pub(crate) spent: Vec<MessageId>,
 }
 
 impl Mailboxes {
@@ -266,6 +216,17 @@ impl Mailboxes {
         handed.collect()
     }
 
+    /// Messages in answers on their way to a session, oldest first, each with the way of its answer.
+    pub(crate) fn on_their_way(&self, session: &SessionId) -> Vec<(u64, MessageId, Path)> {
+        let Some(inbox) = self.unread.get(session) else { return Vec::new() };
+        let places = inbox.on_its_way.iter();
+        let found = places.filter_map(|place| {
+            let id = self.order.get(place)?.id.clone();
+            Some((*place, id, inbox.get(*place)?.path))
+        });
+        found.collect()
+    }
+
     /// By which way a message was handed to one who has not been seen to read it.
     pub(crate) fn handed_by(&self, place: u64, session: &SessionId) -> Option<Path> {
         self.unread.get(session)?.get(place)?.handed
@@ -309,10 +270,17 @@ impl Mailboxes {
         }
     }
 
-    /// Whether a session has not read a message, which is neither in an answer on its way to it nor was handed to it.
-    pub(crate) fn is_free(&self, place: u64, session: &SessionId, now_mono: i64) -> bool {
+    /// Whether a session has not read a message, which has not expired and is neither in an answer on its way to it nor was
+    /// handed to it.
+    pub(crate) fn is_free(&self, place: u64, session: &SessionId, now: Now) -> bool {
         let waiting = self.unread.get(session).and_then(|inbox| inbox.get(place));
-        waiting.is_some_and(|waiting| waiting.handed.is_none() && waiting.leased_until <= now_mono)
+        waiting.is_some_and(|waiting| waiting.handed.is_none() && waiting.leased_until <= now.mono_ms)
+            && !self.has_expired(place, now.wall_ms)
+    }
+
+    /// Whether a message need not be read any more; a sweep settles that later.
+    pub(crate) fn has_expired(&self, place: u64, now_wall: i64) -> bool {
+        self.order.get(&place).is_some_and(|facts| facts.is_over(now_wall))
     }
 
     /// The message at a place.
@@ -360,29 +328,29 @@ impl Mailboxes {
         places.filter_map(|place| self.order.get(&place).map(|facts| (place, facts.id.clone()))).collect()
     }
 
-    /// The oldest that a session has not read, that are at least this urgent, and that are neither in an answer on its way
-    /// nor handed a moment ago: at most `count`. They are taken to be on their way until `until`. Also says how many older
-    /// ones are on their way already; as leases go from the oldest on, those are all, unless an answer was lost while a
-    /// later one was on its way. The last number is the answer's, by which it is told from others with the same message.
-    pub(crate) fn lease(
-        &mut self,
-        session: &SessionId,
-        wanted: Wanted,
-        now_mono: i64,
-        until: i64,
-    ) -> (Vec<Leased>, usize, u64) {
-        let Wanted { count, at_least, times_below } = wanted;
-        let (mut leased, mut on_their_way) = (Vec::new(), 0);
-        let Some(inbox) = self.unread.get_mut(session) else { return (leased, 0, 0) };
+    /// Takes messages of a session into one answer: at most `count` of those that are wanted, not expired, and neither in
+    /// another answer on its way nor delivered a moment ago. Urgent ones go first, then the oldest. They count as on their way
+    /// until `until`.
+    pub(crate) fn lease(&mut self, session: &SessionId, path: Path, wanted: Wanted, now: Now, until: i64) -> Lease {
+        let mut lease = Lease::default();
+        let Some(inbox) = self.unread.get_mut(session) else { return lease };
         self.leases += 1;
+        lease.number = self.leases;
         let mut free: Vec<u64> = Vec::new();
-        for (place, waiting) in inbox.waiting(at_least) {
-            if free.len() == count {
+        let is_over = |place: u64| self.order.get(&place).is_none_or(|facts| facts.is_over(now.wall_ms));
+        for (place, waiting) in inbox.urgent_first(wanted.at_least) {
+            if free.len() == wanted.count {
                 break;
             }
-            if waiting.leased_until > now_mono {
-                on_their_way += 1;
-            } else if waiting.times < times_below {
+            if waiting.leased_until > now.mono_ms {
+                lease.on_their_way += 1;
+            } else if is_over(place) {
+                // A sweep settles it.
+            } else if waiting.times >= HANDINGS_MAX {
+                if lease.spent.len() < wanted.count {
+                    lease.spent.extend(self.order.get(&place).map(|facts| facts.id.clone()));
+                }
+            } else if waiting.times < wanted.times_below {
                 free.push(place);
             }
         }
@@ -390,22 +358,24 @@ impl Mailboxes {
             let Some(waiting) = inbox.get_mut(place) else { continue };
             self.before.push((session.clone(), place, *waiting));
             (waiting.leased_until, waiting.lease, waiting.handed) = (until, self.leases, None);
+            waiting.path = path;
             let times = waiting.times;
             inbox.handed.remove(&place);
             inbox.on_its_way.insert(place);
-            leased.extend(self.order.get(&place).map(|facts| Leased { id: facts.id.clone(), times }));
+            lease.leased.extend(self.order.get(&place).map(|facts| Leased { id: facts.id.clone(), times }));
         }
-        (leased, on_their_way, self.leases)
+        lease
     }
 
-    /// Whether a session has a message that is at least this urgent, was handed less than so often, and is free; else from
-    /// when on.
-    pub(crate) fn free(&self, session: &SessionId, at_least: Priority, times_below: u32, now_mono: i64) -> Free {
+    /// Whether a session has a message that is at least this urgent, was handed less than so often, has not expired and is
+    /// free; else from when on.
+    pub(crate) fn free(&self, session: &SessionId, at_least: Priority, times_below: u32, now: Now) -> Free {
         let Some(inbox) = self.unread.get(session) else { return Free::Nothing };
+        let is_over = |place: u64| self.order.get(&place).is_none_or(|facts| facts.is_over(now.wall_ms));
         let wanted = inbox.waiting(at_least).filter(|(_, waiting)| waiting.times < times_below);
         let mut first = None;
-        for (_, waiting) in wanted {
-            if waiting.leased_until <= now_mono {
+        for (_, waiting) in wanted.filter(|(place, _)| !is_over(*place)) {
+            if waiting.leased_until <= now.mono_ms {
                 return Free::Now;
             }
             first = Some(first.map_or(waiting.leased_until, |first: i64| first.min(waiting.leased_until)));
@@ -415,11 +385,13 @@ impl Mailboxes {
 
     /// The newest that a session has not read and that are neither in an answer on their way nor handed: oldest first, at
     /// most so many.
-    pub(crate) fn newest_unread(&self, session: &SessionId, count: usize, now_mono: i64) -> Vec<(u64, MessageId)> {
+    pub(crate) fn newest_unread(&self, session: &SessionId, count: usize, now: Now) -> Vec<(u64, MessageId)> {
         let Some(inbox) = self.unread.get(session) else { return Vec::new() };
-        let is_free = |waiting: &Waiting| waiting.handed.is_none() && waiting.leased_until <= now_mono;
-        let newest = inbox.by_priority.iter().flat_map(|waiting| waiting.iter().rev().take(count));
-        let mut places: Vec<u64> = newest.filter(|(_, waiting)| is_free(waiting)).map(|(place, _)| *place).collect();
+        let is_free = |waiting: &Waiting| waiting.handed.is_none() && waiting.leased_until <= now.mono_ms;
+        let is_wanted =
+            |(place, waiting): &(&u64, &Waiting)| is_free(waiting) && !self.has_expired(**place, now.wall_ms);
+        let newest = inbox.by_priority.iter().flat_map(|waiting| waiting.iter().rev().filter(is_wanted).take(count));
+        let mut places: Vec<u64> = newest.map(|(place, _)| *place).collect();
         places.sort_unstable();
         let from = places.len().saturating_sub(count);
         self.named(places.into_iter().skip(from))

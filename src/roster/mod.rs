@@ -5,6 +5,7 @@
 mod address;
 mod delivery;
 mod departed;
+mod evidence;
 mod external;
 mod groups;
 mod history;
@@ -232,8 +233,8 @@ impl Roster {
         self.renew(&request);
         match request {
             Request::HookEvent(event) => self.hook_event(*event, ids),
-            Request::InboxHanded { session, messages, path, lease, complete } => {
-                self.handed(&session, &messages, path, lease, complete);
+            Request::InboxHanded { session, messages, path, lease, arrival } => {
+                self.handed(&session, &messages, path, lease, arrival);
                 Ok(Answer::new(Reply::Done, Wait::No))
             }
             Request::Wait { event, at_least } => self.wait(*event, at_least, ids),

@@ -156,7 +156,7 @@ impl Roster {
             }
             let held = self.tables.pushes.held.remove(&session).unwrap_or_default();
             for place in held {
-                let is_free = self.tables.mail.is_free(place, &session, self.tables.now.mono_ms);
+                let is_free = self.tables.mail.is_free(place, &session, self.tables.now);
                 let Some(message) = self.tables.mail.at(place).filter(|_| is_free) else { continue };
                 let Some(placed) = self.tables.messages.get(message) else { continue };
                 let Some(path) = self.live_path(&session) else { break };
@@ -181,7 +181,7 @@ impl Roster {
         }
         let now = self.tables.now;
         let held = self.tables.pushes.held.remove(session).unwrap_or_default();
-        for (place, id) in self.tables.mail.newest_unread(session, PUSH_AGAIN_MAX, now.mono_ms) {
+        for (place, id) in self.tables.mail.newest_unread(session, PUSH_AGAIN_MAX, now) {
             let Some(path) = self.live_path(session) else { break };
             let Some(message) = self.tables.messages.get(&id).map(|placed| placed.stored.clone()) else { continue };
             if now.wall_ms.saturating_sub(message.row.sent_at) > PUSH_AGAIN_AGE_MAX_MS {

@@ -29,8 +29,8 @@ pub enum Request {
         path: Path,
         /// Which answer it was, as [`HookReply`] numbers them; anything for a push.
         lease: u64,
-        /// Whether the caller got all of it.
-        complete: bool,
+        /// What is known of its arrival.
+        arrival: Arrival,
     },
     /// Somebody waits for mail of a session, who can wake it. Answer: [`Reply::Waits`]. What comes for it is found by
     /// [`super::Roster::rouse`].
@@ -279,6 +279,17 @@ struct Facts<'a> {
     tracker: Option<&'a ClientId>,
     spoken_for: Option<&'a str>,
     lived_in: Option<&'a Process>,
+}
+
+/// What is known of the arrival of an answer with mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// The caller closed its connection after all of it was written.
+    Whole,
+    /// It was given, and the caller had closed its side before, or was lost: the mail may have been seen.
+    Unsure,
+    /// It was not given, or had no room for this mail.
+    NotGiven,
 }
 
 /// What a hook tells about its session.

@@ -193,7 +193,7 @@ impl Roster {
                 continue;
             }
             let row = placed.stored.clone();
-            match self.tables.mail.free(&session, at_least, WAKINGS_MAX, now.mono_ms) {
+            match self.tables.mail.free(&session, at_least, WAKINGS_MAX, now) {
                 Free::Nothing => continue,
                 Free::From(at) => {
                     self.tables.waiters.look_again(&session, at);

@@ -6,7 +6,7 @@ use crate::error::RequestError;
 use crate::event_log::disk::Disk;
 use crate::ids::SessionId;
 use crate::model::ItemType;
-use crate::roster::{Change, HookReply, Reply, Request};
+use crate::roster::{Arrival, Change, HookReply, Reply, Request};
 use crate::time::Now;
 use std::collections::BTreeMap;
 
@@ -149,7 +149,7 @@ impl<D: Disk> Store<D> {
                 messages,
                 path: *path,
                 lease: *lease,
-                complete: false,
+                arrival: Arrival::NotGiven,
             };
             self.roster.apply(request, now, &mut *self.ids);
         }

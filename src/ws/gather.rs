@@ -4,7 +4,7 @@
 use super::owed::Owed;
 use super::{answer, events};
 use crate::limits::WS_WRITE_BYTES_MAX;
-use crate::roster::Request;
+use crate::roster::{Arrival, Request};
 use crate::store::Frame;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use std::sync::Arc;
@@ -119,7 +119,7 @@ impl Gatherer {
                         messages,
                         path: crate::model::Path::Push,
                         lease: 0,
-                        complete: true,
+                        arrival: Arrival::Whole,
                     });
                 }
                 write_text(bytes, &frame);

@@ -191,10 +191,10 @@ fn a_push_counts_as_read_when_the_peer_has_answered_the_ping_behind_it_and_not_b
     let mut pong = vec![0x8a, 0x88, 0, 0, 0, 0];
     pong.extend_from_slice(&ping[2..]);
     peer.write_all(&pong).unwrap();
-    let Command::Request { request: Request::InboxHanded { session, complete, .. }, .. } = bench.command() else {
+    let Command::Request { request: Request::InboxHanded { session, arrival, .. }, .. } = bench.command() else {
         panic!()
     };
-    assert_eq!((session.as_str(), complete), ("b", true));
+    assert_eq!((session.as_str(), arrival), ("b", crate::roster::Arrival::Whole));
 }
 
 /// A frame in the middle of which the client stops.

@@ -10,6 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+/// Erased prompts in a row; after more of them the daemon takes a session's hooks not to report ends of turns.
+const ERASED_IN_A_ROW_MAX: u32 = 4;
+
 pub struct Agent {
     shared: Shared,
     id: String,
@@ -18,6 +21,8 @@ pub struct Agent {
     /// What was taken and is not yet before the model.
     taken: Vec<String>,
     turn: usize,
+    /// Prompts in a row that were erased.
+    erased: u32,
     /// The process that it lives in.
     process: Process,
 }
@@ -44,7 +49,16 @@ struct Crashed;
 impl Agent {
     pub fn new(shared: Shared, number: usize, random: Random) -> Self {
         let talk = Talk::new(shared.socket.clone());
-        Self { shared, id: name(number), talk, random, taken: Vec::new(), turn: 0, process: Process::begin() }
+        Self {
+            shared,
+            id: name(number),
+            talk,
+            random,
+            taken: Vec::new(),
+            turn: 0,
+            erased: 0,
+            process: Process::begin(),
+        }
     }
 
     /// Life after life, until nothing is left to read.
@@ -89,7 +103,16 @@ impl Agent {
     /// One turn; says how many messages it brought.
     fn turn(&mut self) -> Result<usize, Crashed> {
         self.turn += 1;
+        let before = self.taken.len();
         let mut got = self.event("UserPromptSubmit", json!({"prompt": "go on", "prompt_id": self.turn.to_string()}));
+        if !self.is_calm() && self.erased < ERASED_IN_A_ROW_MAX && self.random.below(10) == 0 {
+            // row 2: another hook blocks the prompt. The agent erases it, with all that came with it.
+            self.erased += 1;
+            self.tell("erases its prompt".to_owned());
+            self.taken.truncate(before);
+            return Ok(0);
+        }
+        self.erased = 0;
         self.call_model()?;
         for _ in 0..self.random.below(3) {
             let tool = json!({"tool_name": "Bash", "tool_input": {}, "tool_use_id": "t"});
@@ -149,7 +172,12 @@ impl Agent {
             return 0;
         }
         let said = answer.json();
-        let messages = messages_in(said["hookSpecificOutput"]["additionalContext"].as_str().unwrap_or_default());
+        // row 1: a version before 2.1.163 takes nothing at a turn's end but a decision.
+        let text = match event {
+            "Stop" => &said["reason"],
+            _ => &said["hookSpecificOutput"]["additionalContext"],
+        };
+        let messages = messages_in(text.as_str().unwrap_or_default());
         self.taken.extend(messages.iter().map(|(id, _)| id.clone()));
         self.tell(format!("takes {messages:?}"));
         messages.len()

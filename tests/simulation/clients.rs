@@ -7,7 +7,9 @@ use super::random::Random;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use marshal::ids::MessageId;
 use marshal::model::{ItemType, Session};
-use marshal::roster::{Caller, HistoryQuery, HookReport, Known, MessageFilter, Push, Reply, Request, SessionChange};
+use marshal::roster::{
+    Arrival, Caller, HistoryQuery, HookReport, Known, MessageFilter, Push, Reply, Request, SessionChange,
+};
 use marshal::store::{Command, Outbox, ReplyTo, View};
 
 const HOOKS: [&str; 4] = ["h0", "h1", "h2", "h3"];
@@ -338,7 +340,7 @@ impl Clients {
                         messages,
                         path: marshal::model::Path::Push,
                         lease: 0,
-                        complete: true,
+                        arrival: Arrival::Whole,
                     },
                     batch,
                 );
@@ -348,11 +350,11 @@ impl Clients {
             match (asked, reply) {
                 (Asked::Start(session), Reply::Hook(hook)) if !hook.inbox.is_empty() => {
                     let messages = hook.inbox.iter().map(|handing| handing.message.row.id.clone()).collect();
-                    let complete = !self.random.one_in(4);
+                    let arrival = if self.random.one_in(4) { Arrival::Unsure } else { Arrival::Whole };
                     let session = session.as_str().into();
                     Self::say(
                         observer,
-                        Request::InboxHanded { session, messages, path: hook.path, lease: hook.lease, complete },
+                        Request::InboxHanded { session, messages, path: hook.path, lease: hook.lease, arrival },
                         batch,
                     );
                 }

@@ -68,7 +68,8 @@ fn takes(event: &str) -> Option<(Path, Wrap)> {
         "UserPromptSubmit" => (Path::Prompt, Wrap::Context("UserPromptSubmit")),
         "PostToolUse" => (Path::Tools, Wrap::Context("PostToolUse")),
         "PostToolBatch" => (Path::Tools, Wrap::Context("PostToolBatch")),
-        "Stop" => (Path::Stop, Wrap::Context("Stop")),
+        // Versions before 2.1.163 refuse context there; every version takes a decision.
+        "Stop" => (Path::Stop, Wrap::Decision("block")),
         _ => return None,
     })
 }

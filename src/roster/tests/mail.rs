@@ -12,7 +12,13 @@ fn pair() -> World {
 
 fn handed(session: &str, reply: &HookReply, complete: bool) -> Request {
     let messages = reply.inbox.iter().map(|handing| handing.message.row.id.clone()).collect();
-    Request::InboxHanded { session: session.into(), messages, path: reply.path, lease: reply.lease, complete }
+    Request::InboxHanded {
+        session: session.into(),
+        messages,
+        path: reply.path,
+        lease: reply.lease,
+        arrival: arrival(complete),
+    }
 }
 
 #[test]

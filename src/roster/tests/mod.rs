@@ -5,6 +5,7 @@ mod addresses;
 mod churn;
 mod delivery;
 mod departed;
+mod evidence;
 mod liveness;
 mod mail;
 mod model;
@@ -38,6 +39,11 @@ const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 /// The wall clock when a world begins.
 const BIRTH: i64 = 1_795_219_453_182;
+
+/// The arrival of an answer that came whole, or whose caller may have seen it.
+fn arrival(complete: bool) -> Arrival {
+    if complete { Arrival::Whole } else { Arrival::Unsure }
+}
 
 /// A roster with everything around it that a test needs. Each helper commits, as a store without neighbours would;
 /// [`World::apply`] does not.
@@ -180,14 +186,14 @@ impl World {
     fn inbox(&mut self, id: &str) -> Vec<String> {
         let HookReply { inbox, path, lease, .. } = self.prompt(id);
         let messages = inbox.iter().map(|handing| handing.message.row.id.clone()).collect();
-        self.ok(Request::InboxHanded { session: id.into(), messages, path, lease, complete: true });
+        self.ok(Request::InboxHanded { session: id.into(), messages, path, lease, arrival: Arrival::Whole });
         self.goes_on(id);
         bodies(&inbox)
     }
 
     /// The session shows that it has read what it was handed.
     fn goes_on(&mut self, id: &str) {
-        let kind = EventKind::NeedsHuman(String::new());
+        let kind = EventKind::Stop;
         self.ok(Request::HookEvent(Box::new(HookEvent { report: report(id, ""), kind, ..HookEvent::default() })));
     }
 

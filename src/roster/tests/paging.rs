@@ -317,7 +317,7 @@ fn messages_are_found_by_the_state_that_they_are_in_for_somebody() {
     assert_eq!(world.inbox("b"), ["for all"]);
     let kept = row(world.send("a", "b", "handed"));
     let HookReply { path, lease, .. } = world.prompt("b");
-    world.ok(Request::InboxHanded { session: "b".into(), messages: vec![kept], path, lease, complete: true });
+    world.ok(Request::InboxHanded { session: "b".into(), messages: vec![kept], path, lease, arrival: Arrival::Whole });
     world.send("a", "c", "waits");
     let of = |world: &mut World, session: Option<&str>, state: MessageState| {
         let session = session.map(str::to_owned);

@@ -132,7 +132,7 @@ impl Run {
                 messages: some,
                 path: crate::model::Path::Prompt,
                 lease: self.world.roster.tables.mail.last_lease(),
-                complete: c.is_multiple_of(2),
+                arrival: [Arrival::Whole, Arrival::Unsure, Arrival::NotGiven][c % 3],
             },
             58 if b.is_multiple_of(2) => Request::ClaimMail {
                 caller: caller(who),

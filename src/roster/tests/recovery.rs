@@ -114,7 +114,7 @@ fn in_flight() -> World {
         let reply = world.hook(event(id, prompts(), Some(crate::model::Path::Prompt)));
         let messages = reply.inbox.iter().map(|handing| handing.message.row.id.clone()).collect();
         let (path, lease) = (reply.path, reply.lease);
-        world.ok(Request::InboxHanded { session: id.into(), messages, path, lease, complete: true });
+        world.ok(Request::InboxHanded { session: id.into(), messages, path, lease, arrival: Arrival::Whole });
     }
     world.publish("k3", "a", "a");
     let mut row = world.session("a");

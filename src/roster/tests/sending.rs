@@ -503,7 +503,7 @@ fn what_there_is_to_tell_of_deliveries_is_told_once_for_each_step() {
     assert!(news(&mut world).is_empty());
     let (session, messages, path) = ("bbb1".into(), vec![message.clone()], crate::model::Path::Prompt);
     let lease = world.roster.tables.mail.last_lease();
-    drop(world.apply(Request::InboxHanded { session, messages, path, lease, complete: true }));
+    drop(world.apply(Request::InboxHanded { session, messages, path, lease, arrival: Arrival::Whole }));
     assert_eq!(news(&mut world), ["m bbb1 handed"]);
     drop(world.apply(ack("bbb1", &[&message])));
     assert_eq!(news(&mut world), ["m bbb1 read"]);

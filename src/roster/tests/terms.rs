@@ -148,7 +148,13 @@ fn a_reply_that_an_outsider_deletes_has_come_if_the_one_that_asked_could_see_it(
             "handed" => {
                 let HookReply { path, lease, .. } = world.prompt("aaa1");
                 let messages = vec![reply.clone()];
-                world.ok(Request::InboxHanded { session: "aaa1".into(), messages, path, lease, complete: true });
+                world.ok(Request::InboxHanded {
+                    session: "aaa1".into(),
+                    messages,
+                    path,
+                    lease,
+                    arrival: Arrival::Whole,
+                });
             }
             _ => {}
         }

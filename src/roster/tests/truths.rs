@@ -46,7 +46,7 @@ fn a_message_that_is_being_read_as_it_expires_is_read() {
         messages: vec![message.clone()],
         path,
         lease,
-        complete: true,
+        arrival: Arrival::Whole,
     });
     world.sweep();
     assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Handed(..)));
@@ -151,7 +151,7 @@ fn what_one_who_leaves_a_room_has_not_read_of_it_is_settled_but_for_what_it_has_
         if let (Some(HookReply { path, lease, .. }), Some(complete)) = (taken, handed) {
             assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Queued(Queued::OnItsWay)));
             let messages = vec![message.clone()];
-            world.ok(Request::InboxHanded { session: "b".into(), messages, path, lease, complete });
+            world.ok(Request::InboxHanded { session: "b".into(), messages, path, lease, arrival: arrival(complete) });
             assert_eq!(world.inbox("b").is_empty(), complete);
             world.goes_on("b");
             assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Read(..)), "{complete}");
@@ -273,7 +273,7 @@ fn what_shows_only_after_a_session_s_end_that_it_has_read_a_room_s_message_is_no
     let message = world.broadcast("a", "everyone", "m").message.row.id.clone();
     world.end("b");
     let (messages, path) = (vec![message.clone()], crate::model::Path::Push);
-    world.ok(Request::InboxHanded { session: "b".into(), messages, path, lease: 0, complete: true });
+    world.ok(Request::InboxHanded { session: "b".into(), messages, path, lease: 0, arrival: Arrival::Whole });
     assert!(matches!(standing(&world, &message, "b"), DeliveryStanding::Read(..)));
     assert!(world.start("b", "/w/b").inbox.is_empty());
 }
