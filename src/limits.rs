@@ -191,6 +191,8 @@ pub const SENDS_PER_SECOND: u32 = 20;
 pub const SENDERS_PACED_MAX: usize = 4096;
 /// Recipients of a room's message of whom its sender is told where it is for them, in the answer to sending it.
 pub const ROOM_DELIVERIES_SHOWN_MAX: usize = 200;
+/// Messages of a person that are looked at, the newest, for one that the person has written.
+pub const PERSON_MESSAGES_LOOKED_AT_MAX: usize = 200;
 /// Addresses of one message.
 pub const ADDRESSES_MAX: usize = 64;
 /// How often the turn to speak may go from one to another, between two sessions or in one thread, before they have to wait.

@@ -5,7 +5,7 @@
 
 mod support;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use support::{Daemon, Place, hook_body, raw_unix};
@@ -184,8 +184,7 @@ fn live_queries_show_a_session_no_mail() {
         let stream = std::os::unix::net::UnixStream::connect(&daemon.socket).unwrap();
         stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
         let (mut socket, _) = tungstenite::client("ws://localhost/myko", stream).unwrap();
-        let frame =
-            serde_json::json!({"event": "ws:m:query", "data": {"query": {"tx": "q"}, "queryItemType": item_type}});
+        let frame = json!({"event": "ws:m:query", "data": {"query": {"tx": "q"}, "queryItemType": item_type}});
         socket.send(tungstenite::Message::text(frame.to_string())).unwrap();
         let rows = loop {
             let frame: Value = serde_json::from_str(socket.read().unwrap().to_text().unwrap()).unwrap();
@@ -219,7 +218,7 @@ fn a_name_means_for_the_command_line_what_it_means_for_the_daemon() {
         shim.publish(id, nickname, "/w/loom");
     }
     // Answered once what came before is on the roster.
-    shim.command("ReadMessages", serde_json::json!({}));
+    shim.command("ReadMessages", json!({}));
     daemon.send("asker", "019d2222-1111", "for the first");
     daemon.send("asker", "019d2222-9999", "for the second");
     daemon.end_session("019d2222-1111");
@@ -237,7 +236,7 @@ fn a_name_means_for_the_command_line_what_it_means_for_the_daemon() {
         assert!(said.contains("019d2222-1111 (loom@019d2222, ended, /w/loom)"), "{said}");
     }
     assert_eq!(daemon.sessions()["019d2222-9999"]["unread"], 1, "nothing was taken on a guess");
-    let body = serde_json::json!({"asSession": "asker", "to": "019d2222", "body": "x"});
+    let body = json!({"asSession": "asker", "to": "019d2222", "body": "x"});
     let refused = daemon.post_json("/v1/messages", &body).json();
     let ran = place.run(&["send", "--as", "asker", "019d2222", "x"]);
     let said = String::from_utf8(ran.stderr).unwrap();
@@ -254,4 +253,28 @@ fn a_name_means_for_the_command_line_what_it_means_for_the_daemon() {
 
 fn candidates_of(refused: &Value) -> usize {
     refused["error"]["candidates"].as_array().unwrap().len()
+}
+
+// row 54
+#[test]
+fn a_message_to_a_person_that_nobody_has_heard_of_is_stored_with_a_warning() {
+    let place = Place::new();
+    let daemon = place.start();
+    daemon.start_session("a", "/w/x");
+    daemon.start_session("b", "/w/x");
+    let warned = |to: Value| {
+        let answer = daemon.post_json("/v1/messages", &json!({"asSession": "a", "to": to, "body": "hi"}));
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json()["warnings"].clone()
+    };
+    let warning = warned(json!("human:nosuch"))[0].as_str().unwrap().to_owned();
+    assert!(warning.contains("nobody called 'nosuch' has written or read"), "{warning}");
+    assert_eq!(warned(json!(["b", "human:nosuch"])), json!([warning]));
+    for known in ["human:alice", "b", "@everyone"] {
+        assert_eq!(warned(json!(known)), Value::Null, "{known}");
+    }
+    let ran = place.run(&["send", "--as", "a", "human:nosuch", "hi"]);
+    let (text, said) = (String::from_utf8(ran.stdout).unwrap(), String::from_utf8(ran.stderr).unwrap());
+    assert!(ran.status.success() && text.starts_with("stored as "), "{text}");
+    assert_eq!(said, format!("marshal: {warning}\n"));
 }

@@ -4,6 +4,7 @@
 use super::args::Parsed;
 use super::commands::{Caller, age_ms, show};
 use super::identity::answer_for;
+use super::text::line;
 use super::wait::{Until, Watch};
 use super::wire::Sent;
 use super::{Problem, World, render};
@@ -43,6 +44,7 @@ pub(crate) fn send(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pro
     let answer =
         answer_for(&speaker, caller.post("/v1/messages", &request)).map_err(|problem| hint(parsed, problem))?;
     let sent = show(caller, world, &answer, |answer: &Sent, world| render::sent(answer, &world.reader()))?;
+    sent.warnings.iter().for_each(|warning| world.note(&line(warning)));
     watch.map_or(Ok(()), |watch| watch.finish(caller, world, &sent))
 }
 

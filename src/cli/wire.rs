@@ -135,6 +135,8 @@ pub(crate) struct Sent {
     pub(crate) to_nick: String,
     pub(crate) recipients: Vec<Recipient>,
     pub(crate) deliveries: Vec<Delivery>,
+    /// What its sender should look at again.
+    pub(crate) warnings: Vec<String>,
     /// Whom more than one address means.
     pub(crate) covered: Vec<Covered>,
     /// To several: each as it would be alone.

@@ -8,6 +8,7 @@ use crate::roster::{
     SentTo,
 };
 use crate::row_json;
+use crate::text::quoted;
 use serde_json::{Value, json};
 
 pub(super) use crate::row_json::delivery_value as value;
@@ -48,9 +49,21 @@ fn sent_value(sent: &Sent) -> Value {
         "recipients": [{ "sessionId": id, "nickname": &*message.to_nick, "live": sent.live.is_some() }],
         "deliveries": [delivery_of(message, &sent.delivery)],
     });
+    if sent.is_to_stranger {
+        value["warnings"] = json!([stranger(&message.to_nick)]);
+    }
     name_it(&mut value, message);
     tell_replaced(&mut value, sent.replaced.as_deref());
     value
+}
+
+/// That the name of a person may be mistyped: there is no list of people to look it up in.
+fn stranger(name: &str) -> String {
+    format!(
+        "nobody called {} has written or read a message here, and no session works for such a person; the message waits \
+         for whoever looks into that inbox",
+        quoted(name)
+    )
 }
 
 fn broadcast_value(sent: &BroadcastSent) -> Value {
@@ -98,9 +111,11 @@ fn all_value(all: &[SentTo]) -> Value {
     let (recipients, deliveries) = (gather("recipients"), gather("deliveries"));
     let first = all.first().map(|sent| sent.message().row.clone());
     let mut value = json!({ "recipients": recipients, "deliveries": deliveries });
-    let covered = gather("covered");
-    if !covered.is_empty() {
-        value["covered"] = covered.into();
+    for name in ["covered", "warnings"] {
+        let gathered = gather(name);
+        if !gathered.is_empty() {
+            value[name] = gathered.into();
+        }
     }
     if let Some(first) = first {
         (value["messageId"], value["sentAt"]) = (first.id.as_str().into(), first.sent_at.into());

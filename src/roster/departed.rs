@@ -28,11 +28,14 @@ pub(crate) struct Departures {
     by_place: BTreeMap<Place, BTreeSet<(i64, SessionId)>>,
     by_due: BTreeSet<(i64, SessionId)>,
     without_mail: BTreeSet<(i64, SessionId)>,
+    /// The people for whom they worked, each with how many did.
+    operators: BTreeMap<Arc<str>, usize>,
 }
 
 impl Departures {
     pub(crate) fn insert(&mut self, row: &Departed) {
         self.by_nickname.entry(composed(&row.nickname)).or_default().insert(row.id.clone());
+        row.operator.iter().for_each(|operator| *self.operators.entry(operator.clone()).or_default() += 1);
         if !row.has_mail {
             self.without_mail.insert((row.due_at, row.id.clone()));
             return;
@@ -44,6 +47,14 @@ impl Departures {
     }
 
     pub(crate) fn remove(&mut self, row: &Departed) {
+        if let Some(operator) = &row.operator
+            && let Some(count) = self.operators.get_mut(operator)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.operators.remove(operator);
+            }
+        }
         let nickname = composed(&row.nickname);
         if let Some(sessions) = self.by_nickname.get_mut(&nickname) {
             sessions.remove(&row.id);
@@ -69,6 +80,11 @@ impl Departures {
     /// The sessions that ended under this name.
     pub(crate) fn named(&self, nickname: &str) -> impl Iterator<Item = &SessionId> {
         self.by_nickname.get(&*nfc(nickname)).into_iter().flatten()
+    }
+
+    /// Whether one of them worked for this person.
+    pub(crate) fn has_operator(&self, name: &str) -> bool {
+        self.operators.contains_key(name)
     }
 
     /// Whether a name is kept for a session that ended, other than this one: mail waits for it, or there is some that it

@@ -10,9 +10,9 @@ use super::{
     SentTo, Wait, validate,
 };
 use crate::error::{ErrorKind, RequestError};
-use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
-use crate::limits::{ACK_IDS_MAX, ROOM_DELIVERIES_SHOWN_MAX};
-use crate::model::{Evidence, Message, Recipient, Row, Step, Stored, Terms};
+use crate::ids::{HUMAN_PREFIX, IdSource, MessageId, SessionId, new_id_at};
+use crate::limits::{ACK_IDS_MAX, PERSON_MESSAGES_LOOKED_AT_MAX, ROOM_DELIVERIES_SHOWN_MAX};
+use crate::model::{Evidence, Message, Recipient, RoomKind, Row, Step, Stored, Terms};
 use std::sync::Arc;
 
 impl Roster {
@@ -92,7 +92,8 @@ impl Roster {
         match &row.to {
             Recipient::Session(session) => {
                 let delivery = self.delivery_to(row, placed.place, session.clone());
-                SentTo::One(Sent { message, live: None, delivery, replaced: None })
+                let is_to_stranger = self.is_stranger(session);
+                SentTo::One(Sent { message, live: None, delivery, is_to_stranger, replaced: None })
             }
             Recipient::Room(_) => {
                 let deliveries = self.deliveries(row, placed.place);
@@ -144,7 +145,8 @@ impl Roster {
                 shown.map(|(session, ..)| self.delivery_to(&message.row, place, session.clone())).collect();
             sent.push(match (&to, deliveries.pop(), recipients.pop()) {
                 (Target::One(_), Some(delivery), Some((.., live))) => {
-                    SentTo::One(Sent { message, live, delivery, replaced: None })
+                    let is_to_stranger = self.is_stranger(&delivery.session);
+                    SentTo::One(Sent { message, live, delivery, is_to_stranger, replaced: None })
                 }
                 (_, last, last_one) => {
                     deliveries.extend(last);
@@ -176,6 +178,21 @@ impl Roster {
         }
         told.extend(spares.into_iter().map(|(to, name)| Covered { to, name, by: message.clone() }));
         told
+    }
+
+    /// Whether this is a person of whom nothing was ever heard: who has neither written nor acknowledged anything, and for
+    /// whom no session works, nor did one that ended and is known.
+    fn is_stranger(&self, person: &SessionId) -> bool {
+        let Some(name) = person.as_str().strip_prefix(HUMAN_PREFIX) else { return false };
+        let tables = &self.tables;
+        let wrote =
+            |id: &MessageId| tables.messages.get(id).is_some_and(|placed| placed.stored.row.from_session_id == *person);
+        let has_room = RoomKind::Operator(Arc::from(name)).auto_id().is_some_and(|id| tables.rooms.contains_key(&id));
+        let is_heard_of = has_room
+            || tables.departures.has_operator(name)
+            || tables.reads_of.contains_key(person)
+            || tables.mail.concerning(person, u64::MAX).take(PERSON_MESSAGES_LOOKED_AT_MAX).any(|(_, id)| wrote(id));
+        !is_heard_of
     }
 
     fn store_message(

@@ -110,6 +110,8 @@ pub struct Sent {
     pub live: Option<ClientId>,
     /// Where it is.
     pub delivery: DeliveryView,
+    /// It is for a person of whom nothing was ever heard here: the name may be mistyped.
+    pub is_to_stranger: bool,
     /// What it replaces, if its sender wished that.
     pub replaced: Option<Box<Replaced>>,
 }

@@ -406,8 +406,11 @@ mod tests {
         let (room, session) = (Recipient::Room("r".into()), Recipient::Session("b".into()));
         let standing = crate::roster::DeliveryStanding::Queued(crate::roster::Queued::OnItsWay);
         let delivery = crate::roster::DeliveryView { session: "b".into(), name: "b".into(), standing, times: 0 };
-        let sent =
-            |to, live| Reply::Sent(Sent { message: message(to), live, delivery: delivery.clone(), replaced: None });
+        let one = |message, live| {
+            let delivery = delivery.clone();
+            Sent { message, live, delivery, is_to_stranger: false, replaced: None }
+        };
+        let sent = |to, live| Reply::Sent(one(message(to), live));
         let common = json!({"messageId": "m", "sentAt": 7, "toNick": "bob"});
         let with = |more: Value| {
             let mut all = common.clone();
@@ -421,8 +424,7 @@ mod tests {
             crate::roster::Replaced { message: "m0".into(), count: 0, of: 1, deliveries: vec![delivery.clone()] };
         let place = json!({"sessionId": "b", "nickname": "b", "state": "queued", "reason": "on_its_way"});
         let place = json!({"messageId": "m0", "replaced": 0, "of": 1, "deliveries": [place]});
-        let (message_of, live) = (message(session.clone()), None);
-        let newer = Sent { message: message_of, live, delivery: delivery.clone(), replaced: Some(Box::new(older)) };
+        let newer = Sent { replaced: Some(Box::new(older)), ..one(message(session.clone()), None) };
         let newer = |duplicate: Option<bool>| {
             let mut told = with(json!({"deliveredLive": false, "toSessionId": "b", "supersedes": place}));
             told.as_object_mut().unwrap().extend(duplicate.map(|is| ("duplicate".to_owned(), is.into())));

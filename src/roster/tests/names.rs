@@ -264,3 +264,28 @@ fn names_that_are_spelled_in_two_ways_are_one() {
     assert_eq!(world.join("a", "Cafe\u{301} x"), ("caf-x".to_owned(), true));
     assert_eq!(world.join("x", "Caf\u{e9} x"), ("caf-x".to_owned(), false));
 }
+
+// row 54
+#[test]
+fn a_person_of_whom_nobody_has_heard_is_a_stranger_until_somebody_has() {
+    let mut world = World::new();
+    let by = |operator: &str, id: &str| {
+        Request::session_start(HookReport { operator: Some(operator.to_owned()), ..report(id, "/w/x") })
+    };
+    world.ok(by("ana", "a"));
+    world.ok(by("eva", "b"));
+    let strange = |world: &mut World, to: &str| world.send("a", to, "m").is_to_stranger;
+    assert!(
+        strange(&mut world, "human:nosuch") && strange(&mut world, "human:nosuch"),
+        "being written to is not enough"
+    );
+    assert!(!strange(&mut world, "human:ana") && !strange(&mut world, "b"));
+    world.end("b");
+    assert!(!strange(&mut world, "human:eva"), "a session of hers is known");
+    assert!(strange(&mut world, "human:bo") && strange(&mut world, "human:cy"));
+    world.send("human:bo", "a", "hello");
+    assert!(!strange(&mut world, "human:bo"));
+    let message = world.send("a", "human:cy", "m").message.row.id.clone();
+    world.ack("human:cy", &[&message]);
+    assert!(!strange(&mut world, "human:cy"));
+}
