@@ -288,10 +288,17 @@ pub const STOP_HANDINGS_MAX: u32 = 4;
 /// Prompts of a session without the end of any turn, after which its hooks are taken not to report ends. Until then a prompt
 /// proves nothing of an earlier one, which another hook may have erased.
 pub const PROMPTS_WITHOUT_END_MAX: u32 = 5;
-/// Silence after which a session that said it was working, and is in no tool, counts as idle.
+/// Silence of a session's hooks after which the turn that they told of is not sure any more, and urgent mail wakes it.
+pub const HOOKS_SILENT_MS: i64 = 30_000;
+/// Silence after which a session that said it was working, and is in no tool, gets its mail as one between two turns.
 pub const WORKING_SILENCE_MAX_MS: i64 = 60_000;
-/// The same for one that is using a tool, which may take its time.
+/// The same for one that is using a tool, which may take its time; and the silence after which it is not sure any more that
+/// a session still waits for its human.
 pub const TOOL_SILENCE_MAX_MS: i64 = 15 * 60 * 1000;
+/// Tools of one session that are at work at once and told apart; of more, the oldest is forgotten.
+pub const OPEN_TOOLS_MAX: usize = 16;
+/// Time for which a transcript is believed that showed a tool at work: it is looked at with each sweep.
+pub const TRANSCRIPT_BELIEVED_MS: i64 = 10_000;
 /// How often a message wakes a session; after that it waits for another hook. Each time begins a turn of the model.
 pub const WAKINGS_MAX: u32 = 3;
 /// Sessions that are woken with one batch; the next follows.

@@ -80,14 +80,15 @@ pub(crate) fn sessions(answer: &Sessions, wide: bool, reader: &Reader) -> String
     table(&head, &rows, reader.colour)
 }
 
-/// Those first that wait for a human, the longest first; then those that work, and those that do not; of these the ones that
-/// were seen last.
+/// Those first that wait for a human, the longest first; then those that work, those that go on by themselves, and those that
+/// do not; of these the ones that were seen last.
 fn order(session: &Session) -> (u8, i64) {
     match session.state.as_deref() {
         Some("waiting") => (0, session.state_since.unwrap_or(0)),
         Some("working") => (1, -seen(session)),
-        Some("idle") => (2, -seen(session)),
-        _ => (3, -seen(session)),
+        Some("paused") => (2, -seen(session)),
+        Some("idle") => (3, -seen(session)),
+        _ => (4, -seen(session)),
     }
 }
 
@@ -115,14 +116,19 @@ fn row(session: &Session, now_ms: i64) -> Vec<(String, Ink)> {
     ]
 }
 
-/// What it is at, since when, and for what it waits or which tool it uses.
+/// The state and its age, and what the session waits for or which tool it uses. A state that is a guess has a question mark
+/// and the age of the last sign of life.
 fn state(session: &Session, now_ms: i64) -> String {
     let Some(state) = session.state.as_deref() else { return "-".to_owned() };
+    let age = |since: i64| human_age(now_ms.saturating_sub(since));
     let mut text = line(state);
-    if let Some(since) = session.state_since {
-        text.push_str(&format!(" {}", human_age(now_ms.saturating_sub(since))));
+    match (session.state_by.as_deref(), session.state_since) {
+        (Some("guessed"), _) => text.push_str(&format!("? silent {}", age(seen(session)))),
+        (Some("seen"), Some(since)) => text.push_str(&format!(" (seen) {}", age(since))),
+        (_, Some(since)) => text.push_str(&format!(" {}", age(since))),
+        (_, None) => {}
     }
-    let what = if state == "waiting" { &session.waiting_for } else { &session.tool };
+    let what = if ["waiting", "paused"].contains(&state) { &session.waiting_for } else { &session.tool };
     if let Some(what) = what.as_deref().filter(|what| !what.is_empty()) {
         text.push_str(&format!(": {}", line(what)));
     }
@@ -246,6 +252,34 @@ quiet        -                                -       -       0       next promp
             wide.contains("ana@box") && wide.contains("merge it\u{fffd}[2J") && wide.contains("until/it/ends"),
             "{wide}"
         );
+    }
+
+    // row 11, row 23
+    #[test]
+    fn the_list_says_how_a_state_is_known_and_since_when_there_was_no_sign() {
+        let shown = |fields: &str| {
+            let since = NOW - 600_000;
+            let seen = NOW - 240_000;
+            let one = format!(r#"{{"id":"i","stateSince":{since},"lastActivityAt":{seen},{fields}}}"#);
+            state(&serde_json::from_str(&one).unwrap(), NOW)
+        };
+        for (fields, expected) in [
+            (r#""state":"working","tool":"Bash""#, "working 10 min: Bash"),
+            (r#""state":"working","stateBy":"told","tool":"Bash""#, "working 10 min: Bash"),
+            (r#""state":"working","stateBy":"seen","tool":"Bash""#, "working (seen) 10 min: Bash"),
+            (r#""state":"working","stateBy":"guessed","tool":"Bash""#, "working? silent 4 min: Bash"),
+            (
+                r#""state":"waiting","stateBy":"guessed","waitingFor":"input","tool":"Bash""#,
+                "waiting? silent 4 min: input",
+            ),
+            (r#""state":"idle","stateBy":"seen""#, "idle (seen) 10 min"),
+            (
+                r#""state":"paused","stateBy":"told","waitingFor":"its own task: make""#,
+                "paused 10 min: its own task: make",
+            ),
+        ] {
+            assert_eq!(shown(fields), expected);
+        }
     }
 
     #[test]

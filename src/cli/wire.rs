@@ -17,6 +17,7 @@ pub(crate) struct Session {
     pub(crate) id: String,
     pub(crate) nickname: String,
     pub(crate) state: Option<String>,
+    pub(crate) state_by: Option<String>,
     pub(crate) state_since: Option<i64>,
     pub(crate) waiting_for: Option<String>,
     pub(crate) tool: Option<String>,

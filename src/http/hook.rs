@@ -94,3 +94,7 @@ fn plain(
     let (report, caller) = report::of(session_id, told.cwd(), &place, event != "SessionEnd", request)?;
     Ok(Asked::Store(Box::new(to_request(report).by(caller)), Form::PLAIN))
 }
+
+#[cfg(test)]
+#[path = "hook/state_tests.rs"]
+mod state_tests;

@@ -16,7 +16,7 @@ pub use message::{Message, MessageRead, Proof, Recipient, proof_words};
 pub use process::Process;
 pub use registration::{Registration, TokenHash};
 pub use room::{GROUP_PREFIX, ROOM_PREFIXES, Room, RoomKind, RoomMember};
-pub use session::{Agent, Doing, Host, Presence, Session, State};
+pub use session::{Agent, Doing, Host, KnownBy, Presence, Session, State};
 
 use std::sync::{Arc, OnceLock};
 

@@ -81,19 +81,22 @@ pub enum State {
     Waiting,
     /// In the middle of a turn.
     Working,
+    /// Between two turns, the next of which begins by itself when a task of its own ends or its time comes.
+    Paused,
     /// Between two turns.
     Idle,
 }
 
 impl State {
     /// All of them, those first that a human should look at first.
-    pub const ALL: [Self; 3] = [Self::Waiting, Self::Working, Self::Idle];
+    pub const ALL: [Self; 4] = [Self::Waiting, Self::Working, Self::Paused, Self::Idle];
 
     /// The spelling on the wire and in the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
             Self::Working => "working",
+            Self::Paused => "paused",
             Self::Idle => "idle",
         }
     }
@@ -104,12 +107,45 @@ impl State {
     }
 }
 
+/// How the state of a session is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KnownBy {
+    /// Its hooks told it.
+    #[default]
+    Told,
+    /// Its transcript shows it, of which its hooks told nothing.
+    Seen,
+    /// Its hooks told it, and have been silent since: it may have ended without a word.
+    Guessed,
+}
+
+impl KnownBy {
+    /// All of them, the surest first.
+    pub const ALL: [Self; 3] = [Self::Told, Self::Seen, Self::Guessed];
+
+    /// The spelling on the wire and in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Told => "told",
+            Self::Seen => "seen",
+            Self::Guessed => "guessed",
+        }
+    }
+
+    /// The one that is spelled `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known_by| known_by.as_str() == text)
+    }
+}
+
 /// What the hooks of a session have told of it. Not in marshal 0.9. Like signs of life it changes in memory at once, and
 /// gets to the log only when what is there is old.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Doing {
     /// What it is at, as far as that is known.
     pub state: Option<State>,
+    /// How that is known.
+    pub known_by: KnownBy,
     /// Since when.
     pub since: i64,
     /// For what it waits, or on what it stopped.

@@ -4,6 +4,7 @@
 
 use super::evidence::{TurnFacts, Verdict, verdict};
 use super::tables::newest_first;
+use super::turn::InTurn;
 use super::{Arrival, Change, EventKind, MessageState, Roster};
 use crate::ids::{IdSource, MessageId, NOTICE_SENDER, ReadId, RoomId, SessionId, new_id_at};
 use crate::limits::{HANDED_LEASE_MS, HANDINGS_MAX, KEPT_MESSAGES_MAX, SWEEP_ROWS_MAX};
@@ -557,11 +558,11 @@ impl Roster {
         if self.tables.mail.is_on_its_way(place, session, self.tables.now.mono_ms) {
             return Queued::OnItsWay;
         }
-        if self.would_wake(session, priority) && self.tables.mail.is_free(place, session, self.tables.now) {
+        if self.would_wake(session, priority, place) {
             return Queued::OnItsWay;
         }
         if self.has_live_path(session) {
-            let waits = priority < Priority::Now && self.tables.working.contains(session);
+            let waits = priority < Priority::Now && self.in_turn(session) != InTurn::No;
             return if waits { Queued::Working } else { Queued::OnItsWay };
         }
         let Some(placed) = self.tables.sessions.get(session) else {
@@ -569,13 +570,14 @@ impl Roster {
         };
         let doing = &placed.stored.row.doing;
         let hears = |path| doing.paths.has(path);
+        let is_working = self.in_turn(session) != InTurn::No;
         match doing.state {
-            Some(State::Working) if priority == Priority::Now && hears(Path::Tools) => Queued::BetweenTools,
-            Some(State::Working) if hears(Path::Stop) && priority >= Priority::Next => {
+            _ if is_working && priority == Priority::Now && hears(Path::Tools) => Queued::BetweenTools,
+            _ if is_working && hears(Path::Stop) && priority >= Priority::Next => {
                 let is_held = self.pulses.get(session).is_some_and(|pulse| pulse.may_not_stop());
                 if is_held { Queued::Held } else { Queued::Working }
             }
-            Some(State::Working) if hears(Path::Prompt) && priority >= Priority::Next => Queued::Working,
+            _ if is_working && hears(Path::Prompt) && priority >= Priority::Next => Queued::Working,
             Some(State::Waiting) => Queued::NeedsHuman,
             _ if hears(Path::Prompt) || placed.stored.row.hooks => Queued::BetweenTurns,
             _ => Queued::NoLivePath,

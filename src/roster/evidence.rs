@@ -67,6 +67,8 @@ pub(super) fn verdict(kind: &EventKind, path: Path, turn: TurnFacts) -> Verdict 
         | EventKind::Start { .. }
         | EventKind::Failed(_)
         | EventKind::NeedsHuman(_)
+        | EventKind::Reminds { .. }
+        | EventKind::Answered
         | EventKind::Idle
         | EventKind::Other => Verdict::Open,
     }
@@ -96,7 +98,7 @@ mod tests {
     const ENDS: TurnFacts =
         TurnFacts { prompt: PromptRelation::Other, tells_steps: false, tells_ends: true, is_legacy: false };
 
-    fn events() -> [(&'static str, EventKind); 11] {
+    fn events() -> [(&'static str, EventKind); 13] {
         let tool = || "Bash".to_owned();
         [
             ("start", EventKind::Start { same_context: true }),
@@ -110,6 +112,8 @@ mod tests {
             ("idle", EventKind::Idle),
             ("other", EventKind::Other),
             ("end", EventKind::End),
+            ("reminds", EventKind::Reminds { what: tool(), when_idle: true }),
+            ("answered", EventKind::Answered),
         ]
     }
 
@@ -123,29 +127,29 @@ mod tests {
         let legacy = TurnFacts { is_legacy: true, ..no_ends };
         let rows = [
             // Claude Code from 2.1.196 and Codex, which name prompts: an event of the known prompt.
-            ("same prompt", same, Path::Start, "..RRRR....."),
-            ("same prompt", same, Path::Prompt, "..RRRR....."),
-            ("same prompt", same, Path::Tools, "..R..R....."),
-            ("same prompt", same, Path::Stop, "..RRRR....."),
+            ("same prompt", same, Path::Start, "..RRRR......."),
+            ("same prompt", same, Path::Prompt, "..RRRR......."),
+            ("same prompt", same, Path::Tools, "..R..R......."),
+            ("same prompt", same, Path::Stop, "..RRRR......."),
             // The same, with a hook for the end of each step.
-            ("steps", steps, Path::Tools, "..R.RR....."),
+            ("steps", steps, Path::Tools, "..R.RR......."),
             // An event of another prompt.
-            ("other prompt", ENDS, Path::Start, "..RRRR....."),
-            ("other prompt", ENDS, Path::Prompt, ".LLLLL....."),
-            ("other prompt", ENDS, Path::Tools, ".LLLLL....."),
-            ("other prompt", ENDS, Path::Stop, ".LLLLL....."),
+            ("other prompt", ENDS, Path::Start, "..RRRR......."),
+            ("other prompt", ENDS, Path::Prompt, ".LLLLL......."),
+            ("other prompt", ENDS, Path::Tools, ".LLLLL......."),
+            ("other prompt", ENDS, Path::Stop, ".LLLLL......."),
             // Claude Code before 2.1.196 and Gemini CLI, which name none.
-            ("unnamed prompt", unknown, Path::Start, "..RRRR....."),
-            ("unnamed prompt", unknown, Path::Prompt, ".LRRRR....."),
-            ("unnamed prompt", unknown, Path::Tools, ".LR..R....."),
-            ("unnamed prompt", unknown, Path::Stop, ".LRRRR....."),
+            ("unnamed prompt", unknown, Path::Start, "..RRRR......."),
+            ("unnamed prompt", unknown, Path::Prompt, ".LRRRR......."),
+            ("unnamed prompt", unknown, Path::Tools, ".LR..R......."),
+            ("unnamed prompt", unknown, Path::Stop, ".LRRRR......."),
             // Any agent whose hooks for the end of a turn are not installed.
-            ("no ends", no_ends, Path::Start, "..RRRR....."),
-            ("no ends", no_ends, Path::Prompt, ".RRRRR....."),
-            ("no ends", no_ends, Path::Tools, ".LR..R....."),
+            ("no ends", no_ends, Path::Start, "..RRRR......."),
+            ("no ends", no_ends, Path::Prompt, ".RRRRR......."),
+            ("no ends", no_ends, Path::Tools, ".LR..R......."),
             // marshal 0.9's hooks.
-            ("0.9", legacy, Path::Start, "..RRRR....."),
-            ("0.9", legacy, Path::Prompt, ".RRRRR....R"),
+            ("0.9", legacy, Path::Start, "..RRRR......."),
+            ("0.9", legacy, Path::Prompt, ".RRRRR....R.."),
         ];
         for (name, turn, path, expected) in rows {
             for ((event, kind), expected) in events().into_iter().zip(expected.chars()) {

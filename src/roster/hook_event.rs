@@ -23,8 +23,36 @@ pub struct HookEvent {
     pub title: Option<String>,
     /// Which prompt the event belongs to, if the event says.
     pub prompt_id: Option<String>,
+    /// The use of a tool that the event is about.
+    pub tool: Option<ToolUse>,
+    /// What the tool asks the human, where it does nothing else.
+    pub question: Option<String>,
+    /// The task of its own whose end the session awaits, if the event says so of the end of a turn.
+    pub own_task: Option<String>,
+    /// Whether a subagent of the session tells it: then it says little of the session's own turn.
+    pub of_subagent: bool,
+    /// The file in which the agent writes down the session, if the event says.
+    pub transcript: Option<String>,
     /// Whether mail in the answer would reach the model, and by which way.
     pub takes: Option<Path>,
+}
+
+/// The use of a tool, as an event tells of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToolUse {
+    /// The tool's name.
+    pub name: String,
+    /// The agent's id for this use, if the event says.
+    pub id: Option<String>,
+    /// A digest of the tool's input: some events name the input and no id.
+    pub input: u64,
+}
+
+impl ToolUse {
+    /// A use of which no more than the tool's name is known.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
 }
 
 /// What happened.
@@ -52,6 +80,15 @@ pub enum EventKind {
     Failed(String),
     /// It cannot go on without a human, and for what.
     NeedsHuman(String),
+    /// The host reminds its human that the session needs something: no news where that was told already.
+    Reminds {
+        /// What it needs.
+        what: String,
+        /// Whether a session between two turns can need it.
+        when_idle: bool,
+    },
+    /// The human has answered what it asked.
+    Answered,
     /// It waits for the next prompt.
     Idle,
     /// It ended.

@@ -6,16 +6,16 @@ use super::evidence::{PromptRelation, TurnFacts};
 use super::mailbox::Leased;
 use super::nickname::composed;
 use super::sessions::basename;
+use super::turn::{self, Pulse};
 use super::{
     Answer, EventKind, Gone, Handing, Handled, HookEvent, HookReply, HookReport, Reply, Roster, Wait, validate,
 };
 use crate::error::RequestError;
 use crate::ids::{IdSource, SessionId};
 use crate::limits::{
-    HANDOVER_LEASE_MS, INBOX_MESSAGES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, PROMPTS_WITHOUT_END_MAX, STOP_HANDINGS_MAX,
-    TEXT_BYTES_MAX, TOOL_SILENCE_MAX_MS, WORKING_SILENCE_MAX_MS,
+    HANDOVER_LEASE_MS, INBOX_MESSAGES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, PROMPTS_WITHOUT_END_MAX, TEXT_BYTES_MAX,
 };
-use crate::model::{Doing, Host, Path, Priority, Session, State, Stored};
+use crate::model::{Doing, Host, Path, Priority, Session, Stored};
 use crate::text::{nfc, to_faultless};
 use std::sync::Arc;
 
@@ -30,29 +30,6 @@ pub(super) struct Wanted {
     pub(super) times_below: u32,
 }
 
-/// What is asked of a human, where the host does not say more.
-const PERMISSION: &str = "permission";
-
-/// What is known of the turn that a session is in. In memory alone: after a restart the next turn tells.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Pulse {
-    /// The last prompt that events named.
-    prompt_id: Option<Arc<str>>,
-    /// How often in a row the end of its turn was answered with mail.
-    stops: u32,
-    /// Whether it tells of the end of each step, and not only of each tool's.
-    by_step: bool,
-    /// Prompts since the session was first heard of, while no turn of it was seen to end.
-    prompts_without_end: u32,
-}
-
-impl Pulse {
-    /// Whether its turn has been prolonged often enough.
-    pub(super) fn may_not_stop(&self) -> bool {
-        self.stops >= STOP_HANDINGS_MAX
-    }
-}
-
 impl Roster {
     pub(super) fn hook_event(&mut self, event: HookEvent, ids: &mut dyn IdSource) -> Handled {
         if event.kind != EventKind::End {
@@ -61,11 +38,17 @@ impl Roster {
         validate_event(&event)?;
         let id = SessionId::from(event.report.session_id.as_str());
         let pulse = self.pulses.get(&id).cloned().unwrap_or_default();
+        if event.of_subagent && !self.tables.sessions.contains_key(&id) {
+            return Ok(Answer::new(Reply::Done, Wait::No));
+        }
         let turn = self.turn_facts(&id, &event, &pulse);
         if self.is_another_run(&id, &event) {
             self.begin_anew(&id);
         }
-        self.note_evidence(&id, &event.kind, turn);
+        // What a subagent does shows nothing of what the session has read.
+        if !event.of_subagent {
+            self.note_evidence(&id, &event.kind, turn);
+        }
         if event.kind == EventKind::End {
             self.pulses.remove(&id);
             self.remove_session(&id, Gone::Ended);
@@ -79,8 +62,12 @@ impl Roster {
         let introduce = introduces(&event, &row.doing, is_start || !is_known);
         let mut answer = self.hook_answer(&id, introduce, takes, ids);
         let continues = matches!(&answer.reply, Reply::Hook(reply) if !reply.inbox.is_empty());
-        self.note_pulse(&id, &event, pulse, continues);
-        let doing = next_doing(&row.doing, &event, continues, self.tables.now.wall_ms);
+        let mut pulse = pulse;
+        pulse.note(&event, continues);
+        let doing = turn::next(&row.doing, &mut pulse, &event, continues, self.tables.now.wall_ms);
+        if event.agent.is_some() {
+            self.pulses.insert(id.clone(), pulse);
+        }
         let session = self.note_event(Session { doing, ..row });
         let left = if is_start || !is_known { self.left_for(&session.row) } else { None };
         if let Reply::Hook(reply) = &mut answer.reply {
@@ -122,25 +109,6 @@ impl Roster {
         }
     }
 
-    fn note_pulse(&mut self, id: &SessionId, event: &HookEvent, mut pulse: Pulse, continues: bool) {
-        match event.kind {
-            EventKind::Prompt { .. } => {
-                pulse.stops = 0;
-                pulse.prompts_without_end = pulse.prompts_without_end.saturating_add(1);
-            }
-            EventKind::Start { .. } => pulse.stops = 0,
-            EventKind::Stop if continues => pulse.stops += 1,
-            EventKind::AfterTools => pulse.by_step = true,
-            _ => {}
-        }
-        if let Some(prompt) = &event.prompt_id {
-            pulse.prompt_id = Some(Arc::from(prompt.as_str()));
-        }
-        if event.agent.is_some() {
-            self.pulses.insert(id.clone(), pulse);
-        }
-    }
-
     /// The row of a session that goes on.
     fn moved_on(&mut self, id: &SessionId, event: &HookEvent) -> Result<Session, RequestError> {
         let Some(placed) = self.tables.sessions.get(id) else { return self.registered(&event.report) };
@@ -153,7 +121,9 @@ impl Roster {
         if let Some(title) = event.title.as_deref().filter(|title| !title.is_empty()) {
             row.session_name = Some(Arc::from(title));
         }
-        if let EventKind::BeforeTool(tool) | EventKind::AfterTool(tool) = &event.kind {
+        if let EventKind::BeforeTool(tool) | EventKind::AfterTool(tool) = &event.kind
+            && !event.of_subagent
+        {
             (row.last_tool, row.last_tool_at) = (Some(Arc::from(tool.as_str())), Some(now));
         }
         Ok(row)
@@ -250,28 +220,6 @@ impl Roster {
         let inbox = lease.leased.iter().filter_map(handing).collect();
         HookReply { session: None, introduce: false, inbox, waiting, path, lease: lease.number, left: None }
     }
-
-    /// Sessions that said they were working and have been silent since are idle, as far as anybody can tell: their host
-    /// tells nothing of a turn that its user broke off.
-    pub(super) fn calm_down(&mut self, is_full: impl Fn(&Self) -> bool) {
-        let now = self.tables.now;
-        let silent = |id: &&SessionId| {
-            let Some(placed) = self.tables.sessions.get(*id) else { return false };
-            let is_in_tool = placed.stored.row.doing.tool.is_some();
-            let bound = if is_in_tool { TOOL_SILENCE_MAX_MS } else { WORKING_SILENCE_MAX_MS };
-            self.tables.presence.seen_at(id).is_some_and(|at| now.mono_ms - at > bound)
-        };
-        let silent: Vec<SessionId> = self.tables.working.iter().filter(silent).cloned().collect();
-        for id in silent {
-            if is_full(self) {
-                break;
-            }
-            let Some(placed) = self.tables.sessions.get(&id) else { continue };
-            let mut row = placed.stored.row.clone();
-            row.doing = Doing { state: Some(State::Idle), since: now.wall_ms, tool: None, ..row.doing };
-            self.tables.set_shown(Stored::new(row));
-        }
-    }
 }
 
 /// Whether the answer to an event tells the session who it is. Where it came in without the hook of its start, or that was not
@@ -285,55 +233,24 @@ fn introduces(event: &HookEvent, doing: &Doing, is_new: bool) -> bool {
     }
 }
 
-/// What a session is at after an event.
-fn next_doing(doing: &Doing, event: &HookEvent, continues: bool, now: i64) -> Doing {
-    let shared = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Arc::from);
-    let mut next = doing.clone();
-    next.agent = event.agent.or(next.agent);
-    next.model = shared(&event.model).or(next.model);
-    next.permission_mode = shared(&event.permission_mode).or(next.permission_mode);
-    next.paths = event.takes.map_or(next.paths, |path| next.paths.with(path));
-    // The hooks of marshal 0.9 tell of no turn's end: what they tell of its beginning would stay true for ever.
-    if event.agent.is_none() {
-        return next;
-    }
-    let (state, waiting_for, tool) = match &event.kind {
-        EventKind::Start { same_context: true } | EventKind::Other | EventKind::End => return next,
-        EventKind::Start { same_context: false } | EventKind::Idle => (State::Idle, None, None),
-        EventKind::Prompt { .. } | EventKind::AfterTool(_) | EventKind::AfterTools => (State::Working, None, None),
-        EventKind::BeforeTool(tool) => (State::Working, None, Some(Arc::from(tool.as_str()))),
-        EventKind::Stop if continues => (State::Working, None, None),
-        EventKind::Stop => (State::Idle, None, None),
-        EventKind::Failed(why) => (State::Waiting, Some(Arc::from(why.as_str())), None),
-        EventKind::NeedsHuman(what) => (State::Waiting, Some(asked_for(what, next.tool.as_deref())), next.tool.clone()),
-    };
-    if (next.state, &next.waiting_for) != (Some(state), &waiting_for) {
-        next.since = now;
-    }
-    (next.state, next.waiting_for, next.tool) = (Some(state), waiting_for, tool);
-    next
-}
-
-/// For what a session waits. A host that does not say which permission it asks for has told of the tool just before.
-fn asked_for(what: &str, tool: Option<&str>) -> Arc<str> {
-    match tool {
-        Some(tool) if what == PERMISSION => Arc::from(format!("{PERMISSION}: {tool}")),
-        _ => Arc::from(what),
-    }
-}
-
 fn validate_event(event: &HookEvent) -> Result<(), RequestError> {
     let tool = match &event.kind {
         EventKind::BeforeTool(tool) | EventKind::AfterTool(tool) => tool,
         _ => "",
     };
     let what = match &event.kind {
-        EventKind::NeedsHuman(what) | EventKind::Failed(what) => what,
+        EventKind::NeedsHuman(what) | EventKind::Failed(what) | EventKind::Reminds { what, .. } => what,
         _ => "",
     };
+    let tool_use = event.tool.clone().unwrap_or_default();
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     validate::bounded("the tool's name", tool, NAME_BYTES_MAX)?;
     validate::bounded("what it waits for", what, TEXT_BYTES_MAX)?;
+    validate::bounded("the tool's name", &tool_use.name, NAME_BYTES_MAX)?;
+    validate::bounded("the tool's id", &text(&tool_use.id), NAME_BYTES_MAX)?;
+    validate::bounded("the question", &text(&event.question), TEXT_BYTES_MAX)?;
+    validate::bounded("the task that it waits for", &text(&event.own_task), TEXT_BYTES_MAX)?;
+    validate::bounded("the transcript's path", &text(&event.transcript), PATH_BYTES_MAX)?;
     validate::bounded("the model's name", &text(&event.model), NAME_BYTES_MAX)?;
     validate::bounded("the permission mode", &text(&event.permission_mode), NAME_BYTES_MAX)?;
     validate::bounded("the prompt's id", &text(&event.prompt_id), NAME_BYTES_MAX)?;

@@ -270,6 +270,12 @@ impl Mailboxes {
         }
     }
 
+    /// Whether a message is free to be handed to a session, and was handed to it less often.
+    pub(crate) fn is_free_below(&self, place: u64, session: &SessionId, now: Now, times_below: u32) -> bool {
+        let waiting = self.unread.get(session).and_then(|inbox| inbox.get(place));
+        self.is_free(place, session, now) && waiting.is_some_and(|waiting| waiting.times < times_below)
+    }
+
     /// Whether a session has not read a message, which has not expired and is neither in an answer on its way to it nor was
     /// handed to it.
     pub(crate) fn is_free(&self, place: u64, session: &SessionId, now: Now) -> bool {

@@ -36,6 +36,7 @@ mod sweep;
 mod tables;
 mod terms;
 mod threads;
+mod turn;
 mod validate;
 mod volatile;
 mod waiters;
@@ -53,13 +54,13 @@ use crate::error::RequestError;
 use crate::ids::{IdSource, MessageId, RoomId, SessionId};
 use crate::model::{ItemType, Message, Process, Recipient, Row};
 use crate::time::Now;
-use hooks::Pulse;
 use loops::Loops;
 use rate::Paces;
 use speaker::Speaker;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tables::{Mark, Tables};
+use turn::Pulse;
 use volatile::Volatile;
 
 /// The live roster.

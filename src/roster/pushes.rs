@@ -1,6 +1,7 @@
 //! Pushing messages to connected clients: to whom, what waits until a turn is over, and what comes again for a client that
 //! was away. Nothing of it is written down: that a message was pushed says nothing of whether it was read.
 
+use super::turn::InTurn;
 use super::volatile::Volatile;
 use super::{Answer, Push, Roster};
 use crate::ids::{ClientId, SessionId};
@@ -128,7 +129,7 @@ impl Roster {
     /// what is urgent is pushed; the rest waits for its end.
     pub(super) fn push_new(&mut self, session: &SessionId, message: &Arc<Stored<Message>>) -> Option<Push> {
         let path = self.live_path(session)?;
-        let waits = message.row.priority() < Priority::Now && self.tables.working.contains(session);
+        let waits = message.row.priority() < Priority::Now && self.in_turn(session) != InTurn::No;
         // Not before those that have waited and go with this batch.
         if waits || self.tables.pushes.ready.contains_key(session) {
             let place = self.tables.messages.get(&message.row.id)?.place;
@@ -151,7 +152,7 @@ impl Roster {
     pub(super) fn push_held(&mut self) -> Vec<Push> {
         let mut pushes = Vec::new();
         while let Some((session, ())) = self.tables.pushes.ready.pop_first() {
-            if self.tables.working.contains(&session) {
+            if self.in_turn(&session) != InTurn::No {
                 continue;
             }
             let held = self.tables.pushes.held.remove(&session).unwrap_or_default();
@@ -187,7 +188,7 @@ impl Roster {
             if now.wall_ms.saturating_sub(message.row.sent_at) > PUSH_AGAIN_AGE_MAX_MS {
                 continue;
             }
-            if message.row.priority() < Priority::Now && self.tables.working.contains(session) {
+            if message.row.priority() < Priority::Now && self.in_turn(session) != InTurn::No {
                 self.tables.pushes.hold(session, place);
                 continue;
             }

@@ -2,6 +2,7 @@
 //! what was not seen.
 
 use super::Roster;
+use super::turn::InTurn;
 use crate::ids::SessionId;
 use crate::model::{Agent, Path, Session, State, Stored};
 use std::collections::BTreeSet;
@@ -65,19 +66,20 @@ impl Roster {
         let is_connected = row.client_id.as_ref().is_some_and(|client| tables.presence.is_connected(client));
         let is_pushed_to = is_connected && (!row.hooks || row.channels_enabled == Some(true));
         let hears = |path| row.doing.paths.has(path);
-        let is_in_turn = match row.doing.state {
-            Some(State::Working) => true,
-            // What it waits for may be leave to use a tool.
-            Some(State::Waiting) => row.doing.tool.is_some(),
-            Some(State::Idle) | None => false,
-        };
+        // What it waits for may be leave to use a tool.
+        let is_asking = row.doing.state == Some(State::Waiting) && row.doing.tool.is_some();
+        let is_in_turn = is_asking || self.in_turn(&row.id) != InTurn::No;
         let is_answered = row.hooks && row.doing.agent.is_none_or(Agent::takes_answers);
-        match row.doing.state {
-            _ if is_pushed_to || tables.subscribed.contains(&row.id) => Reach::Now,
-            state if state != Some(State::Working) && tables.waiters.at_least(&row.id).is_some() => Reach::Wakeable,
-            _ if is_in_turn && hears(Path::Tools) => Reach::BetweenTools,
-            _ if is_answered || hears(Path::Prompt) || hears(Path::Start) || hears(Path::Stop) => Reach::NextPrompt,
-            _ => Reach::None,
+        if is_pushed_to || tables.subscribed.contains(&row.id) {
+            Reach::Now
+        } else if self.wakes_at(&row.id).is_some() {
+            Reach::Wakeable
+        } else if is_in_turn && hears(Path::Tools) {
+            Reach::BetweenTools
+        } else if is_answered || hears(Path::Prompt) || hears(Path::Start) || hears(Path::Stop) {
+            Reach::NextPrompt
+        } else {
+            Reach::None
         }
     }
 

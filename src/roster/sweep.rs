@@ -43,7 +43,7 @@ impl Roster {
             }
             self.remove_session(&session, Gone::Silent);
         }
-        self.calm_down(is_full);
+        self.doubt_the_silent(is_full);
         self.tables.pushes.sweep(now.mono_ms);
         self.bound_kept(is_full);
         self.watch_clock(now);

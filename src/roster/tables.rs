@@ -23,12 +23,13 @@ use super::presence::Presence;
 use super::pushes::Pushes;
 use super::renewals::Renewals;
 use super::threads::Threads;
+use super::turn::Turns;
 use super::waiters::Waiters;
 use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::limits::ACTIVITY_PERSIST_EVERY_MS;
 use crate::model::{
     Delivery, Departed, ItemType, Message, MessageRead, Process, Recipient, Registration, Room, RoomMember, Row,
-    Session, State, Stored, TokenHash,
+    Session, Stored, TokenHash,
 };
 use crate::time::Now;
 use sorted::{Sorted, by_id};
@@ -60,7 +61,7 @@ pub(crate) struct Tables {
     /// descends from them is no operator.
     pub(crate) agents: BTreeMap<Process, SessionId>,
     /// Sessions that say that they are in the middle of a turn.
-    pub(crate) working: BTreeSet<SessionId>,
+    pub(crate) turns: Turns,
     /// Sessions for which somebody hears of events as they happen.
     pub(crate) subscribed: BTreeSet<SessionId>,
     pub(crate) nicknames: Nicknames,
@@ -104,7 +105,7 @@ impl Tables {
             by_token: BTreeMap::new(),
             by_process: BTreeMap::new(),
             agents: BTreeMap::new(),
-            working: BTreeSet::new(),
+            turns: Turns::default(),
             subscribed: BTreeSet::new(),
             nicknames: Nicknames::default(),
             rooms_by_name: BTreeSet::new(),
@@ -402,9 +403,7 @@ impl Tables {
                 self.by_process.entry(process.clone()).or_default().insert(id);
             }
         }
-        if stored.row.doing.state == Some(State::Working) {
-            self.working.insert(stored.row.id.clone());
-        } else if !self.working.is_empty() && self.working.remove(&stored.row.id) {
+        if self.turns.put(&stored.row) {
             self.waiters.rouse(&stored.row.id);
             self.pushes.turn_over(&stored.row.id);
         }
@@ -466,7 +465,7 @@ impl Tables {
             ItemType::Session => {
                 let placed = self.sessions.remove(id)?;
                 self.activity_written.remove(id);
-                self.working.remove(id);
+                self.turns.remove(id);
                 self.room_steps.go(&placed.stored.row.id);
                 self.nicknames.remove(&placed.stored.row.nickname, &placed.stored.row.id);
                 self.presence.remove(&placed.stored.row);

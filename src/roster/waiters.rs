@@ -1,8 +1,9 @@
 //! Waking the idle: for which sessions somebody waits who can wake them, and when there is something to wake them for. It
-//! must not wake one that is in the middle of a turn: the turn's end hands its mail over.
+//! must not wake one that is surely in the middle of a turn: the turn's end hands its mail over.
 
 use super::hooks::Wanted;
 use super::mailbox::Free;
+use super::turn::InTurn;
 use super::{Answer, EventKind, Handled, HookEvent, HookReply, Push, Reply, Roster, Wait};
 use crate::error::RequestError;
 use crate::ids::{IdSource, SessionId};
@@ -171,10 +172,21 @@ impl Roster {
         }
     }
 
-    /// Whether a message of this priority would wake a session now.
-    pub(super) fn would_wake(&self, session: &SessionId, priority: Priority) -> bool {
-        self.tables.waiters.at_least(session).is_some_and(|at_least| priority >= at_least)
-            && !self.tables.working.contains(session)
+    /// Whether a message of this priority, which has this place, would wake a session now.
+    pub(super) fn would_wake(&self, session: &SessionId, priority: Priority, place: u64) -> bool {
+        self.wakes_at(session).is_some_and(|at_least| priority >= at_least)
+            && self.tables.mail.is_free_below(place, session, self.tables.now, WAKINGS_MAX)
+    }
+
+    /// How urgent a message must be to wake a session now; none if nothing does. In the middle of a turn nothing need: its
+    /// end hands the mail over. Where it is not sure that the turn goes on, only what is urgent wakes.
+    pub(super) fn wakes_at(&self, session: &SessionId) -> Option<Priority> {
+        let at_least = self.tables.waiters.at_least(session)?;
+        match self.in_turn(session) {
+            InTurn::Yes => None,
+            InTurn::Unsure => Some(Priority::Now),
+            InTurn::No => Some(at_least),
+        }
     }
 
     /// What follows from a batch for those who wait: to be called before each commit.
@@ -187,11 +199,8 @@ impl Roster {
     fn wake(&mut self, now: Now, ids: &mut dyn IdSource) -> Vec<HookReply> {
         let mut replies = Vec::new();
         for session in self.tables.waiters.take_roused(now.mono_ms, WAKES_AT_ONCE_MAX) {
-            let Some(at_least) = self.tables.waiters.at_least(&session) else { continue };
+            let Some(at_least) = self.wakes_at(&session) else { continue };
             let Some(placed) = self.tables.sessions.get(&session) else { continue };
-            if self.tables.working.contains(&session) {
-                continue;
-            }
             let row = placed.stored.clone();
             match self.tables.mail.free(&session, at_least, WAKINGS_MAX, now) {
                 Free::Nothing => continue,

@@ -2,7 +2,7 @@
 
 use super::{Copies, Text, Texts, read, shared, text, to_text};
 use crate::ids::{ClientId, SessionId};
-use crate::model::{Agent, Doing, Host, Path, Presence, Process, Session, State};
+use crate::model::{Agent, Doing, Host, KnownBy, Path, Presence, Process, Session, State};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -93,6 +93,8 @@ pub(super) struct SessionJson<'a> {
     session_name: Option<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     state: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    state_by: Option<Text<'a>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     state_since: Option<i64>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -145,6 +147,7 @@ pub fn session_text(row: &Session) -> String {
         role: text(&row.role),
         session_name: text(&row.session_name),
         state: doing.state.map(|state| state.as_str().into()),
+        state_by: doing.state.map(|_| doing.known_by.as_str().into()),
         state_since: doing.state.map(|_| doing.since),
         tool: text(&doing.tool),
         waiting_for: text(&doing.waiting_for),
@@ -206,6 +209,7 @@ fn build_doing(item: &SessionJson<'_>, texts: &mut impl Texts) -> Doing {
     let mut common = |text: &Option<Text<'_>>| text.as_ref().map(|text| texts.common(&text.0));
     Doing {
         state: item.state.as_ref().and_then(|state| State::parse(&state.0)),
+        known_by: item.state_by.as_ref().and_then(|known_by| KnownBy::parse(&known_by.0)).unwrap_or_default(),
         since: item.state_since.unwrap_or(0),
         waiting_for: common(&item.waiting_for),
         tool: common(&item.tool),

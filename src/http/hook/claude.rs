@@ -12,6 +12,9 @@ use crate::roster::EventKind;
 /// Claude Code.
 pub(super) const HOST: Host = Host { agent: Agent::Claude, kind, takes, silence: "", tells_process: true };
 
+/// What an older version says of a session that waits for its next prompt.
+const WAITING_FOR_INPUT: &str = "waiting for your input";
+
 /// What comes before the tool's name in the notice that a permission is waited for.
 const PERMISSION_TO_USE: &str = "permission to use ";
 
@@ -32,10 +35,14 @@ fn kind(event: &str, told: &Told<'_>) -> EventKind {
         "SessionStart" => EventKind::Start { same_context: told.source() == "compact" },
         "UserPromptSubmit" => EventKind::Prompt { quoted: Vec::new() },
         "PreToolUse" => EventKind::BeforeTool(told.tool()),
-        "PostToolUse" | "PostToolUseFailure" => EventKind::AfterTool(told.tool()),
+        "PostToolUseFailure" if told.is_interrupt() => EventKind::Idle,
+        "PostToolUse" | "PostToolUseFailure" | "PermissionDenied" => EventKind::AfterTool(told.tool()),
         "PostToolBatch" => EventKind::AfterTools,
-        "PermissionRequest" => EventKind::NeedsHuman(format!("permission: {}", told.tool())),
+        "PermissionRequest" => {
+            EventKind::NeedsHuman(told.asks().unwrap_or_else(|| format!("permission: {}", told.tool())))
+        }
         "Elicitation" => EventKind::NeedsHuman(format!("input for {}", told.server())),
+        "ElicitationResult" => EventKind::Answered,
         "Notification" => notification(told),
         "Stop" => EventKind::Stop,
         "StopFailure" => EventKind::Failed(told.error()),
@@ -45,11 +52,19 @@ fn kind(event: &str, told: &Told<'_>) -> EventKind {
 }
 
 fn notification(told: &Told<'_>) -> EventKind {
+    let reminds = |what: &str, when_idle| EventKind::Reminds { what: what.to_owned(), when_idle };
+    let message = told.message();
     match told.notification_type().as_str() {
-        "permission_prompt" => EventKind::NeedsHuman(permission(&told.message())),
-        "agent_needs_input" => EventKind::NeedsHuman("input".to_owned()),
-        "elicitation_dialog" => EventKind::NeedsHuman("input for an MCP server".to_owned()),
+        "permission_prompt" => reminds(&permission(&message), true),
+        // It comes a minute after the end of each turn too, when nothing was asked.
+        "agent_needs_input" => reminds("input", false),
+        "elicitation_dialog" => reminds("input for an MCP server", true),
+        "elicitation_complete" | "elicitation_response" => EventKind::Answered,
         "idle_prompt" => EventKind::Idle,
+        // Older versions tell no type, and have a text for each.
+        "" if message.contains(WAITING_FOR_INPUT) => EventKind::Idle,
+        "" if message.contains("permission") => reminds(&permission(&message), true),
+        "" if !message.is_empty() => reminds(&message, false),
         // Others tell of a background agent or of logging in.
         _ => EventKind::Other,
     }
@@ -97,7 +112,23 @@ mod tests {
             ("PostToolUseFailure", r#","tool_name":"Bash","error":"x""#, EventKind::AfterTool("Bash".to_owned())),
             ("PostToolBatch", r#","tool_calls":[]"#, EventKind::AfterTools),
             ("PermissionRequest", r#","tool_name":"Bash""#, waits("permission: Bash")),
+            ("PermissionDenied", r#","tool_name":"Bash","reason":"x""#, EventKind::AfterTool("Bash".to_owned())),
+            ("PostToolUseFailure", r#","tool_name":"Bash","is_interrupt":true"#, EventKind::Idle),
+            (
+                "PostToolUseFailure",
+                r#","tool_name":"Bash","is_interrupt":false"#,
+                EventKind::AfterTool("Bash".to_owned()),
+            ),
+            (
+                "PermissionRequest",
+                r#","tool_name":"AskUserQuestion","tool_input":{"questions":[{"question":"Which?","options":[]}]}"#,
+                waits("an answer: Which?"),
+            ),
+            ("PermissionRequest", r#","tool_name":"AskUserQuestion""#, waits("an answer")),
+            ("PermissionRequest", r#","tool_name":"ExitPlanMode","tool_input":{}"#, waits("approval of its plan")),
             ("Elicitation", r#","mcp_server_name":"jira""#, waits("input for jira")),
+            ("ElicitationResult", r#","mcp_server_name":"jira","action":"accept""#, EventKind::Answered),
+            ("PreSkillShellCommand", r#","tool_name":"Bash","command_name":"x""#, EventKind::Other),
             ("Stop", r#","stop_hook_active":false"#, EventKind::Stop),
             ("StopFailure", r#","error":"rate_limit""#, EventKind::Failed("rate_limit".to_owned())),
             ("SessionEnd", r#","reason":"other""#, EventKind::End),
@@ -112,19 +143,24 @@ mod tests {
 
     #[test]
     fn notifications_tell_who_waits_for_whom() {
-        let waits = |what: &str| EventKind::NeedsHuman(what.to_owned());
+        let waits = |what: &str| EventKind::Reminds { what: what.to_owned(), when_idle: true };
+        let in_turn = |what: &str| EventKind::Reminds { what: what.to_owned(), when_idle: false };
         let table = [
             ("permission_prompt", "Claude needs your permission to use Bash", waits("permission: Bash")),
             ("permission_prompt", "Claude needs your permission", waits("permission")),
             ("permission_prompt", "Claude needs your permission to use mcp__a__b.", waits("permission: mcp__a__b")),
             ("permission_prompt", "Claude needs your permission to use the web for this", waits("permission")),
             ("permission_prompt", "", waits("permission")),
-            ("agent_needs_input", "x", waits("input")),
+            ("agent_needs_input", "x", in_turn("input")),
             ("elicitation_dialog", "x", waits("input for an MCP server")),
-            ("elicitation_complete", "x", EventKind::Other),
+            ("elicitation_complete", "x", EventKind::Answered),
+            ("elicitation_response", "x", EventKind::Answered),
             ("idle_prompt", "Claude is waiting for your input", EventKind::Idle),
             ("agent_completed", "x", EventKind::Other),
             ("auth_success", "x", EventKind::Other),
+            ("", "Claude is waiting for your input", EventKind::Idle),
+            ("", "Claude needs your permission to use Bash", waits("permission: Bash")),
+            ("", "Look at this", in_turn("Look at this")),
             ("", "", EventKind::Other),
         ];
         for (name, message, expected) in table {

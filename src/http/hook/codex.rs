@@ -15,7 +15,9 @@ fn kind(event: &str, told: &Told<'_>) -> EventKind {
         "UserPromptSubmit" => EventKind::Prompt { quoted: Vec::new() },
         "PreToolUse" => EventKind::BeforeTool(told.tool()),
         "PostToolUse" => EventKind::AfterTool(told.tool()),
-        "PermissionRequest" => EventKind::NeedsHuman(format!("permission: {}", told.tool())),
+        "PermissionRequest" => {
+            EventKind::NeedsHuman(told.asks().unwrap_or_else(|| format!("permission: {}", told.tool())))
+        }
         "Stop" => EventKind::Stop,
         "StopFailure" => EventKind::Failed(told.error()),
         // Its user broke the turn off.

@@ -45,15 +45,17 @@ impl Host {
     ) -> Result<Asked, RequestError> {
         let query = Query::parse(request.query.as_deref())?;
         let session_id = report::session(told, &query)?;
-        if told.is_of_subagent() {
-            return Ok(Asked::Nothing(Form { wrap: None, silence: self.silence }));
-        }
+        let of_subagent = told.is_of_subagent();
         let name = named.or(query.get("event")).map_or_else(|| told.event(), str::to_owned);
         let mut kind = (self.kind)(&name, told);
         if let EventKind::Prompt { quoted: ids } = &mut kind {
             *ids = quoted(&request.body);
         }
-        let takes = (self.takes)(&name);
+        if of_subagent && !matches!(kind, EventKind::NeedsHuman(_) | EventKind::AfterTool(_)) {
+            kind = EventKind::Other;
+        }
+        // A subagent is no session of its own, and no mail is for it.
+        let takes = (self.takes)(&name).filter(|_| !of_subagent);
         let form = Form { wrap: takes.map(|(_, wrap)| wrap), silence: self.silence };
         let place = Place { query: &query, headers: &request.headers };
         let (report, caller) =
@@ -62,10 +64,15 @@ impl Host {
             report,
             agent: Some(self.agent),
             kind,
-            model: told.model(),
-            permission_mode: told.permission_mode(),
-            title: told.title(),
-            prompt_id: told.prompt_id(),
+            model: told.model().filter(|_| !of_subagent),
+            permission_mode: told.permission_mode().filter(|_| !of_subagent),
+            title: told.title().filter(|_| !of_subagent),
+            prompt_id: told.prompt_id().filter(|_| !of_subagent),
+            tool: told.tool_use(),
+            question: told.asks(),
+            own_task: told.own_task(),
+            of_subagent,
+            transcript: told.transcript().filter(|_| !of_subagent),
             takes: takes.map(|(path, _)| path),
         };
         Ok(Asked::Store(Box::new(Request::HookEvent(Box::new(event)).by(caller)), form))

@@ -5,13 +5,15 @@ use crate::bom;
 use crate::error::{ErrorKind, RequestError};
 use crate::gate;
 use crate::ids::MessageId;
-use crate::limits::{HOOK_FIELDS_MAX, NAME_BYTES_MAX, QUOTED_IDS_MAX, TEXT_BYTES_MAX};
+use crate::limits::{HOOK_FIELDS_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, QUOTED_IDS_MAX, TEXT_BYTES_MAX};
+use crate::roster::ToolUse;
 use memchr::memchr_iter;
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The fields of an event, as they came. Each is read leniently: a value that says nothing, or is of another type than
 /// expected, is as good as none.
@@ -145,6 +147,78 @@ impl<'a> Told<'a> {
         self.text(&["tool_name", "toolName"]).map_or_else(|| "unknown".to_owned(), |tool| cut(tool, NAME_BYTES_MAX))
     }
 
+    /// The use of a tool that the event is about.
+    pub(super) fn tool_use(&self) -> Option<ToolUse> {
+        let name = self.text(&["tool_name", "toolName"])?;
+        let id = self.text(&["tool_use_id", "toolUseId", "tool_call_id", "toolCallId"]);
+        let input = self.value("tool_input").or_else(|| self.value("toolInput")).map_or(0, digest);
+        Some(ToolUse { name: cut(name, NAME_BYTES_MAX), id: id.map(|id| cut(id, NAME_BYTES_MAX)), input })
+    }
+
+    /// What a tool asks the human that does nothing else. No two agents have one of the same name.
+    pub(super) fn asks(&self) -> Option<String> {
+        match self.tool().as_str() {
+            "AskUserQuestion" | "request_user_input" | "ask_user" => {
+                Some(self.question().map_or_else(|| "an answer".to_owned(), |text| format!("an answer: {text}")))
+            }
+            "ExitPlanMode" => Some("approval of its plan".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// The first question in the input of such a tool.
+    fn question(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Input {
+            questions: Vec<Question>,
+        }
+        #[derive(Deserialize)]
+        struct Question {
+            question: String,
+        }
+        let input: Input = serde_json::from_str(self.value("tool_input")?).ok()?;
+        let first = input.questions.into_iter().next()?.question;
+        (!first.trim().is_empty() && self.is_whole(&first)).then(|| cut(first, NAME_BYTES_MAX))
+    }
+
+    /// The task of its own that a session awaits whose turn has ended: the first that runs, or what is to wake it.
+    pub(super) fn own_task(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Task {
+            status: Option<String>,
+            description: Option<String>,
+            command: Option<String>,
+            r#type: Option<String>,
+        }
+        #[derive(Deserialize)]
+        struct Cron {
+            schedule: Option<String>,
+        }
+        let over = ["completed", "failed", "killed", "stopped", "cancelled"];
+        let tasks = self.value("background_tasks").and_then(|tasks| serde_json::from_str::<Vec<Task>>(tasks).ok());
+        let tasks = tasks.unwrap_or_default();
+        let runs = |task: &&Task| task.status.as_deref().is_none_or(|status| !over.contains(&status));
+        let name = |task: Task| {
+            let said = [task.description, task.command, task.r#type].into_iter().flatten();
+            said.into_iter().find(|text| !text.trim().is_empty()).unwrap_or_else(|| "a task".to_owned())
+        };
+        let crons = || self.value("session_crons").and_then(|crons| serde_json::from_str::<Vec<Cron>>(crons).ok());
+        let running = tasks.iter().filter(runs).count();
+        let text = match tasks.into_iter().find(|task| runs(&task)).map(name) {
+            Some(first) if running > 1 => {
+                format!("its own tasks: {} and {} more", cut(first, NAME_BYTES_MAX), running - 1)
+            }
+            Some(first) => format!("its own task: {}", cut(first, NAME_BYTES_MAX)),
+            None => format!("its own schedule: {}", crons()?.into_iter().find_map(|cron| cron.schedule)?),
+        };
+        self.is_whole(&text).then(|| cut(text, TEXT_BYTES_MAX))
+    }
+
+    /// The file in which the agent writes the session down.
+    pub(super) fn transcript(&self) -> Option<String> {
+        self.text(&["transcript_path", "transcriptPath"]).filter(|path| path.len() <= PATH_BYTES_MAX)
+    }
+
     /// The server that asks the human for something.
     pub(super) fn server(&self) -> String {
         self.text(&["mcp_server_name"]).map_or_else(|| "an MCP server".to_owned(), |name| cut(name, NAME_BYTES_MAX))
@@ -152,6 +226,11 @@ impl<'a> Told<'a> {
 
     pub(super) fn notification_type(&self) -> String {
         self.text(&["notification_type", "notificationType"]).unwrap_or_default()
+    }
+
+    /// Whether the user broke off what the event is about.
+    pub(super) fn is_interrupt(&self) -> bool {
+        self.value("is_interrupt") == Some("true")
     }
 
     pub(super) fn message(&self) -> String {
@@ -226,6 +305,13 @@ fn says_something(value: &str) -> bool {
         }
         _ => true,
     }
+}
+
+/// A number that tells one input of a tool from another.
+fn digest(input: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    input.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The beginning of a text, of at most so many bytes.

@@ -366,19 +366,27 @@ fn a_working_receiver_gets_what_is_urgent_and_the_rest_in_order_when_it_is_idle(
     assert!(take(&mut world, EventKind::Stop, Path::Stop).is_empty(), "low mail prolongs no turn");
     assert_eq!(bodies(take(&mut world, EventKind::Prompt { quoted: Vec::new() }, Path::Prompt)), ["low"]);
 
-    // One whose turn was broken off is idle when it has been silent for a minute, and one in a tool later.
+    // One of which nothing is heard for a minute counts as between two turns, and one in a tool later.
     for (kind, bound) in [
         (EventKind::Prompt { quoted: Vec::new() }, WORKING_SILENCE_MAX_MS),
         (EventKind::BeforeTool("Bash".to_owned()), TOOL_SILENCE_MAX_MS),
     ] {
+        ask(&mut world, "next 3", Priority::Next);
+        let placed = world.roster.tables.messages.values().max_by_key(|placed| placed.place).unwrap();
+        let (message, place) = (placed.stored.row.clone(), placed.place);
+        let waits_for = |world: &World| match world.roster.delivery_to(&message, place, "b".into()).standing {
+            DeliveryStanding::Queued(queued) => queued,
+            other => panic!("{other:?}"),
+        };
         happens(&mut world, event(kind, None));
-        let stand = |world: &World| world.session("b").doing.state;
         world.pass(bound);
         world.sweep();
-        assert_eq!(stand(&world), Some(crate::model::State::Working));
+        assert_eq!(waits_for(&world), Queued::Working);
         world.pass(i64::try_from(SWEEP_EVERY.as_millis()).unwrap());
         world.sweep();
-        assert_eq!(stand(&world), Some(crate::model::State::Idle));
+        assert_eq!(waits_for(&world), Queued::BetweenTurns);
+        assert_eq!(world.session("b").doing.state, Some(crate::model::State::Working), "it may work all the same");
+        world.ack("b", &[&message.id]);
     }
 }
 

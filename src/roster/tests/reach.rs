@@ -1,7 +1,7 @@
 //! How soon sessions hear, by what has been seen of them.
 
 use super::*;
-use crate::model::{Agent, Path, State};
+use crate::model::{Agent, KnownBy, Path, State};
 
 fn event(world: &mut World, id: &str, kind: EventKind, takes: Option<Path>) {
     let (report, agent) = (report(id, "/w/x"), Some(Agent::Claude));
@@ -58,7 +58,7 @@ fn a_program_that_ignores_the_answers_to_its_hooks_does_not_hear_by_them() {
 }
 
 #[test]
-fn what_a_session_is_at_is_told_and_kept_no_longer_than_it_is_true() {
+fn what_a_session_is_at_is_told_and_not_sure_when_nothing_more_is_heard() {
     let mut world = World::new();
     world.start("s", "/w/x");
     event(&mut world, "s", EventKind::Prompt { quoted: Vec::new() }, Some(Path::Prompt));
@@ -66,13 +66,14 @@ fn what_a_session_is_at_is_told_and_kept_no_longer_than_it_is_true() {
     world.pass(20 * SECOND);
     event(&mut world, "s", EventKind::BeforeTool("Bash".to_owned()), None);
     assert_eq!(world.session("s").doing.since, begun, "it works since its turn began, whatever tools it uses");
-    world.pass(10 * MINUTE);
+    world.pass(30 * SECOND);
     world.sweep();
-    assert_eq!(world.session("s").doing.state, Some(State::Working), "a tool may take its time");
-    world.pass(6 * MINUTE);
+    assert_eq!(world.session("s").doing.known_by, KnownBy::Told);
+    world.pass(3 * SECOND);
     world.sweep();
     let doing = world.session("s").doing;
-    assert_eq!((doing.state, doing.tool, doing.since), (Some(State::Idle), None, world.now.wall_ms));
+    assert_eq!((doing.state, doing.known_by, doing.since), (Some(State::Working), KnownBy::Guessed, begun));
+    assert_eq!(doing.tool.as_deref(), Some("Bash"), "a tool may take its time");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::limits::{
-    HANDED_LEASE_MS, PUSH_AGAIN_AGE_MAX_MS, PUSH_AGAIN_MAX, PUSHES_HELD_MAX, SWEEP_EVERY, WAKINGS_MAX,
-    WORKING_SILENCE_MAX_MS,
+    HANDED_LEASE_MS, HOOKS_SILENT_MS, PUSH_AGAIN_AGE_MAX_MS, PUSH_AGAIN_MAX, PUSHES_HELD_MAX, SWEEP_EVERY,
+    TOOL_SILENCE_MAX_MS, WAKINGS_MAX, WORKING_SILENCE_MAX_MS,
 };
 use crate::model::{Agent, Evidence, Path, Priority, Recipient, State, Step, Terms};
 
@@ -39,6 +39,12 @@ fn prompt(quoted: &[&str]) -> EventKind {
 
 fn waits(id: &str, at_least: Priority) -> Request {
     let event = HookEvent { report: report(id, ""), kind: EventKind::Stop, ..HookEvent::default() };
+    Request::Wait { event: Box::new(event), at_least }
+}
+
+/// The same in the middle of a turn.
+fn waits_on(id: &str, at_least: Priority) -> Request {
+    let event = HookEvent { report: report(id, ""), kind: EventKind::Other, ..HookEvent::default() };
     Request::Wait { event: Box::new(event), at_least }
 }
 
@@ -142,17 +148,72 @@ fn who_waits_for_a_human_is_woken() {
     assert_eq!(woken(&mut world), only("b", &["m1"]));
 }
 
+// row 11
 #[test]
-fn a_turn_of_which_nothing_is_heard_any_more_keeps_nobody_from_being_woken() {
+fn a_turn_of_which_nothing_is_heard_keeps_no_urgent_mail_for_long_and_other_mail_not_for_ever() {
+    let a_look = i64::try_from(SWEEP_EVERY.as_millis()).unwrap();
+    for (kind, bound) in
+        [(prompt(&[]), WORKING_SILENCE_MAX_MS), (EventKind::BeforeTool("Bash".to_owned()), TOOL_SILENCE_MAX_MS)]
+    {
+        let mut world = three();
+        world.ok(waits_on("b", Priority::Next));
+        tell(&mut world, "b", prompt(&[]), None);
+        tell(&mut world, "b", kind, None);
+        mail(&mut world, "usual", "b", Priority::Next);
+        mail(&mut world, "urgent", "b", Priority::Now);
+        world.pass(HOOKS_SILENT_MS);
+        world.sweep();
+        assert!(woken(&mut world).is_empty());
+        assert_ne!(world.view("b").reach, Reach::Wakeable);
+        world.pass(a_look);
+        world.sweep();
+        assert_eq!(world.view("b").reach, Reach::Wakeable);
+        assert_eq!(woken(&mut world), only("b", &["urgent"]));
+        world.ack("b", &[&"urgent".into()]);
+
+        // Somebody who waits again is no sign that the turn is over.
+        world.ok(waits_on("b", Priority::Next));
+        world.pass(bound);
+        world.sweep();
+        assert!(woken(&mut world).is_empty());
+        world.pass(a_look);
+        world.sweep();
+        assert_eq!(woken(&mut world), only("b", &["usual"]));
+    }
+}
+
+#[test]
+fn what_comes_for_a_turn_that_is_not_sure_wakes_at_once_and_what_is_not_urgent_does_not() {
     let mut world = three();
+    world.ok(waits_on("b", Priority::Next));
     tell(&mut world, "b", prompt(&[]), None);
-    mail(&mut world, "m1", "b", Priority::Now);
-    world.pass(WORKING_SILENCE_MAX_MS);
+    world.pass(HOOKS_SILENT_MS + 1);
     world.sweep();
+    mail(&mut world, "usual", "b", Priority::Next);
     assert!(woken(&mut world).is_empty());
-    world.pass(i64::try_from(SWEEP_EVERY.as_millis()).unwrap());
-    world.sweep();
-    assert_eq!(woken(&mut world), only("b", &["m1"]));
+    mail(&mut world, "urgent", "b", Priority::Now);
+    assert_eq!(woken(&mut world), only("b", &["urgent"]));
+}
+
+/// A message wakes three times at most, and then does not claim to be on its way.
+#[test]
+fn what_wakes_no_more_waits_for_the_next_prompt_and_says_so() {
+    let mut world = three();
+    mail(&mut world, "m1", "b", Priority::Now);
+    let waits_for = |world: &World| {
+        let placed = &world.roster.tables.messages["m1"];
+        world.roster.delivery_to(&placed.stored.row, placed.place, "b".into()).standing
+    };
+    for _ in 0..WAKINGS_MAX {
+        assert_eq!(woken(&mut world), only("b", &["m1"]));
+        handed(&mut world, "b", &["m1"], true);
+        world.ok(waits_on("b", Priority::Now));
+        world.pass(HANDED_LEASE_MS + 1);
+    }
+    // Its model has not what it was handed any more, so that the message is free.
+    tell(&mut world, "b", EventKind::Start { same_context: false }, None);
+    assert_eq!(waits_for(&world), DeliveryStanding::Queued(Queued::BetweenTurns));
+    assert!(woken(&mut world).is_empty());
 }
 
 #[test]
