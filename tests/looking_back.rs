@@ -171,6 +171,8 @@ fn one_in_the_place_of_another_claims_its_mail_and_the_sender_learns_it() {
     let deliveries = page["messages"][0]["deliveries"].as_array().unwrap();
     let of = |id: &str| deliveries.iter().find(|delivery| delivery["sessionId"] == id).unwrap();
     assert_eq!((&of("old-1")["state"], &of("old-1")["by"]), (&json!("claimed"), &json!("new-1")));
+    // row 52
+    assert_eq!((&of("old-1")["nickname"], &of("old-1")["byNickname"]), (&json!("two@old-1"), &json!("two@new-1")));
     assert_eq!(of("new-1")["state"], "read");
     let notice = daemon.prompt("a").text().to_owned();
     assert!(notice.contains("was taken over by 'two@new-1'"), "{notice}");

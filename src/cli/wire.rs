@@ -179,6 +179,7 @@ pub(crate) struct Delivery {
     pub(crate) path: Option<String>,
     pub(crate) evidence: Option<String>,
     pub(crate) by: Option<String>,
+    pub(crate) by_nickname: Option<String>,
     pub(crate) at: i64,
     pub(crate) times_handed: u32,
 }

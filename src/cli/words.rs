@@ -32,7 +32,8 @@ pub(crate) fn delivery_among(delivery: &Delivery, all: &[Delivery], reader: &Rea
         "superseded" => format!("not read before message {} came in its place at {at}", by()),
         "undeliverable" => format!("undeliverable since {at}: {}", reason(delivery.reason.as_deref())),
         "claimed" => {
-            let name = heir().map(|heir| line(&heir.nickname)).filter(|name| !name.is_empty());
+            let name = delivery.by_nickname.as_ref().or_else(|| heir().map(|heir| &heir.nickname));
+            let name = name.filter(|name| !name.is_empty()).map(|name| line(name));
             format!("taken over by {} at {at}", name.unwrap_or_else(by))
         }
         other => line(other),

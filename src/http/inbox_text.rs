@@ -71,7 +71,7 @@ fn tell_what_is_left(left: &Left, session: &Session, program: &str, text: &mut S
     // As above.
     let _ = writeln!(
         text,
-        "<marshal_left>The session {nickname}, which worked here before you and is gone, has left {messages} unread{others}. \
+        "<marshal_left>The session \"{nickname}\", which worked here before you and is gone, has left {messages} unread{others}. \
          To take over what is unread run `{program} inbox --session {id} --claim`.</marshal_left>"
     );
 }
@@ -302,7 +302,7 @@ mod tests {
         let text = |left| told(&HookReply { left, ..reply(Vec::new(), 0) }, 0).0;
         assert_eq!(
             text(left(1, 0)),
-            "<marshal_left>The session beta@1 _x_, which worked here before you and is gone, has left 1 message unread. To take \
+            "<marshal_left>The session \"beta@1 _x_\", which worked here before you and is gone, has left 1 message unread. To take \
              over what is unread run `marshal inbox --session s2 --claim`.</marshal_left>\n"
         );
         assert!(

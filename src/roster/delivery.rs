@@ -22,6 +22,8 @@ pub struct DeliveryView {
     pub session: SessionId,
     /// Its name, now or when the message was sent.
     pub name: Arc<str>,
+    /// The name of the session that took the message over, if one did.
+    pub heir: Option<Arc<str>>,
     /// How far the message has got.
     pub standing: Standing,
     /// How often it was handed over.
@@ -510,7 +512,8 @@ impl Roster {
             }
             _ => Standing::Queued(self.queued(message.priority(), place, &session)),
         };
-        DeliveryView { session, name, standing, times }
+        let heir = self.heir_of(&standing);
+        DeliveryView { session, name, heir, standing, times }
     }
 
     /// What a change, before this `next` one, tells of a message's way to one recipient: the message, and where it was after
@@ -550,7 +553,8 @@ impl Roster {
         };
         let stored = self.tables.messages.get(message)?.stored.clone();
         let name = self.name_for(&stored.row, session);
-        Some((stored, DeliveryView { session: session.clone(), name, standing, times }))
+        let heir = self.heir_of(&standing);
+        Some((stored, DeliveryView { session: session.clone(), name, heir, standing, times }))
     }
 
     /// For what a message waits that waits for this recipient.

@@ -3,11 +3,11 @@
 
 use super::sessions::basename;
 use super::tables::Tables;
-use super::{Roster, validate};
+use super::{DeliveryStanding as Standing, Roster, validate};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{HUMAN_PREFIX, NOTICE_SENDER, SessionId};
 use crate::limits::{ID_SHORT_CHARS, NAME_BYTES_MAX, NAME_SHOWN_CHARS_MAX, NICKNAMES_WALKED_MAX};
-use crate::model::{Message, ROOM_PREFIXES, Recipient, Session};
+use crate::model::{Message, ROOM_PREFIXES, Recipient, Session, Step};
 use crate::text::{nfc, to_name};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -260,6 +260,14 @@ impl Roster {
         let row = &self.tables.messages.get(id)?.stored.row;
         let name = if row.from_session_id == *session { &row.from_nick } else { &row.to_nick };
         Some(name.clone())
+    }
+
+    /// The name of the session that took a message over.
+    pub(super) fn heir_of(&self, standing: &Standing) -> Option<Arc<str>> {
+        match standing {
+            Standing::Settled(Step::Claimed(heir), _) => Some(self.name_of(heir)),
+            _ => None,
+        }
     }
 
     /// The name of one of a message's recipients, now or when it was sent.

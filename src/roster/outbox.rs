@@ -9,6 +9,7 @@ use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
 use crate::limits::{HISTORY_SCAN_MAX, PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
 use crate::model::{Message, Recipient, Step, Terms};
+use crate::text::quoted;
 use std::sync::Arc;
 
 impl Roster {
@@ -71,13 +72,13 @@ impl Roster {
         }
         match self.delivery_to(row, place, to.clone()).standing {
             DeliveryStanding::Read(..) => {
-                refuse(format!("message {id} was read by {name}: there is nothing to repeat"))
+                refuse(format!("message {id} was read by {}: there is nothing to repeat", quoted(name)))
             }
             DeliveryStanding::Settled(Step::Superseded(by), _) => {
                 refuse(format!("message {by} has come in the place of {id}: ask for that one"))
             }
             DeliveryStanding::Settled(Step::Claimed(by), _) => {
-                refuse(format!("message {id} was taken over by {by}: write to that one"))
+                refuse(format!("message {id} was taken over by {}: write to that one", quoted(&self.name_of(&by))))
             }
             DeliveryStanding::Queued(_) | DeliveryStanding::Handed(..) | DeliveryStanding::Settled(..) => Ok(()),
         }

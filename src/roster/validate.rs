@@ -5,7 +5,7 @@ use crate::error::{ErrorKind, RequestError};
 use crate::ids::{HUMAN_PREFIX, MemberId, NOTICE_SENDER, ReadId};
 use crate::limits::{ID_BYTES_MAX, MESSAGE_BODY_BYTES_MAX, NAME_BYTES_MAX};
 use crate::model::{ROOM_PREFIXES, Row};
-use crate::text::{MARKS, fault_of_id, fault_of_name};
+use crate::text::{MARKS, fault_of_id, fault_of_name, is_hidden};
 
 /// An id of something that may be created under it.
 pub(super) fn new_session_id(text: &str) -> Result<(), RequestError> {
@@ -43,7 +43,8 @@ pub(super) fn is_sound(row: &Row) -> bool {
         // Stricter rules hold at the doors; marshal 0.9 let an empty id into its log.
         Row::Session(stored) => {
             let id = stored.row.id.as_str();
-            !stored.row.id.is_human() && is_separable(id) && id != NOTICE_SENDER
+            let is_seen = !id.chars().any(is_hidden);
+            !stored.row.id.is_human() && is_separable(id) && is_seen && id != NOTICE_SENDER
         }
         Row::RoomMember(stored) => stored.row.id == MemberId::of(&stored.row.room_id, &stored.row.session_id),
         Row::MessageRead(stored) => stored.row.id == ReadId::of(&stored.row.message_id, &stored.row.session_id),

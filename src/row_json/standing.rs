@@ -34,7 +34,10 @@ pub fn delivery_value(view: &DeliveryView) -> Value {
             value["at"] = (*at).into();
             match step {
                 Step::Superseded(by) => value["by"] = by.as_str().into(),
-                Step::Claimed(by) => value["by"] = by.as_str().into(),
+                Step::Claimed(by) => {
+                    value["by"] = by.as_str().into();
+                    value["byNickname"] = view.heir.as_deref().into();
+                }
                 Step::Undeliverable(reason) => value["reason"] = reason.as_str().into(),
                 Step::Kept | Step::Handed(_) | Step::Read(..) | Step::Expired => {}
             }

@@ -405,7 +405,8 @@ mod tests {
     fn answers_are_spelled_as_0_9_did_member_by_member() {
         let (room, session) = (Recipient::Room("r".into()), Recipient::Session("b".into()));
         let standing = crate::roster::DeliveryStanding::Queued(crate::roster::Queued::OnItsWay);
-        let delivery = crate::roster::DeliveryView { session: "b".into(), name: "b".into(), standing, times: 0 };
+        let delivery =
+            crate::roster::DeliveryView { session: "b".into(), name: "b".into(), heir: None, standing, times: 0 };
         let one = |message, live| {
             let delivery = delivery.clone();
             Sent { message, live, delivery, is_to_stranger: false, replaced: None }
