@@ -72,6 +72,8 @@ pub struct ServeConfig {
     pub sends_per_second: Option<u32>,
     /// Names besides this machine's own that `Host` headers may have.
     pub allowed_hosts: Vec<String>,
+    /// Who runs the daemon, if that can be told: for whom sessions work that come by its socket and do not say.
+    pub operator: Option<String>,
     /// Where the predecessor kept its log, for a one-time migration. It need not exist.
     pub coord_dir: Option<PathBuf>,
     /// This program as its hints call it.
@@ -91,6 +93,7 @@ impl ServeConfig {
             auth: auth(flags.auth.as_deref(), env)?,
             sends_per_second: sends_per_second(flags.sends_per_second.as_deref(), env)?,
             allowed_hosts: allowed_hosts(flags.allowed_hosts.as_deref(), env)?,
+            operator: operator(env),
             coord_dir: coord_dir(env),
             program: program(flags.state_dir.as_deref(), env),
         })
@@ -154,6 +157,12 @@ fn absolute_dir(env: Env<'_>, name: &str) -> Option<PathBuf> {
 /// A relative path means the directory in which the command was given; without one the path stays as it is.
 fn absolute(dir: &Path) -> PathBuf {
     std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf())
+}
+
+/// The human whose environment this is: `$MARSHAL_OPERATOR`, else the user.
+pub fn operator(env: Env<'_>) -> Option<String> {
+    let names = ["MARSHAL_OPERATOR", "USER", "USERNAME"];
+    names.iter().find_map(|name| set(env, name)).and_then(|name| name.into_string().ok())
 }
 
 fn coord_dir(env: Env<'_>) -> Option<PathBuf> {
@@ -309,6 +318,7 @@ mod tests {
             auth: AuthMode::Token,
             sends_per_second: Some(SENDS_PER_SECOND),
             allowed_hosts: Vec::new(),
+            operator: None,
             coord_dir: Some(PathBuf::from("/h/.local/state/claude-coord")),
             program: "marshal".to_owned(),
         };
@@ -327,6 +337,7 @@ mod tests {
             ("MARSHAL_SENDS_PER_SECOND", "7"),
             ("MARSHAL_ALLOWED_HOSTS", " host.docker.internal,[fd00::1],, 10.0.0.7"),
             ("RUST_LOG", "trace"),
+            ("USER", "ana b"),
             ("CLAUDE_COORD_STATE_DIR", "/c"),
         ]);
         let config = ServeConfig::from_flags(&ServeFlags::default(), &env).unwrap();
@@ -336,6 +347,9 @@ mod tests {
         // row 49
         assert_eq!(config.allowed_hosts, ["host.docker.internal", "[fd00::1]", "10.0.0.7"]);
         assert_eq!(config.coord_dir, Some(PathBuf::from("/c")));
+        assert_eq!(config.operator.as_deref(), Some("ana b"));
+        let other = env_of(&[("MARSHAL_OPERATOR", "eve"), ("USER", "ana"), ("USERNAME", "x")]);
+        assert_eq!(operator(&other).as_deref(), Some("eve"));
         let flags = ServeFlags {
             state_dir: Some("/f".into()),
             hook_bind: Some("[::1]:0".into()),

@@ -79,8 +79,7 @@ fn place(parsed: &Parsed, world: &World<'_>) -> Vec<(&'static str, String)> {
         ("os", std::env::consts::OS.to_owned()),
         ("arch", std::env::consts::ARCH.to_owned()),
     ];
-    let operator = ["MARSHAL_OPERATOR", "USER", "USERNAME"].iter().find_map(|name| config::set(world.env, name));
-    query.extend(operator.and_then(|name| name.into_string().ok()).map(|name| ("operator", name)));
+    query.extend(config::operator(world.env).map(|name| ("operator", name)));
     query.extend(pid(parsed, world).map(|pid| ("pid", pid.to_string())));
     query
 }

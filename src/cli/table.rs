@@ -454,6 +454,7 @@ pub(crate) const COMMANDS: &[Command] = &[
         examples: &[
             ("marshal hook wait", "as a Stop hook with \"asyncRewake\": true"),
             ("marshal hook claude", "as any other hook of Claude Code"),
+            ("marshal hook codex", "as a hook of Codex, whatever your login shell is"),
         ],
         exits: &[exit_code::WOKEN],
     },

@@ -14,14 +14,14 @@ use crate::event_log::lock::{Lock, LockError};
 use crate::event_log::real_disk::RealDisk;
 use crate::event_log::{recover, state_dir};
 use crate::gate::{self, Auth};
-use crate::http::{self, About};
+use crate::http::{self, About, Home};
 use crate::ids::{IdSource, SystemIds};
 use crate::limits::{
     BATCH_COMMANDS_MAX, COMPACT_OVER_BYTES, FAULT_STOP_DEADLINE, HTTP_WORKERS, REQUEST_QUEUE_MAX, ROTATE_QUEUE_MAX,
     STOP_DEADLINE, STORE_QUEUE_MAX, WATCH_QUEUE_MAX, WS_UPGRADE_QUEUE_MAX,
 };
 use crate::machine_token;
-use crate::roster::Roster;
+use crate::roster::{Roster, is_operator};
 use crate::store::{Command, CompactJob, ProcessWatch, ReadJob, Start, Store};
 use crate::thread::{self, Exit};
 use crate::time::SystemClock;
@@ -53,6 +53,10 @@ pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
         socket: doors.socket.display().to_string(),
         auth: config.auth.name(),
         program: config.program.clone(),
+        home: Home {
+            operator: config.operator.clone().filter(|name| is_operator(name)),
+            machine: process::this_machine(),
+        },
         parents: parents::load(&config.state_dir)?,
         clock,
     };

@@ -15,7 +15,7 @@ pub(super) mod wait;
 pub(super) use answer::{Form, error};
 
 use super::query::Query;
-use super::{Action, Shape};
+use super::{Action, Home, Shape};
 use crate::error::{ErrorKind, RequestError};
 use crate::gate::{self, respond::without_secrets};
 use crate::roster::{HookReport, Request};
@@ -35,7 +35,7 @@ enum Asked {
     Nothing(Form),
 }
 
-pub(super) fn route(request: &gate::Request) -> Action {
+pub(super) fn route(request: &gate::Request, home: &Home) -> Action {
     let path = request.path.as_str();
     let Some(read) = reader(path) else {
         let unknown = RequestError::not_found(format!("there is no hook {}", without_secrets(path)));
@@ -47,7 +47,7 @@ pub(super) fn route(request: &gate::Request) -> Action {
         response.headers.push(("Allow", "POST".to_owned()));
         return Action::Respond(response);
     }
-    match read(request) {
+    match read(request, home) {
         Ok(Asked::Store(request, form)) => Action::Ask(*request, Shape::Hook(form)),
         Ok(Asked::Wait(wish)) => Action::Wait(*wish),
         Ok(Asked::WaitInVain) => Action::Respond(wait::over()),
@@ -56,20 +56,20 @@ pub(super) fn route(request: &gate::Request) -> Action {
     }
 }
 
-type Read = fn(&gate::Request) -> Result<Asked, RequestError>;
+type Read = fn(&gate::Request, &Home) -> Result<Asked, RequestError>;
 
 /// How the requests to a path are read.
 fn reader(path: &str) -> Option<Read> {
     Some(match path {
         "/hook/claude" => claude::read,
-        "/hook/codex" => |request| codex::HOST.read(request),
-        "/hook/gemini" => |request| gemini::HOST.read(request),
+        "/hook/codex" => |request, home| codex::HOST.read(request, home),
+        "/hook/gemini" => |request, home| gemini::HOST.read(request, home),
         "/hook/wait" => wait::read,
-        "/hook/session-start" => |request| plain(request, "SessionStart", Request::session_start),
-        "/hook/prompt-submit" => |request| plain(request, "UserPromptSubmit", Request::prompt_submit),
-        "/hook/session-end" => {
-            |request| plain(request, "SessionEnd", |report| Request::session_end(report.session_id.as_str().into()))
-        }
+        "/hook/session-start" => |request, home| plain(request, home, "SessionStart", Request::session_start),
+        "/hook/prompt-submit" => |request, home| plain(request, home, "UserPromptSubmit", Request::prompt_submit),
+        "/hook/session-end" => |request, home| {
+            plain(request, home, "SessionEnd", |report| Request::session_end(report.session_id.as_str().into()))
+        },
         _ => return None,
     })
 }
@@ -77,12 +77,13 @@ fn reader(path: &str) -> Option<Read> {
 /// What a hook of marshal 0.9 asks for. The event is the one that Claude Code calls so.
 fn plain(
     request: &gate::Request,
+    home: &Home,
     event: &'static str,
     to_request: fn(HookReport) -> Request,
 ) -> Result<Asked, RequestError> {
     let told = Told::of(request)?;
     if let Some(other) = foreign::marked(&told) {
-        return foreign::host(other).read_told(request, &told, Some(event));
+        return foreign::host(other).read_told(request, home, &told, Some(event));
     }
     let query = Query::parse(request.query.as_deref())?;
     let session_id = report::session(&told, &query)?;
@@ -91,7 +92,7 @@ fn plain(
     }
     let place = Place { query: &query, headers: &[] };
     // A session that ends needs no process.
-    let (report, caller) = report::of(session_id, told.cwd(), &place, event != "SessionEnd", request)?;
+    let (report, caller) = report::of(session_id, told.cwd(), &place, event != "SessionEnd", request, home)?;
     Ok(Asked::Store(Box::new(to_request(report).by(caller)), Form::PLAIN))
 }
 

@@ -19,7 +19,7 @@ use crate::gate::{Caller, Counts, Credential, Exchange, Farewells, Parked, Settl
 use crate::git_branch::Look;
 use crate::limits::ANSWER_QUEUE_MAX;
 use crate::machine_token::RotateJob;
-use crate::model::Path;
+use crate::model::{Host, Path};
 use crate::process;
 use crate::roster::{self, Arrival, Hearing, HookReply, Reply, Request};
 use crate::store::{Command, Compacted, Report};
@@ -50,10 +50,21 @@ pub struct About {
     pub auth: &'static str,
     /// This program as its hints call it.
     pub program: String,
+    /// Where sessions live that come by its socket.
+    pub home: Home,
     /// The keys that may attest a session's presence; without it, any may.
     pub parents: Option<Arc<[String]>>,
     /// When it began, on the clock's monotonic part.
     pub clock: SystemClock,
+}
+
+/// Where a session lives whose hooks come by the Unix socket and do not say it.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// Who runs the daemon, if that is known.
+    pub operator: Option<String>,
+    /// The machine that it runs on.
+    pub machine: Host,
 }
 
 /// A response before it is bytes.
@@ -388,7 +399,7 @@ fn route(request: &crate::gate::Request, about: &About) -> Action {
         return Action::Report(Page::Liveness);
     }
     if path.starts_with("/hook/") {
-        return hook::route(request);
+        return hook::route(request, &about.home);
     }
     match path {
         "/healthz" => v1::get(request, Action::Report(Page::Health)),

@@ -16,7 +16,7 @@ mod watch;
 pub use facts::{ancestors, identify, identify_all, identify_own, lineage};
 pub use watch::start;
 
-use crate::model::Process;
+use crate::model::{Host, Process};
 
 /// From whom a process descends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,13 @@ pub struct Lineage {
     pub chain: Vec<Process>,
     /// Whether it runs in a terminal whose shell (the leader of the terminal's session) is among its ancestors.
     pub at_terminal: bool,
+}
+
+/// This machine, as its sessions are shown to run on it.
+pub fn this_machine() -> Host {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name = name.split('.').next().unwrap_or_default();
+    Host { name: name.into(), os: std::env::consts::OS.into(), arch: std::env::consts::ARCH.into() }
 }
 
 /// Whether this is what this machine calls itself, up to the first dot: the process ids of another one mean nothing here.

@@ -48,6 +48,7 @@ pub use reach::{Reach, Sighting};
 pub use request::*;
 pub use sending::{BroadcastSent, Covered, Expiry, Repeated, Replaced, Sending, Sent, SentTo, Wishes};
 pub use tables::{Change, Gone};
+pub use validate::is_operator;
 pub use waiters::Roused;
 
 use crate::error::RequestError;

@@ -76,6 +76,11 @@ pub(super) fn key(what: &str, text: &str) -> Result<(), RequestError> {
     no_control(what, text)
 }
 
+/// Whether a session may say that it works for a human of this name.
+pub fn is_operator(text: &str) -> bool {
+    !text.is_empty() && name("operator", text).is_ok()
+}
+
 /// Free text.
 pub(super) fn bounded(what: &str, text: &str, bytes_max: usize) -> Result<(), RequestError> {
     if text.len() > bytes_max {

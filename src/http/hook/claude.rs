@@ -1,5 +1,6 @@
 //! What the hooks of Claude Code mean, and in which form they are answered. Nothing else may know its words.
 
+use super::super::Home;
 use super::answer::Wrap;
 use super::host::Host;
 use super::told::Told;
@@ -22,11 +23,11 @@ const PERMISSION_TO_USE: &str = "permission to use ";
 ///
 /// # Errors
 /// The body is no JSON object or names no session; the query or a header cannot be read.
-pub(super) fn read(request: &gate::Request) -> Result<Asked, RequestError> {
+pub(super) fn read(request: &gate::Request, home: &Home) -> Result<Asked, RequestError> {
     let told = Told::of(request)?;
     match foreign::program(&told) {
-        Some(other) => foreign::host(other).read_told(request, &told, None),
-        None => HOST.read_told(request, &told, None),
+        Some(other) => foreign::host(other).read_told(request, home, &told, None),
+        None => HOST.read_told(request, home, &told, None),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One address for all events of a host: any of its hooks' JSON becomes a `HookEvent`. It must not know any host's words;
 //! each has a file of its own.
 
+use super::super::Home;
 use super::answer::{Form, Wrap};
 use super::report::{self, Place};
 use super::told::{Told, quoted};
@@ -29,8 +30,8 @@ impl Host {
     ///
     /// # Errors
     /// The body is no JSON object or names no session; the query or a header cannot be read.
-    pub(super) fn read(&self, request: &gate::Request) -> Result<Asked, RequestError> {
-        self.read_told(request, &Told::of(request)?, None)
+    pub(super) fn read(&self, request: &gate::Request, home: &Home) -> Result<Asked, RequestError> {
+        self.read_told(request, home, &Told::of(request)?, None)
     }
 
     /// The same for an event that was read already, and may be named by its address.
@@ -40,6 +41,7 @@ impl Host {
     pub(super) fn read_told(
         &self,
         request: &gate::Request,
+        home: &Home,
         told: &Told<'_>,
         named: Option<&str>,
     ) -> Result<Asked, RequestError> {
@@ -59,7 +61,7 @@ impl Host {
         let form = Form { wrap: takes.map(|(_, wrap)| wrap), silence: self.silence };
         let place = Place { query: &query, headers: &request.headers };
         let (report, caller) =
-            report::of(session_id, told.cwd(), &place, self.tells_process && kind != EventKind::End, request)?;
+            report::of(session_id, told.cwd(), &place, self.tells_process && kind != EventKind::End, request, home)?;
         let event = HookEvent {
             report,
             agent: Some(self.agent),

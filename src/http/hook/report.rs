@@ -1,18 +1,23 @@
 //! Where a hook's session lives, as the request says beside its body: machine, operator and process. It must not believe of
 //! a process what the caller cannot know.
 
+use super::super::Home;
 use super::super::caller::{caller, is_related};
 use super::Query;
 use super::told::Told;
 use crate::error::RequestError;
-use crate::gate;
+use crate::gate::{self, Credential};
 use crate::model::{Host, Process};
 use crate::process;
 use crate::roster::{Caller, HookReport};
+use rustix::process::geteuid;
 use std::sync::Arc;
 
-/// The header in which a hook says its process where it cannot write it into the query: the URLs of `http` hooks are fixed.
+/// The headers in which a hook says its process, operator and machine where it cannot write them into the query: the URLs of
+/// `http` hooks are fixed, and a shell does not encode what it puts into one.
 const PID_HEADER: &str = "marshal-pid";
+const OPERATOR_HEADER: &str = "marshal-operator";
+const HOST_HEADER: &str = "marshal-host";
 
 /// What a request says beside its body.
 pub(super) struct Place<'a> {
@@ -21,11 +26,35 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
+    /// What is said in the query, or else in a header.
+    fn said(&self, in_query: &str, in_header: &str) -> Option<&str> {
+        let header = || self.headers.iter().find(|(name, _)| name == in_header).map(|(_, value)| value.as_str());
+        // A variable that is not set leaves the header empty.
+        self.query.get(in_query).or_else(header).filter(|text| !text.is_empty())
+    }
+
     /// The process id, as it was said.
     fn pid(&self) -> Option<&str> {
-        let header = || self.headers.iter().find(|(name, _)| name == PID_HEADER).map(|(_, value)| value.as_str());
-        // A variable that is not set leaves the header empty.
-        self.query.get("pid").or_else(header).filter(|pid| !pid.is_empty())
+        self.said("pid", PID_HEADER)
+    }
+
+    /// The machine: the one that is said, or this one for a caller on its socket.
+    fn host(&self, request: &gate::Request, home: &Home) -> Option<Host> {
+        let text = |name: &str| Arc::from(self.query.get(name).unwrap_or_default());
+        let said = self.said("host", HOST_HEADER).map(|name| Host {
+            name: Arc::from(name.split('.').next().unwrap_or_default()),
+            os: text("os"),
+            arch: text("arch"),
+        });
+        said.or_else(|| matches!(request.credential, Credential::Peer(_)).then(|| home.machine.clone()))
+    }
+
+    /// The human: the one who is said, or for a caller under the daemon's own user id the one who runs that.
+    fn operator(&self, request: &gate::Request, home: &Home) -> Option<String> {
+        let own = geteuid().as_raw();
+        let is_own = matches!(request.credential, Credential::Peer(peer) if peer.uid == own);
+        let said = self.said("operator", OPERATOR_HEADER).map(str::to_owned);
+        said.or_else(|| home.operator.clone().filter(|_| is_own))
     }
 }
 
@@ -52,14 +81,9 @@ pub(super) fn of(
     place: &Place<'_>,
     with_process: bool,
     request: &gate::Request,
+    home: &Home,
 ) -> Result<(HookReport, Caller), RequestError> {
-    let text = |name: &str| Arc::from(place.query.get(name).unwrap_or_default());
-    let host = place.query.get("host").map(|name| Host {
-        name: Arc::from(name.split('.').next().unwrap_or_default()),
-        os: text("os"),
-        arch: text("arch"),
-    });
-    let operator = place.query.get("operator").map(str::to_owned);
+    let (host, operator) = (place.host(request, home), place.operator(request, home));
     let process = if with_process { process(place) } else { None };
     let caller = caller(request)?;
     let process = process.filter(|process| is_own(&caller, process));
@@ -79,7 +103,7 @@ fn is_own(caller: &Caller, process: &Process) -> bool {
 /// The process that the session lives in, if the hook says so and there is such a one of ours on this machine. Else the
 /// session is as good as one whose process is not known: a hook must not fail for that.
 fn process(place: &Place<'_>) -> Option<Process> {
-    let (text, host) = (place.pid()?, place.query.get("host"));
+    let (text, host) = (place.pid()?, place.said("host", HOST_HEADER));
     let found = match text.parse() {
         // The first process of a system is nobody's agent: from it everything descends.
         Err(_) | Ok(0 | 1) => Err("it is no process id of an agent".to_owned()),

@@ -1,6 +1,6 @@
 //! The table of states: the events of each agent, in order, and what the roster shows of the session after each.
 
-use super::{Asked, gate, reader};
+use super::{Asked, Home, gate, reader};
 use crate::gate::{Credential, DoorKind};
 use crate::ids::SeededIds;
 use crate::model::{ItemType, KnownBy, Row, State};
@@ -42,7 +42,8 @@ impl World {
             credential: Credential::None,
             counts: gate::Counts::default(),
         };
-        let Ok(Asked::Store(request, _)) = reader(&request.path).unwrap()(&request) else {
+        let home = Home { operator: None, machine: crate::process::this_machine() };
+        let Ok(Asked::Store(request, _)) = reader(&request.path).unwrap()(&request, &home) else {
             panic!("{event} is refused")
         };
         self.apply(*request);

@@ -1,7 +1,7 @@
 //! `POST /hook/wait`: a caller who waits until mail comes for its session, and is told it then, to wake it. Its connection
 //! waits at the gate, its name with the store; here is how the two get together. It must not decide what wakes a session.
 
-use super::super::{Answer, Response, Shape, Worker, deliver};
+use super::super::{Answer, Home, Response, Shape, Worker, deliver};
 use super::answer::Form;
 use super::report::{self, Place};
 use super::told::Told;
@@ -38,7 +38,7 @@ pub(super) fn over() -> Response {
 ///
 /// # Errors
 /// The body is no JSON object or names no session; the query or a header cannot be read.
-pub(super) fn read(request: &gate::Request) -> Result<Asked, RequestError> {
+pub(super) fn read(request: &gate::Request, home: &Home) -> Result<Asked, RequestError> {
     let told = Told::of(request)?;
     let query = Query::parse(request.query.as_deref())?;
     let session_id = report::session(&told, &query)?;
@@ -57,7 +57,7 @@ pub(super) fn read(request: &gate::Request) -> Result<Asked, RequestError> {
         return Ok(Asked::WaitInVain);
     }
     let place = Place { query: &query, headers: &request.headers };
-    let (report, caller) = report::of(session_id, told.cwd(), &place, true, request)?;
+    let (report, caller) = report::of(session_id, told.cwd(), &place, true, request, home)?;
     let kind = if told.event() == "Stop" { EventKind::Stop } else { EventKind::Other };
     let event = Box::new(HookEvent { report, kind, ..HookEvent::default() });
     let request = Request::Wait { event, at_least }.by(caller);
