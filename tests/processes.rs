@@ -283,11 +283,25 @@ bear() {
   echo $!; now; born=$now
 }
 bury() { kill -9 $1; wait $1; }
+# Connects, leaves the connection to a child, and ends. The child waits for a word, asks, and says how it was answered.
+LEAVE='socket(S, AF_UNIX, SOCK_STREAM, 0) && connect(S, sockaddr_un("$ENV{MARSHAL_STATE_DIR}/marshal.sock")) or die $!;
+  exit if fork;
+  open(my $go, "<", "$ENV{MARSHAL_STATE_DIR}/go") or die $!; readline $go;
+  my $body = q({"to":"human:ana","body":"borrowed","elseHuman":"ana"});
+  syswrite S, "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
+    . length($body) . "\r\n\r\n$body";
+  my $line = readline S; $line =~ / (\d+)/; $| = 1; print "$1\n";'
+leave() {
+  rm -f "$MARSHAL_STATE_DIR/go"; mkfifo "$MARSHAL_STATE_DIR/go"
+  echo $(($1 - 1)) > /proc/sys/kernel/ns_last_pid; perl -MSocket -e "$LEAVE" </dev/null & echo $!; wait $!
+}
 serve
 while read -r verb id; do
   case $verb in
     bear) bear $id ;;
     bury) bury $id; echo $id ;;
+    leave) leave $id ;;
+    go) echo go > "$MARSHAL_STATE_DIR/go" ;;
     swap) kill -STOP $daemon; bury $id; bear $id; kill -CONT $daemon ;;
     swap-while-down) kill -TERM $daemon; wait $daemon; bury $id; bear $id; serve ;;
   esac
@@ -348,13 +362,35 @@ impl Drop for Namespace {
     }
 }
 
+/// Whether tests can give ids to processes here.
+fn can_give_ids() -> bool {
+    let mut probe = Command::new("unshare");
+    probe.args(["--pid", "--fork", "--mount-proc", "test", "-w", "/proc/sys/kernel/ns_last_pid"]);
+    probe.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+/// row 106: a connection outlives the process that made it, and another process gets that one's id.
+#[test]
+fn a_connection_is_not_taken_for_that_of_a_later_process_with_its_makers_id() {
+    if !can_give_ids() || !std::path::Path::new("/usr/bin/perl").exists() {
+        return eprintln!("skipped: no pid namespace, or no perl, can be had here");
+    }
+    let place = Place::new();
+    let mut world = Namespace::start(&place);
+    const ID: u32 = 4000;
+    assert_eq!(world.tell("leave", ID), ID);
+    assert_eq!(world.tell("bear", ID), ID);
+    start_at(world.hooks, "victim", ID);
+    world.until(&["victim"]);
+    assert_eq!(world.tell("go", 0), 401, "it is nobody: its own process has ended");
+    let history = request(world.hooks, "GET", "/v1/messages", &[], b"").json();
+    assert_eq!(history["messages"].as_array().unwrap().len(), 0, "{history}");
+}
+
 /// Checklist M11.
 #[test]
 fn another_process_with_the_same_id_is_never_mistaken_for_the_one_that_died() {
-    let mut probe = Command::new("unshare");
-    probe.args(["--pid", "--fork", "--mount-proc", "test", "-w", "/proc/sys/kernel/ns_last_pid"]);
-    let can = probe.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
-    if !can {
+    if !can_give_ids() {
         return eprintln!("skipped: no pid namespace can be had here");
     }
     let place = Place::new();

@@ -5,6 +5,7 @@ use super::connection::{After, Answering, Handshake, Progress, Reading, Step};
 use super::doors::{Accepted, OpenDoor};
 use super::head::{Access, DoorFacts, Head};
 use super::parking::Parking;
+use super::place::Place;
 use super::refusal_log::RefusalLog;
 use super::respond::{self, Line, Reason, Refusal};
 use super::stream::Socket;
@@ -12,6 +13,7 @@ use super::{Auth, Caller, Counts, Credential, DoorKind, Exchange, Request, Retur
 use crate::error::exit_code;
 use crate::limits;
 use crate::model::TokenHash;
+use crate::process::{self, PeerHandle};
 use crate::thread::Exit;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 use mio::{Events, Poll, Token, Waker};
@@ -88,18 +90,6 @@ enum Worth {
 struct Connection {
     place: Place,
     state: State,
-}
-
-/// A connection without what it is doing.
-struct Place {
-    socket: Socket,
-    /// Index of its door; of no meaning once it is answering.
-    door: usize,
-    /// The address by which the caller may call us.
-    bound: Option<SocketAddr>,
-    deadline: Instant,
-    /// Whether the poll knows the socket; most requests are there at once and never need it.
-    registered: bool,
 }
 
 /// Everything that the gate owns.
@@ -339,7 +329,11 @@ impl EventLoop {
             Some(bound) if wildcard(&bound) => socket.reached_at().map(canonical).or(Some(bound)),
             bound => bound,
         };
-        self.read(token, Reading::default(), Place { socket, door, bound, deadline, registered: false });
+        self.read(
+            token,
+            Reading::default(),
+            Place { socket, door, bound, deadline, accepted: process::now(), registered: false },
+        );
     }
 
     fn drive(&mut self, token: usize) {
@@ -441,8 +435,9 @@ impl EventLoop {
         }
         self.counts.admitted += 1;
         self.counts.open = self.connections.len();
-        let (door, bound, deadline) = (place.door, place.bound, place.deadline);
-        let request = request(head, body, self.doors[door].kind, self.counts);
+        let (door, bound, deadline, accepted) = (place.door, place.bound, place.deadline, place.accepted);
+        let maker = place.socket.maker(accepted);
+        let request = request(head, body, self.doors[door].kind, maker, self.counts);
         let (returns, waker) = (onward.returns.clone(), Arc::clone(&self.waker));
         let wants_head = request.method == Method::Head;
         let caller = Caller { number: token, socket: place.socket, wants_head, returns, waker };
@@ -451,7 +446,12 @@ impl EventLoop {
         if let Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) = onward.requests.try_send(exchange) {
             self.counts.admitted -= 1;
             let socket = back.caller.socket;
-            self.refuse(token, &OVERLOADED, &line, Place { socket, door, bound, deadline, registered: false });
+            self.refuse(
+                token,
+                &OVERLOADED,
+                &line,
+                Place { socket, door, bound, deadline, accepted, registered: false },
+            );
         }
     }
 
@@ -469,10 +469,10 @@ impl EventLoop {
             return self.counts.abandoned += 1;
         }
         let (peer, door) = (place.socket.peer(), self.doors[place.door].kind);
-        let credential = handshake.credential;
+        let (credential, maker) = (handshake.credential, place.socket.maker(place.accepted));
         let stream = place.socket.into_stream();
         // Disconnected means that the daemon is stopping: the client sees the end of the connection.
-        if onward.upgrades.try_send(Upgrade { stream, leftover, door, credential, peer }).is_ok() {
+        if onward.upgrades.try_send(Upgrade { stream, leftover, door, credential, maker, peer }).is_ok() {
             self.counts.upgraded += 1;
         }
     }
@@ -545,7 +545,7 @@ impl EventLoop {
         let token = self.next_token;
         self.next_token += 1;
         let deadline = Instant::now() + self.answer_deadline;
-        self.answer(token, answering, Place { socket, door: 0, bound: None, deadline, registered: false });
+        self.answer(token, answering, Place { socket, door: 0, bound: None, deadline, accepted: 0, registered: false });
     }
 
     // ---- the end ----
@@ -570,26 +570,21 @@ impl EventLoop {
     }
 }
 
-impl Place {
-    /// Takes the socket from the poll, so that it can go to another thread.
-    fn leave(&mut self, poll: &Poll) -> io::Result<()> {
-        if self.registered {
-            self.registered = false;
-            return self.socket.deregister(poll.registry());
-        }
-        Ok(())
-    }
-}
-
 /// An IPv4 address that came in through an IPv6 door, as callers write it.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-fn request(head: Head, (body, body_is_cut): (Vec<u8>, bool), door: super::DoorKind, counts: Counts) -> Request {
+fn request(
+    head: Head,
+    (body, body_is_cut): (Vec<u8>, bool),
+    door: super::DoorKind,
+    maker: PeerHandle,
+    counts: Counts,
+) -> Request {
     let Head { method, path, query, headers, credential, .. } = head;
     let content_type = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.clone());
-    Request { method, path, query, content_type, headers, body, body_is_cut, door, credential, counts }
+    Request { method, path, query, content_type, headers, body, body_is_cut, door, credential, maker, counts }
 }
 
 #[cfg(test)]

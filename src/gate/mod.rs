@@ -11,6 +11,7 @@ pub mod fuzz;
 mod head;
 mod host;
 mod parking;
+mod place;
 mod refusal_log;
 pub mod respond;
 mod stream;
@@ -19,7 +20,7 @@ pub use parking::{Farewells, Left, Parked, Terms};
 pub use stream::Stream;
 
 use crate::model::TokenHash;
-use crate::process::{self, Lineage};
+use crate::process::{Lineage, PeerHandle};
 use crate::roster::{Hearing, Known};
 use crate::{limits, thread};
 use connection::Pending;
@@ -58,15 +59,15 @@ pub enum Credential {
 }
 
 impl Credential {
-    /// What the roster needs to know of it. It looks at the caller's process and at those that this descends from: not for
+    /// The caller's identity as proven by its credential. It reads the ancestors of the caller's process, which is not for
     /// the gate's thread.
-    pub fn known(self) -> Known {
+    pub fn known(self, maker: &PeerHandle) -> Known {
         match self {
             Self::None => Known::Unproven,
             Self::Machine => Known::Machine,
             Self::Nobody => Known::Owner { chain: [].into(), at_terminal: false },
             Self::Peer(peer) => {
-                let Lineage { chain, at_terminal } = process::lineage(peer.pid);
+                let Lineage { chain, at_terminal } = maker.lineage(peer.pid);
                 Known::Owner { chain: chain.into(), at_terminal }
             }
         }
@@ -211,6 +212,8 @@ pub struct Request {
     pub door: DoorKind,
     /// What the caller has shown.
     pub credential: Credential,
+    /// The process that made the connection.
+    pub maker: PeerHandle,
     /// The gate's counters at that moment.
     pub counts: Counts,
 }
@@ -234,6 +237,8 @@ pub struct Upgrade {
     pub door: DoorKind,
     /// What the caller has shown.
     pub credential: Credential,
+    /// The process that made the connection.
+    pub maker: PeerHandle,
     /// The other end, for logs.
     pub peer: String,
 }

@@ -2,6 +2,7 @@
 //! the WebSocket threads, which share it. Neither ever blocks. It knows nothing about what goes over them.
 
 use super::Peer;
+use crate::process::PeerHandle;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use rustix::net::RecvFlags;
@@ -146,6 +147,14 @@ impl Socket {
         match self {
             Self::Tcp(_) => None,
             Self::Unix(stream) => peer_of(stream.as_fd()),
+        }
+    }
+
+    /// What tells the process that made this connection from others; none is told apart over TCP.
+    pub(super) fn maker(&self, accepted: u64) -> PeerHandle {
+        match self {
+            Self::Tcp(_) => PeerHandle::Ended,
+            Self::Unix(stream) => PeerHandle::of(stream.as_fd(), accepted),
         }
     }
 

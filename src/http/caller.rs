@@ -15,7 +15,11 @@ const SESSION_HEADER: &str = "marshal-session";
 /// # Errors
 /// The session token is there more than once or cannot be one.
 pub(super) fn caller(request: &gate::Request) -> Result<Caller, RequestError> {
-    Ok(Caller { known: request.credential.known(), token: session_token(request)?.map(Box::new), ..Caller::default() })
+    Ok(Caller {
+        known: request.credential.known(&request.maker),
+        token: session_token(request)?.map(Box::new),
+        ..Caller::default()
+    })
 }
 
 /// Whether a caller can know of a process what it says of it: it runs in it or below it, or the process runs below it. Who

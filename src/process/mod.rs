@@ -9,11 +9,13 @@ mod facts;
 #[cfg(all(test, target_os = "linux"))]
 #[allow(unreachable_pub)] // it is the public one elsewhere, and is here to be tested
 mod listed;
+mod peer;
 #[cfg(target_os = "linux")]
 mod remembered;
 mod watch;
 
 pub use facts::{ancestors, identify, identify_all, identify_own, lineage};
+pub use peer::{PeerHandle, now};
 pub use watch::start;
 
 use crate::model::{Host, Process};

@@ -47,7 +47,14 @@ impl Bench {
         ours.set_nonblocking(true).unwrap();
         let (stream, leftover) = (Stream::Unix(ours), leftover.to_vec());
         let (door, credential) = (DoorKind::WebSocket, Credential::None);
-        let upgrade = Upgrade { stream, leftover, door, credential, peer: "test".to_owned() };
+        let upgrade = Upgrade {
+            stream,
+            leftover,
+            door,
+            credential,
+            maker: crate::process::PeerHandle::Ended,
+            peer: "test".to_owned(),
+        };
         self.upgrades.as_ref().unwrap().send(upgrade).unwrap();
     }
 

@@ -40,6 +40,7 @@ impl World {
             body_is_cut: false,
             door: DoorKind::Hooks,
             credential: Credential::None,
+            maker: crate::process::PeerHandle::Ended,
             counts: gate::Counts::default(),
         };
         let home = Home { operator: None, machine: crate::process::this_machine() };
