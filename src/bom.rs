@@ -1,14 +1,15 @@
-//! The byte order mark that some programs put before text: it says nothing about UTF-8. It must not look further than that.
+//! The byte order mark that some editors and programs write before UTF-8 text. JSON must not begin with it (RFC 8259, 8.1),
+//! so it is stripped before parsing.
 
 /// U+FEFF in UTF-8.
 const MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// The text without a mark at its beginning.
+/// Strips the mark from bytes.
 pub fn without(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(MARK).unwrap_or(bytes)
 }
 
-/// The same for what is known to be text.
+/// Strips the mark from a string.
 pub fn without_in(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }

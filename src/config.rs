@@ -70,9 +70,9 @@ pub struct ServeConfig {
     pub auth: AuthMode,
     /// Messages that one sender may send in a second in the long run, if that is bounded.
     pub sends_per_second: Option<u32>,
-    /// Names besides this machine's own that `Host` headers may have.
+    /// Host names that callers may use besides `localhost` and the address.
     pub allowed_hosts: Vec<String>,
-    /// Who runs the daemon, if that can be told: for whom sessions work that come by its socket and do not say.
+    /// The operator who runs the daemon. Sessions on its Unix socket work for the same one unless they say otherwise.
     pub operator: Option<String>,
     /// Where the predecessor kept its log, for a one-time migration. It need not exist.
     pub coord_dir: Option<PathBuf>,
@@ -159,7 +159,7 @@ fn absolute(dir: &Path) -> PathBuf {
     std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf())
 }
 
-/// The human whose environment this is: `$MARSHAL_OPERATOR`, else the user.
+/// The operator of an environment: `$MARSHAL_OPERATOR`, else the user.
 pub fn operator(env: Env<'_>) -> Option<String> {
     let names = ["MARSHAL_OPERATOR", "USER", "USERNAME"];
     names.iter().find_map(|name| set(env, name)).and_then(|name| name.into_string().ok())
@@ -215,7 +215,7 @@ fn check_bind(value: &str) -> Result<(), &'static str> {
     is_host(host).then_some(()).ok_or("not a host name or address: give host:port")
 }
 
-/// Whether it is a host's name or address, without a port.
+/// Checks a host name or address without a port.
 fn is_host(host: &str) -> bool {
     if let Some(inner) = host.strip_prefix('[') {
         return inner.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
@@ -224,7 +224,7 @@ fn is_host(host: &str) -> bool {
     !host.is_empty() && host.bytes().all(fits)
 }
 
-/// The names in a list with commas. A pattern is none: who owns a part of a domain would own a way in.
+/// Parses a list of host names. Patterns are refused: the owner of any matching domain could get in by DNS rebinding.
 fn allowed_hosts(flag: Option<&OsStr>, env: Env<'_>) -> Result<Vec<String>, Fatal> {
     let Some((value, name)) = text(flag, "--allowed-hosts", "MARSHAL_ALLOWED_HOSTS", env)? else {
         return Ok(Vec::new());

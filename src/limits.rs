@@ -11,15 +11,15 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const HEAD_HEADERS_MAX: usize = 64;
 /// Bytes of a request body.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
-/// Bytes that are kept of the body of a hook, which brings along what tools were told and have said.
+/// Bytes kept of a hook's body, from the beginning. Events carry the input and output of tools.
 pub const HOOK_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of such a body that are read: what is beyond those that are kept is thrown away.
+/// Bytes read of a hook's body. Those beyond the kept ones are dropped.
 pub const HOOK_TAKEN_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Bytes of the line before a chunk of a body: its size, and extensions that mean nothing here.
+/// Bytes of the line before a chunk: its size and extensions.
 pub const CHUNK_LINE_BYTES_MAX: usize = 256;
-/// Bytes of all that is in a chunked body besides its content.
+/// Bytes of framing in one chunked body.
 pub const CHUNK_FRAMING_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of the header lines behind a chunked body.
+/// Bytes of the trailer of a chunked body.
 pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
 /// Time from accept until head and body are there in full.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub const DRAIN_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes that the gate reads from a connection in one call.
 pub const GATE_READ_BYTES: usize = 16 * 1024;
-/// Reads from one connection before it is the next one's turn.
+/// Reads from one connection before the gate serves the next.
 pub const GATE_READS_PER_TURN_MAX: usize = 64;
 /// Connections accepted at one door before the gate looks at the others again.
 pub const ACCEPTS_PER_TURN_MAX: usize = 64;
@@ -54,9 +54,9 @@ pub const STOP_LOOK_EVERY: Duration = Duration::from_millis(10);
 pub const REFUSAL_LOG_EVERY: Duration = Duration::from_secs(1);
 /// Hexadecimal digits in a row that are taken for a secret, and not shown, in such a line: a token has 64.
 pub const SECRET_DIGITS_MIN: usize = 40;
-/// Characters of the name in a `Host` header that a refusal repeats: the longest that the name system knows.
+/// Characters of a `Host` header that a refusal repeats: the longest name in DNS.
 pub const HOST_CHARACTERS_SHOWN_MAX: usize = 253;
-/// Names that the settings may allow in `Host` headers.
+/// Names in the setting of allowed hosts.
 pub const ALLOWED_HOSTS_MAX: usize = 64;
 /// Characters of method and path in such a line.
 pub const LOGGED_LINE_CHARACTERS_MAX: usize = 200;
@@ -331,7 +331,7 @@ pub const DEPARTED_WITHOUT_MAIL_MAX: usize = 4096;
 pub const CLAIM_MESSAGES_MAX: usize = 1000;
 /// Message ids named in a notice.
 pub const NOTICE_IDS_MAX: usize = 10;
-/// Fields of a hook's event that are looked at, the first ones: hosts send a dozen.
+/// Fields read of a hook's event, from the beginning. Agents send about a dozen.
 pub const HOOK_FIELDS_MAX: usize = 64;
 /// Message ids that are looked for in the text of a prompt.
 pub const QUOTED_IDS_MAX: usize = 64;
@@ -457,13 +457,13 @@ pub const COMPACT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Time for a hook that the command line runs to get its answer: of a session's end there are 1.5 s in all.
 pub const HOOK_DEADLINE: Duration = Duration::from_millis(1200);
-/// Bytes of a hook's event that the command line looks at: all that the daemon reads.
+/// Bytes of a hook's event that the command line sends.
 pub const HOOK_INPUT_BYTES_MAX: usize = HOOK_TAKEN_BYTES_MAX;
-/// Bytes of a hook's event that the command line reads at once.
+/// Bytes of a hook's event read at once by the command line.
 pub const HOOK_READ_BYTES: usize = 64 * 1024;
-/// Time for a hook's event to be on stdin: hosts write it as they start the hook.
+/// Time until a hook's event must be on stdin. Agents write it when they start the hook.
 pub const HOOK_INPUT_DEADLINE: Duration = Duration::from_secs(2);
-/// Time that a whole event waits for stdin to end.
+/// Time that a complete event waits for the end of stdin.
 pub const HOOK_INPUT_PATIENCE: Duration = Duration::from_millis(50);
 /// Seconds between the tries of one who waits for a session's mail to find a daemon that went; after the last it gives up.
 pub const WAIT_AGAIN_PAUSES_S: [u64; 10] = [1, 1, 2, 4, 8, 15, 30, 60, 60, 60];

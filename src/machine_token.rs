@@ -241,7 +241,7 @@ mod tests {
         }
         assert!(!path.join(NEW_NAME).exists());
         assert_eq!(load_or_make(path).unwrap(), token);
-        // row 32: an editor that puts a mark before what it saves.
+        // row 32: an editor that writes a byte order mark.
         std::fs::write(path.join(TOKEN_NAME), format!("\u{feff}{}\n", token.reveal())).unwrap();
         assert_eq!(load(path).unwrap().unwrap(), token);
         // A daemon that died between the two files, or somebody's editor.

@@ -110,7 +110,7 @@ fn without_the_token_nobody_gets_in_by_any_door() {
         let mut shim = Shim::connect_with(door, &[locked.auth()]).ok().unwrap();
         assert_eq!(shim.query("Session").1["upserts"].as_array().unwrap().len(), 1);
     }
-    // row 47: whether it is up may be known to anybody, and no more.
+    // row 47: liveness needs no token and says nothing else.
     for door in [locked.daemon.hooks, locked.daemon.websocket] {
         let up = request(door, "GET", "/healthz", &[], b"");
         assert_eq!((up.status, up.text()), (200, "{\"status\":\"up\"}\n"));
@@ -325,7 +325,7 @@ fn what_could_be_read_in_two_ways_is_not_read() {
     }
     let two = format!("GET /v1/version HTTP/1.1\r\nHost: localhost\r\n{auth}\r\n{smuggled}");
     assert_eq!(code(&raw(locked.daemon.hooks, two.as_bytes())), refused(400, "trailing_bytes"));
-    // row 48: and nothing rides behind chunks, or in what follows them.
+    // row 48: a second request behind the chunks, and a credential in their trailer.
     let chunked = format!("POST /v1/version HTTP/1.1\r\nHost: localhost\r\n{auth}Transfer-Encoding: chunked\r\n\r\n");
     let behind = format!("{chunked}0\r\n\r\n{smuggled}");
     assert_eq!(code(&raw(locked.daemon.hooks, behind.as_bytes())), refused(400, "trailing_bytes"));

@@ -321,7 +321,7 @@ fn an_answer_to_head_has_no_body() {
             assert_eq!(head.header("content-length"), get.header("content-length"), "{path}");
         }
     }
-    // The stream of events begins, and is over with its head.
+    // The stream of events ends with its head.
     let head = request(calm.daemon.hooks, "HEAD", "/v1/events", &[], b"");
     assert_eq!((head.status, head.header("content-type"), head.body.len()), (200, Some("text/event-stream"), 0));
     calm.finish("HEAD");

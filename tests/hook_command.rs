@@ -1,5 +1,5 @@
-//! `marshal hook`, whatever its stdin, its stdout and the daemon are like: it ends, says nothing that an agent could take for
-//! something that it was told, and loses no mail.
+//! `marshal hook` with any stdin, stdout and daemon: it ends, prints nothing that an agent could take for an instruction, and
+//! loses no mail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking, in its helpers too
 
@@ -21,7 +21,7 @@ fn hook(place: &Place, which: &str) -> Command {
     command
 }
 
-/// Runs a command with this on its stdin, which stays open until it has ended.
+/// Runs a command and keeps its stdin open until it ends.
 fn run_and_hold(command: &mut Command, input: &[u8]) -> Output {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin: ChildStdin = child.stdin.take().unwrap();
@@ -34,10 +34,10 @@ fn run_and_hold(command: &mut Command, input: &[u8]) -> Output {
     output
 }
 
-/// The same with a stdin that is closed behind it.
+/// Runs a command and closes its stdin behind the input.
 fn run(command: &mut Command, input: &[u8]) -> Output {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    // One that reads nothing may have ended.
+    // A command that reads nothing may have ended.
     let _ = child.stdin.take().unwrap().write_all(input);
     let (ended, end) = channel();
     let waits = std::thread::Builder::new().spawn(move || ended.send(child.wait_with_output().unwrap())).unwrap();
@@ -64,7 +64,7 @@ fn a_stdin_that_nobody_closes_keeps_no_agent_waiting() {
         assert!(String::from_utf8_lossy(&start.stdout).contains("<marshal_session>"), "{which}: {start:?}");
         assert_eq!((start.status.code(), start.stderr.len()), (Some(0), 0), "{which}");
     }
-    // Each waits for a while, and all of them at once.
+    // In parallel, since each waits for its deadline.
     std::thread::scope(|scope| {
         for which in AGENTS.into_iter().chain(["wait"]) {
             for input in [&b""[..], br#"{"session_id":"#, b"\xff\xfe\0"] {
@@ -108,7 +108,7 @@ fn a_daemon_that_hangs_is_as_good_as_none() {
     let place = Place::new();
     std::fs::create_dir_all(place.state()).unwrap();
     let socket = place.state().join("marshal.sock");
-    // The system takes the connection and the event, and nobody ever looks at them.
+    // The kernel takes the connection and the event; the daemon never accepts.
     let hangs = UnixListener::bind(&socket).unwrap();
     let large = json!({"session_id": "s", "prompt": "x".repeat(900 * 1024)}).to_string();
     std::thread::scope(|scope| {
@@ -120,7 +120,7 @@ fn a_daemon_that_hangs_is_as_good_as_none() {
         }
     });
     drop(hangs);
-    // One whose queue of connections is full.
+    // A daemon with a full queue of connections.
     std::fs::remove_file(&socket).unwrap();
     let full = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM, None).unwrap();
     rustix::net::bind(&full, &rustix::net::SocketAddrUnix::new(&socket).unwrap()).unwrap();
@@ -128,7 +128,7 @@ fn a_daemon_that_hangs_is_as_good_as_none() {
     let _first = std::os::unix::net::UnixStream::connect(&socket).unwrap();
     assert_silent(&run(&mut hook(&place, "claude"), &event("s", "Stop")), "full");
     drop(full);
-    // Something else in its place.
+    // A plain file in the place of the socket.
     std::fs::remove_file(&socket).unwrap();
     std::fs::write(&socket, "no socket").unwrap();
     for which in AGENTS.into_iter().chain(["wait"]) {
@@ -150,7 +150,7 @@ fn mail_that_could_not_be_printed_comes_again() {
     let mut deaf = hook(&place, "claude");
     deaf.stdout(writer);
     assert_silent(&run(&mut deaf, &event("s", "UserPromptSubmit")), "a pipe without a reader");
-    // It is free again, and counts as one that was never delivered.
+    // The message is free again and counts as never delivered.
     let end = Instant::now() + DEADLINE;
     let state = || daemon.get(&format!("/v1/messages?message={id}")).json()["messages"][0]["deliveries"][0].clone();
     while state()["state"] != "queued" {

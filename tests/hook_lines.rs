@@ -1,5 +1,5 @@
-//! The hook lines that the README has people paste: in every shell, for users of every name, beside any `.curlrc`, and for every
-//! version of an agent that takes them.
+//! The hook lines of the README: in every login shell, for every user name, beside any `.curlrc`, and for every version of an
+//! agent.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking, in its helpers too
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use support::{Daemon, Place, request};
 
-/// The README's sections with hooks, the event of a prompt, what an answer says that says nothing, and how many lines there are.
+/// The README's sections with hooks: heading, event of a prompt, body of an empty answer, number of lines.
 const SECTIONS: [(&str, &str, &str, usize); 4] = [
     ("Claude Code", "UserPromptSubmit", "", 8),
     ("Codex", "UserPromptSubmit", "", 8),
@@ -28,7 +28,7 @@ fn section(heading: &str) -> String {
     page.split(&format!("\n### {heading}\n")).nth(1).unwrap().split("\n### ").next().unwrap().to_owned()
 }
 
-/// The commands of the README's hooks for one host, by the event that runs them.
+/// The commands of the README's hooks for one agent, by event.
 fn hook_lines(heading: &str) -> Lines {
     let text = section(heading);
     let block = text.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
@@ -47,7 +47,7 @@ fn is_silent(output: &Output) -> bool {
     output.status.success() && output.stdout.is_empty() && output.stderr.is_empty()
 }
 
-/// A shell that runs hooks, and how it is told to run one. None, and a word about it, where it is not here.
+/// Finds a shell. Says so on stderr where it is missing.
 fn shell(name: &str) -> Option<PathBuf> {
     let fetched = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("shells/node_modules/@nushell");
     let fetched = std::fs::read_dir(fetched).into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
@@ -57,17 +57,17 @@ fn shell(name: &str) -> Option<PathBuf> {
     if found.is_none() {
         let must = std::env::var("MARSHAL_SHELLS_MUST").unwrap_or_default();
         assert!(!must.split(' ').any(|each| each == name), "there is no {name} here, although .ci/run got it");
-        // The test runner keeps to itself what a macro prints.
+        // The test runner captures the output of macros.
         std::io::stderr().write_all(format!("SKIPPED: the hook lines in {name}: it is not here\n").as_bytes()).unwrap();
     }
     found
 }
 
-/// Runs lines as an agent does, which has a home, and a proxy that is not there and must not be asked.
+/// Runs hook lines as an agent does, in a home of its own and with a dead proxy.
 struct Agent<'a> {
     place: &'a Place,
     home: PathBuf,
-    /// Says where the state is, and nothing else of it.
+    /// The only variable that names the state directory.
     state: (&'static str, PathBuf),
     shell: PathBuf,
     flag: &'static str,
@@ -81,7 +81,7 @@ impl<'a> Agent<'a> {
             "XDG_STATE_HOME" => place.dir.path().join("xdg"),
             _ => home.clone(),
         };
-        // nushell tells of files that it makes itself.
+        // nushell prints a notice when it creates these files.
         std::fs::create_dir_all(home.join(".config/nushell")).unwrap();
         for name in ["env.nu", "config.nu"] {
             std::fs::write(home.join(".config/nushell").join(name), "").unwrap();
@@ -124,7 +124,7 @@ impl<'a> Agent<'a> {
         listed["sessions"].as_array().unwrap().clone()
     }
 
-    /// A session from its start to its end, between two daemons that are not there.
+    /// Runs a session from start to end; before and after it no daemon runs.
     fn lives(&self, lines: &Lines, prompt: &str, silence: &str, what: &str) {
         let run = |event: &str| self.run(&lines[event], event);
         let silent = run("SessionStart");
@@ -163,7 +163,7 @@ fn the_lines_work_wherever_the_state_is_and_are_silent_without_a_daemon() {
     }
 }
 
-/// All lines in a shell, and the command that does the same. Agents tell a login shell to run them, where it can be told so.
+/// Runs all lines in a shell, and `marshal hook` in their place.
 fn every_line_runs_in(name: &str, flags: &[&'static str]) {
     let Some(shell) = shell(name) else { return };
     for flag in flags {
@@ -175,7 +175,7 @@ fn every_line_runs_in(name: &str, flags: &[&'static str]) {
         for (which, prompt, silence) in
             [("claude", "UserPromptSubmit", ""), ("codex", "UserPromptSubmit", ""), ("gemini", "BeforeAgent", "{}")]
         {
-            // A login shell has a path of its own.
+            // A login shell sets its own PATH.
             let line = || format!("{} hook {which}", env!("CARGO_BIN_EXE_marshal"));
             let events = ["SessionStart", prompt, "Stop", "SessionEnd"];
             let lines = events.into_iter().map(|event| (event.to_owned(), line())).collect();
@@ -239,7 +239,7 @@ fn whoever_runs_the_daemon_is_the_operator_of_its_sessions_however_the_name_is_s
             assert!(agent.run(&hook_lines(heading)["SessionEnd"], "SessionEnd").status.success());
         }
     }
-    // One that no session could have is nobody's, and costs no hook.
+    // An impossible name is left out and fails no hook.
     let place = Place::new();
     let agent = Agent::new(&place, "HOME", "sh".into());
     let _daemon = agent.start(|command| {
@@ -294,7 +294,7 @@ fn no_setting_of_curl_gets_between_an_agent_and_its_mail() {
 // row 28
 #[test]
 fn the_page_says_from_which_version_on_an_event_may_stand_in_the_file() {
-    /// Those that Claude Code knew before it began to skip unknown ones alone, as it lists them where it refuses a file.
+    /// The events of versions that refuse a file with an unknown one, from their own error message.
     const OLD: [&str; 12] = [
         "PreToolUse",
         "PostToolUse",

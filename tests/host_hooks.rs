@@ -301,13 +301,13 @@ fn no_event_is_lost_for_a_field_that_says_nothing_or_a_mark_before_it() {
             until(&mut rows, &id, "row", &json!({"cwd": "/w/proj", "sessionName": null}));
         }
     }
-    // The daemon's other readers of JSON skip the mark, too.
+    // `/v1` skips the mark, too.
     let body = "\u{feff}{\"asSession\":\"claude-0\",\"to\":\"codex-0\",\"body\":\"hi\"}";
     let json = ("Content-Type", "application/json");
     assert_eq!(post(daemon.hooks, "/v1/messages", &[json], body.as_bytes()).status, 201);
 }
 
-/// An event of `bytes` bytes, with a large field behind the small ones.
+/// Makes an event of `bytes` bytes, with a large field behind the small ones.
 fn large_event(id: &str, event: &str, field: &str, bytes: usize) -> String {
     let mut body = format!(r#"{{"session_id":"{id}","cwd":"/w/proj","hook_event_name":"{event}","{field}":""#);
     body.push_str(&"x".repeat(bytes - body.len() - 2));
@@ -338,7 +338,7 @@ fn an_event_however_large_tells_what_the_session_is_at_and_brings_its_mail() {
         let answer = support::raw(daemon.hooks, [head, &chunks.concat(), "0\r\n\r\n"].concat().as_bytes());
         assert_eq!((answer.status, answer.text()), (200, ""), "{bytes}");
         until(&mut rows, "s", "idle", &json!({"state": "idle"}));
-        // The paths of marshal 0.9, too.
+        // marshal 0.9's paths do the same.
         let id = format!("old{number}");
         let answer = daemon.hook("/hook/session-start", &large_event(&id, "SessionStart", "x", bytes));
         assert!(answer.status == 200 && answer.text().contains("<marshal_session>"), "{bytes}: {answer:?}");
@@ -346,7 +346,7 @@ fn an_event_however_large_tells_what_the_session_is_at_and_brings_its_mail() {
         rows.until("its end", |rows| !rows.contains_key(&id));
     }
     for (body, status) in [
-        // Its beginning does not say whose it is.
+        // The session's id lies behind the kept bytes.
         (format!(r#"{{"prompt":"{}","session_id":"s"}}"#, "x".repeat(mib)), 413),
         (format!("[{}]", "1,".repeat(mib)), 400),
     ] {
@@ -419,7 +419,7 @@ fn programs_that_run_the_hooks_of_another_one_are_shown_as_what_they_are_and_kee
         ("unn", "copilot", [unnamed("source"), unnamed("prompt"), unnamed("stopReason"), unnamed("reason")]),
     ];
     for (id, agent, [start, prompt, stop, end]) in table {
-        // The process of a Claude Code in whose shell the program runs is in the variable that the line names.
+        // `$CLAUDE_PID` names the Claude Code that the program was started from.
         let tell = |path: &str, body: &Value| {
             let answer = daemon.hook(&format!("/hook/{path}?host=box&operator=ana&pid={own}"), &body.to_string());
             assert_eq!((answer.status, answer.text()), (200, ""), "{path} {body}");
@@ -431,7 +431,7 @@ fn programs_that_run_the_hooks_of_another_one_are_shown_as_what_they_are_and_kee
         until(&mut rows, id, "prompt", &json!({"state": "working", "hears": null}));
         tell("claude", &stop);
         until(&mut rows, id, "stop", &json!({"state": "idle"}));
-        // It would wait in vain: it is sent away at once.
+        // Its waiter is sent away at once.
         let wait = daemon.hook("/hook/wait", &stop.to_string());
         assert_eq!((wait.status, wait.text()), (204, ""), "{stop}");
         let session = daemon.sessions()[id].clone();
@@ -439,7 +439,7 @@ fn programs_that_run_the_hooks_of_another_one_are_shown_as_what_they_are_and_kee
         tell("claude", &end);
         rows.until("its end", |rows| !rows.contains_key(id));
         if id != "cop" {
-            // The lines of marshal 0.9 name the event themselves.
+            // The paths of marshal 0.9 name the event themselves.
             tell("session-start", &end);
             until(&mut rows, id, "start", &json!({"agent": agent, "cwd": "/w/c"}));
             tell("prompt-submit", &end);

@@ -92,14 +92,14 @@ fn tell(call: &Call, host: &str, input: Vec<u8>, is_named: bool, world: &mut Wor
         && held.answer.status == 200
         && world.print(&held.answer.body).is_ok()
     {
-        // Where stdout is gone, the daemon takes the answer for lost.
+        // Without this the daemon counts the answer as lost, and delivers its mail again.
         held.take();
     }
     Ok(())
 }
 
-/// An event that is larger than what the daemon keeps of one, without the largest of what it holds: the results of tools, of
-/// which the daemon wants nothing. What cannot be read is left to the daemon, which looks at its beginning.
+/// Drops the largest fields of an event until the daemon keeps all of it: tool results, which the daemon never reads. Bytes
+/// that are no JSON stay as they are, because the daemon reads the fields at their beginning.
 fn shortened(input: Vec<u8>) -> Vec<u8> {
     if input.len() <= HOOK_BODY_BYTES_MAX {
         return input;
@@ -133,7 +133,7 @@ fn names_session(input: &[u8]) -> bool {
 /// What the daemon needs to know of the event at which somebody begins to wait; none if it is not known whose it is.
 fn wait_body(input: &[u8], is_named: bool) -> Option<String> {
     let event = fields(input);
-    // Those by which another program is told from the agent are among them: nothing wakes it.
+    // Includes the fields that tell other programs from the agent: the daemon sends those away.
     let names = [
         "session_id",
         "cwd",
@@ -152,7 +152,7 @@ fn wait_body(input: &[u8], is_named: bool) -> Option<String> {
 /// The text goes where the host reads it, and the exit code has it begin a turn with it.
 fn wake(held: Held, world: &mut World<'_>) -> Result<(), Problem> {
     let written = world.stderr.write_all(held.answer.body.as_bytes()).and_then(|()| world.stderr.flush());
-    // Else nobody is there to be woken.
+    // A closed stderr cannot wake the session: the daemon counts the answer as lost.
     if written.is_ok() {
         held.take();
         return Err(Problem::new(exit_code::WOKEN, String::new()));

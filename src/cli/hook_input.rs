@@ -1,5 +1,5 @@
-//! A hook's event on stdin. An agent that forgets to close its end, or hands it on to others, must not be kept waiting: what is
-//! whole is taken, and what does not come is given up. It must not know what an event says.
+//! Reads a hook's event from stdin with a deadline: an agent that never closes its end of the pipe is not kept waiting. A
+//! complete event is used, an incomplete one is dropped.
 
 use crate::bom;
 use crate::limits::{HOOK_INPUT_BYTES_MAX, HOOK_INPUT_DEADLINE, HOOK_INPUT_PATIENCE, HOOK_READ_BYTES};
@@ -9,9 +9,9 @@ use serde::de::IgnoredAny;
 use std::io::{self, ErrorKind, Read};
 use std::time::{Duration, Instant};
 
-/// What can be read, and waited for no longer than one wants to.
+/// Standard input with a bounded wait.
 pub trait Input: Read {
-    /// Waits until there is something to be read, or the end; `false` if there is neither by then.
+    /// Waits until a read would not block. Returns `false` if `patience` is over before.
     fn waits(&mut self, patience: Duration) -> bool;
 }
 
@@ -36,20 +36,20 @@ impl Input for io::Stdin {
             match rustix::event::poll(&mut waited, left.as_ref()) {
                 Ok(count) => return count > 0,
                 Err(Errno::INTR) => {}
-                // Where it cannot be waited for, reading tells.
+                // The read reports the error.
                 Err(_) => return true,
             }
         }
     }
 }
 
-/// What came until stdin ended. If it does not, what came if that is a whole event, and else nothing.
+/// Reads to the end of stdin. If the end does not come, returns a complete event or nothing.
 pub(super) fn read(stdin: &mut dyn Input) -> Vec<u8> {
     let end = Instant::now() + HOOK_INPUT_DEADLINE;
     let (mut input, mut chunk) = (Vec::new(), vec![0; HOOK_READ_BYTES]);
     loop {
         if !stdin.waits(Duration::ZERO) {
-            // Hosts that send one more line end after it have some time for that.
+            // Agents that write a newline after the event get a moment to do so.
             let is_event = is_event(&input);
             let left = end.saturating_duration_since(Instant::now());
             if !stdin.waits(if is_event { left.min(HOOK_INPUT_PATIENCE) } else { left }) {
@@ -60,10 +60,10 @@ pub(super) fn read(stdin: &mut dyn Input) -> Vec<u8> {
         }
         match stdin.read(&mut chunk) {
             Ok(0) => return input,
-            // What is beyond that is read, since a host takes a hook that does not for a broken one, and is left out.
+            // Bytes beyond the bound are read and dropped: an agent reports a hook that stops reading as broken.
             Ok(count) => input.extend_from_slice(&chunk[..count.min(HOOK_INPUT_BYTES_MAX - input.len())]),
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
-            // What cannot be read is as good as not there.
+            // A read error ends the input.
             Err(_) => return input,
         }
     }
@@ -78,7 +78,7 @@ fn is_event(input: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// Stdin as a list of what its reads bring; when there is nothing left it is closed or not.
+    /// Scripted reads; after the last one the pipe is closed or stays open.
     struct Stdin {
         reads: Vec<std::io::Result<Vec<u8>>>,
         is_closed: bool,

@@ -65,12 +65,12 @@ impl<'a> Client<'a> {
         self.call(&head, b"").map(Held::take)
     }
 
-    /// Hands over JSON, or what should be some.
+    /// Posts JSON, or bytes that should be JSON.
     pub(crate) fn post<T: AsRef<[u8]> + ?Sized>(&self, target: &str, json: &T) -> Result<Answer, Failure> {
         self.post_and_hold(target, json).map(Held::take)
     }
 
-    /// The same, where the daemon is to know whether the answer got further than here.
+    /// Posts, and leaves the daemon in doubt about the answer until the caller takes it.
     pub(crate) fn post_and_hold<T: AsRef<[u8]> + ?Sized>(&self, target: &str, json: &T) -> Result<Held, Failure> {
         let json = json.as_ref();
         let head = format!(
@@ -81,7 +81,7 @@ impl<'a> Client<'a> {
         self.call(&head, json)
     }
 
-    /// A connection, by `end`: a daemon that accepts nobody would otherwise keep its caller for as long as it lives.
+    /// Connects before `end`. Connecting blocks while the daemon does not accept.
     fn connect(&self, end: Instant) -> Result<UnixStream, Failure> {
         let address = SocketAddrUnix::new(self.socket).map_err(from_errno)?;
         let flags = SocketFlags::empty();
@@ -90,7 +90,7 @@ impl<'a> Client<'a> {
         rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(from_errno)?;
         let stream = UnixStream::from(socket);
         loop {
-            // It is how long a connection waits for its turn, too.
+            // Linux applies the send timeout to connecting, too.
             stream.set_write_timeout(Some(left(end)?)).map_err(from_io)?;
             match rustix::net::connect(&stream, &address) {
                 Ok(()) => return Ok(stream),
@@ -116,7 +116,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// An answer whose last byte is left in the socket. The daemon takes it for lost if it is dropped, and else for arrived.
+/// An answer whose last byte is still unread. Dropping it resets the connection, and the daemon counts the answer as lost.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) answer: Answer,
@@ -125,7 +125,7 @@ pub(crate) struct Held {
 
 impl Held {
     pub(crate) fn take(self) -> Answer {
-        // It is there already.
+        // The byte was peeked at, so this does not block.
         let _ = (&self.stream).read(&mut [0]);
         self.answer
     }
@@ -149,12 +149,12 @@ fn from_errno(error: Errno) -> Failure {
     }
 }
 
-/// The time that is left.
+/// Returns the time until the deadline.
 fn left(end: Instant) -> Result<Duration, Failure> {
     Some(end.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero()).ok_or(Failure::Late)
 }
 
-/// Writes all. The deadline holds for all of it, so that a daemon that takes it byte by byte holds nobody.
+/// Writes all bytes before `end`, however slowly the daemon reads.
 fn write(stream: &mut UnixStream, mut bytes: &[u8], end: Instant) -> Result<(), Failure> {
     while !bytes.is_empty() {
         stream.set_write_timeout(Some(left(end)?)).map_err(from_io)?;
@@ -167,8 +167,8 @@ fn write(stream: &mut UnixStream, mut bytes: &[u8], end: Instant) -> Result<(), 
     Ok(())
 }
 
-/// Reads until the answer is whole or the connection ends, and leaves its last byte where it is. The deadline holds for all of
-/// it, so that an answer that drips in byte by byte ends too.
+/// Reads until the answer is complete or the connection ends, and leaves the last byte unread. The deadline covers all reads,
+/// so an answer that drips in byte by byte ends too.
 fn read_answer(stream: &UnixStream, end: Instant) -> Result<Vec<u8>, Failure> {
     let (mut bytes, mut chunk, mut whole) = (Vec::new(), vec![0; HEAD_BYTES_MAX], None);
     loop {
@@ -353,7 +353,7 @@ mod tests {
         let client = Client { socket: &path, deadline: Duration::from_millis(100) };
         let large = vec![b'x'; 16 * 1024 * 1024];
         let mut failures = Vec::new();
-        // The system queues the first few, who are never accepted; of these the second has no room to write.
+        // The kernel queues the first callers. The second body does not fit into the socket buffer.
         for body in [&b"{}"[..], &large, b"{}", b"{}", b"{}"] {
             failures.push(client.post("/", body).unwrap_err());
         }
@@ -375,7 +375,7 @@ mod tests {
                     asked.extend_from_slice(&read[..count]);
                 }
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").unwrap();
-                // As the gate does: an end in order, or one behind which the kernel keeps an error.
+                // The gate tells the two apart in the same way.
                 let end = stream.read(&mut read);
                 (end.map_err(|error| error.kind()), stream.take_error().unwrap().map(|error| error.kind()))
             });

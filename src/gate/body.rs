@@ -1,31 +1,31 @@
-//! A request's body as it arrives: counted by its length, or taken out of chunks (RFC 9112, 7.1). Pure: bytes in, whole or not
-//! out. It must not be more lenient than the RFC, and it must not hold more than it was told to.
+//! Reads a request body as it arrives, by its length or in chunks (RFC 9112, 7.1). Pure: bytes in, complete or not out. It
+//! accepts nothing that the RFC forbids, and keeps no more bytes than its bounds allow.
 
 use super::head::bad_body;
 use super::respond::Refusal;
 use crate::limits::{CHUNK_FRAMING_BYTES_MAX, CHUNK_LINE_BYTES_MAX, HEAD_HEADERS_MAX, TRAILER_BYTES_MAX};
 
-/// How a head says where its body ends.
+/// The end of a body, as its head announces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// After so many bytes.
+    /// A number of bytes.
     Length(usize),
-    /// After the last of its chunks.
+    /// The last chunk, which is empty.
     Chunked,
 }
 
-/// How much of a body is taken.
+/// The bounds of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
-    /// Bytes that may come.
+    /// Bytes read at most.
     pub(super) taken_max: usize,
-    /// Bytes of these that are kept, the first ones; the rest is read and thrown away.
+    /// Bytes kept at most, from the beginning. The rest is read and dropped.
     pub(super) kept_max: usize,
-    /// The refusal of more than may come.
+    /// The refusal of a longer body.
     pub(super) too_large: Refusal,
 }
 
-/// A body that is being read.
+/// A body under way.
 #[derive(Debug)]
 pub(super) struct Body {
     framing: Reading,
@@ -49,7 +49,7 @@ impl Body {
         Self { framing, bounds, taken: 0, kept: Vec::new() }
     }
 
-    /// Takes the next bytes, and says how many of them are behind the body's end, once that is there.
+    /// Takes the next bytes. Once the body is complete, returns how many of them lie behind its end.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
         let Self { framing, bounds, taken, kept } = self;
         let mut keep = |content: &[u8]| {
@@ -72,20 +72,19 @@ impl Body {
         }
     }
 
-    /// The bytes that are kept, and whether others were thrown away.
+    /// Returns the kept bytes, and `true` if others were dropped.
     pub(super) fn into_kept(self) -> (Vec<u8>, bool) {
         let is_cut = self.taken > self.kept.len();
         (self.kept, is_cut)
     }
 
-    /// Bytes that are held for it.
+    /// Bytes held in memory.
     pub(super) fn held_bytes(&self) -> usize {
         self.kept.len()
     }
 }
 
-/// Chunks, read up to a place in them. Their framing is bounded as a whole, since each byte of content can have a chunk of its
-/// own.
+/// The state of a chunked body. The framing has a bound of its own, because each byte of content can come in its own chunk.
 #[derive(Debug, Default)]
 struct Chunks {
     place: Place,
@@ -94,13 +93,13 @@ struct Chunks {
 
 #[derive(Debug)]
 enum Place {
-    /// In the line before a chunk.
+    /// The line before a chunk.
     Size(SizeLine),
-    /// In a chunk.
+    /// The content of a chunk.
     Data { left: usize },
-    /// Behind a chunk; one of its two last bytes was there.
+    /// The line end behind a chunk.
     DataEnd { has_return: bool },
-    /// Behind the last chunk.
+    /// The header lines behind the last chunk.
     Trailer(Vec<u8>),
 }
 
@@ -144,7 +143,7 @@ impl Chunks {
         Ok(None)
     }
 
-    /// Takes one byte of the framing, and says whether it is the last one.
+    /// Takes one byte of framing. Returns `true` at the end of the body.
     fn frame(&mut self, byte: u8) -> Result<bool, Refusal> {
         match &mut self.place {
             Place::Size(line) => match line.feed(byte)? {
@@ -155,14 +154,14 @@ impl Chunks {
             Place::DataEnd { has_return: has_return @ false } if byte == b'\r' => *has_return = true,
             Place::DataEnd { has_return: true } if byte == b'\n' => self.place = Place::default(),
             Place::Trailer(lines) => return end_of_trailer(lines, byte),
-            // Content is taken before this is asked.
+            // `feed` takes the content itself.
             Place::DataEnd { .. } | Place::Data { .. } => return Err(BAD_CHUNK),
         }
         Ok(false)
     }
 }
 
-/// `1f;name=value` and a line end, of which the size alone counts.
+/// A line such as `1f;name=value`. Extensions are checked and ignored.
 #[derive(Debug, Default)]
 struct SizeLine {
     bytes: usize,
@@ -172,7 +171,7 @@ struct SizeLine {
 }
 
 impl SizeLine {
-    /// The size, when the line has ended.
+    /// Takes one byte. Returns the size at the end of the line.
     fn feed(&mut self, byte: u8) -> Result<Option<usize>, Refusal> {
         if self.has_return {
             return if byte == b'\n' { Ok(Some(self.size)) } else { Err(BAD_CHUNK) };
@@ -195,8 +194,8 @@ impl SizeLine {
     }
 }
 
-/// Header lines behind the last chunk and the empty line that ends them. They must be well-formed and are thrown away: what
-/// comes this late was not looked at by those who admitted the request.
+/// Takes one byte of the trailer. Returns `true` at the empty line that ends it. Trailer fields must be well-formed and are
+/// dropped: admission has not checked them.
 fn end_of_trailer(lines: &mut Vec<u8>, byte: u8) -> Result<bool, Refusal> {
     let follows_return = lines.last() == Some(&b'\r');
     if (byte == b'\n') != follows_return || byte == 0 || lines.len() >= TRAILER_BYTES_MAX {

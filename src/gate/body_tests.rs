@@ -1,4 +1,4 @@
-//! Bodies in all the ways in which they can be framed, whole and in pieces.
+//! Bodies in every framing, complete and in pieces.
 
 use super::*;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ fn bounds(kept_max: usize, taken_max: usize) -> Bounds {
     Bounds { taken_max, kept_max, too_large: TOO_LARGE }
 }
 
-/// What comes of it: what is kept, whether it is cut, and what is behind it; none while more must come.
+/// The kept bytes, `true` if others were dropped, and the number of bytes behind the end; `None` for an incomplete body.
 type Outcome = Result<Option<(Vec<u8>, bool, usize)>, &'static str>;
 
 fn read(framing: Framing, bounds: Bounds, pieces: &[&[u8]]) -> Outcome {
@@ -130,7 +130,7 @@ fn of_a_body_of_a_known_length_too_the_beginning_is_kept() {
 }
 
 proptest! {
-    /// However the bytes are cut into reads, the same comes of them.
+    /// The result does not depend on how the bytes are split into reads.
     #[test]
     fn cuts_do_not_matter(
         content in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..30), 0..12),

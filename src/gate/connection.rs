@@ -17,7 +17,7 @@ pub(super) enum Step {
     More,
     /// More must come, and the caller waits for the interim answer before it sends it.
     Continue,
-    /// A whole HTTP request, its body, and whether that is only the beginning of what came.
+    /// A complete HTTP request with its body; `true` if only the beginning of the body was kept.
     Request(Head, Vec<u8>, bool),
     /// A whole WebSocket handshake, and what came after it.
     Upgrade(Handshake, Vec<u8>),
@@ -37,11 +37,11 @@ pub(super) struct Handshake {
 /// A request being read. After a [`Step`] that is neither `More` nor `Continue` it must not be fed again.
 #[derive(Default)]
 pub(super) struct Reading {
-    /// The head, and of what came with it nothing once it is admitted.
+    /// The bytes of the head.
     buffer: Vec<u8>,
     /// Bytes of the buffer already searched for the end of the head.
     searched: usize,
-    /// The head, once it is admitted, and its body as far as it is there.
+    /// The admitted head and the body under way.
     admitted: Option<Box<(Head, Body)>>,
 }
 
@@ -73,7 +73,7 @@ impl Reading {
             Purpose::Http { framing, bounds, continues } => (framing, bounds, continues),
         };
         match self.read_body(head, Body::new(framing, bounds), &rest)? {
-            // Asked once only, as every further call brings a part of the body.
+            // Sent once only: later calls bring parts of the body.
             Step::More if continues && rest.is_empty() => Ok(Step::Continue),
             step => Ok(step),
         }

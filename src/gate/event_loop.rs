@@ -376,7 +376,7 @@ impl EventLoop {
         }
     }
 
-    /// What the caller needs in order to come in, as of now.
+    /// The credential that a caller needs now.
     fn access(&mut self, place: &Place) -> Access {
         self.take_new_token();
         let kind = self.doors[place.door].kind;
@@ -419,7 +419,7 @@ impl EventLoop {
                 Step::Refuse(refusal) => return self.refuse(token, &refusal, &reading.line(), place),
             }
         }
-        // It sends as fast as it is read. It waits behind the others: the poll, to which it is new, tells of what is there.
+        // The caller sends as fast as the gate reads. Registering it anew puts it behind the other connections.
         if place.leave(&self.poll).is_ok() {
             self.keep(token, State::Reading(reading), place);
         }

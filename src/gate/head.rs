@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use tiny_http::Method;
 use tungstenite::handshake::derive_accept_key;
 
-/// The path at which a caller without a credential may learn whether the daemon is up.
+/// The liveness path, the only one that needs no credential.
 const LIVENESS_PATH: &str = "/healthz";
 
 /// The one path at which a WebSocket begins.
@@ -26,7 +26,7 @@ pub(super) struct DoorFacts<'a> {
     /// The address of a TCP door; where that is a wildcard, the one at which the caller reached it.
     pub(super) bound: Option<SocketAddr>,
     pub(super) access: Access,
-    /// Names besides this machine's own that lead here.
+    /// Host names that the operator allows besides this machine's own.
     pub(super) allowed_hosts: &'a [String],
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Head {
 /// What an admitted head asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// An HTTP request with such a body; `continues` if the caller waits for a word before it sends that.
+    /// An HTTP request; `continues` if the caller waits for an interim answer before it sends the body.
     Http { framing: Framing, bounds: Bounds, continues: bool },
     /// A WebSocket; the text is what the handshake has to answer.
     WebSocket { accept_key: String },
@@ -92,8 +92,8 @@ const HOOK_TOO_LARGE: Refusal = bad_body(413, "too_large", "The event is larger 
 const _: () = assert!(HEAD_BYTES_MAX == 16 * 1024 && HEAD_HEADERS_MAX == 64 && BODY_BYTES_MAX == 256 * 1024);
 const _: () = assert!(HOOK_TAKEN_BYTES_MAX == 32 * 1024 * 1024);
 
-/// How much of a body is taken. What tools have said and been told rides in the events of hooks: what counts of one stands at
-/// its beginning, and its caller shall have an answer however long it is.
+/// The bounds of a body at a path. Hook events carry the input and output of tools and can be large. Their small fields come
+/// first, so a large event is read to its end and answered, and only its beginning is kept.
 fn bounds(target: &str) -> Bounds {
     match target.starts_with("/hook/") {
         true => Bounds { taken_max: HOOK_TAKEN_BYTES_MAX, kept_max: HOOK_BODY_BYTES_MAX, too_large: HOOK_TOO_LARGE },
@@ -221,14 +221,14 @@ impl Headers {
     }
 }
 
-/// Where the body ends, said in exactly one way.
+/// Reads the framing of the body, which must be stated in exactly one way.
 fn body_framing(headers: &Headers, version: u8, bounds: Bounds) -> Result<Framing, Refusal> {
     let mut encodings = headers.all("transfer-encoding");
     if let Some(encoding) = encodings.next() {
         if headers.all("content-length").next().is_some() {
             return Err(bad_body(400, "two_lengths", "Content-Length and Transfer-Encoding exclude each other."));
         }
-        // Another one, an empty one, or one from a caller that cannot mean it (RFC 9112, 6.1) is no encoding that is not served.
+        // HTTP/1.0 has no transfer codings (RFC 9112, 6.1).
         if encodings.next().is_some() || encoding.is_empty() || version == 0 {
             return Err(BAD_ENCODING);
         }
@@ -292,7 +292,7 @@ fn decode(name: &str) -> Vec<u8> {
     decoded
 }
 
-/// Who asks, as far as the door can tell. One that shows nothing may ask whether anybody is there.
+/// Checks the caller's credential. A caller that shows none may ask for liveness.
 fn check_credential(headers: &Headers, door: DoorFacts<'_>, asks_only_for_life: bool) -> Result<Credential, Refusal> {
     let expected = match door.access {
         Access::Granted(credential) => return Ok(credential),

@@ -4,8 +4,8 @@
 use crate::limits::HOST_CHARACTERS_SHOWN_MAX;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Whether the value of a `Host` header names this daemon, with any port or none. `allowed` are names that its owner says lead
-/// here.
+/// Checks that the value of a `Host` header names this daemon, with any port or none. `allowed` holds the names that the
+/// operator allows.
 pub(super) fn host_is_ours(value: &str, bound: Option<SocketAddr>, allowed: &[String]) -> bool {
     let Some((name, port)) = split_port(value) else { return false };
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
@@ -13,8 +13,7 @@ pub(super) fn host_is_ours(value: &str, bound: Option<SocketAddr>, allowed: &[St
         && (name_is_ours(name, bound) || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name)))
 }
 
-/// The name in the value of a `Host` header, without its port, such that a person can be shown it: anything that is in no name
-/// is a question mark.
+/// Returns the name in a `Host` header without its port, safe to be shown: each byte that no host name has becomes `?`.
 pub(super) fn shown_name(value: &[u8]) -> String {
     let shown = |byte: &u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'[' | b']' | b':' => char::from(*byte),

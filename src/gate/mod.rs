@@ -54,7 +54,7 @@ pub enum Credential {
     Machine,
     /// Itself: the other end of a Unix socket, of which the kernel says who it is.
     Peer(Peer),
-    /// Nothing, although it should: it may know whether the daemon is up, and no more.
+    /// No credential where one is needed: the caller may learn that the daemon is up, and nothing else.
     Nobody,
 }
 
@@ -133,7 +133,7 @@ pub struct Settings {
     pub held_bytes_max: usize,
     /// Callers who wait at once until there is something to be said to them.
     pub waiters_max: usize,
-    /// Names besides this machine's own that `Host` headers may have.
+    /// Host names that the operator allows besides this machine's own.
     pub allowed_hosts: Vec<String>,
 }
 
@@ -206,7 +206,7 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
-    /// Whether that is only the beginning of what came: it was a hook's, and too large.
+    /// `true` if a hook sent a larger body, of which this is the beginning.
     pub body_is_cut: bool,
     /// The door it came through.
     pub door: DoorKind,
@@ -268,14 +268,14 @@ pub type Settle = Box<dyn FnOnce(bool) + Send>;
 pub struct Caller {
     number: usize,
     socket: Socket,
-    /// It asked for the head of an answer alone.
+    /// The request was a HEAD.
     wants_head: bool,
     returns: Sender<Returned>,
     waker: Arc<Waker>,
 }
 
 impl Caller {
-    /// Whether only the head of its answer will be sent.
+    /// Returns `true` if only the head of the answer will be sent.
     pub fn wants_head(&self) -> bool {
         self.wants_head
     }

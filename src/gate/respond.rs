@@ -26,13 +26,13 @@ pub fn head_and_body(status: u16, content_type: Option<&str>, extra_headers: &[(
     bytes
 }
 
-/// How many bytes of a response are its head: all that a HEAD request is answered.
+/// Length of a response's head.
 pub(super) fn head_bytes(response: &[u8]) -> usize {
     const END: &[u8] = b"\r\n\r\n";
     response.windows(END.len()).position(|window| window == END).map_or(response.len(), |at| at + END.len())
 }
 
-/// What [`head_and_body`] would say about a body of that length, without the body.
+/// Makes the head that [`head_and_body`] makes for a body of that length.
 fn head_only(status: u16, content_type: Option<&str>, extra_headers: &[(&str, &str)], body_bytes: usize) -> Vec<u8> {
     let mut headers = Vec::with_capacity(extra_headers.len() + 2);
     headers.extend(header("Server", "marshal"));
@@ -122,7 +122,7 @@ pub(super) enum Reason {
     Overload,
 }
 
-/// Why a request is not let in. All of its text is fixed here: of what a caller said, only what [`Line`] has can come back.
+/// A refusal. Its text is constant; the caller's own words come from [`Line`] alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: u16,
@@ -145,7 +145,7 @@ impl Refusal {
 pub(super) struct Line {
     pub(super) method: String,
     pub(super) path: String,
-    /// The name in its `Host` header, made safe to be shown.
+    /// The name in the `Host` header, safe to be shown.
     pub(super) host: String,
 }
 
@@ -156,7 +156,7 @@ impl Line {
         !self.path.starts_with('/') || self.path == "/hook" || self.path.starts_with("/hook/")
     }
 
-    /// Method and path, and a foreign host, for the daemon's own log: one line, ASCII, short, without what could be a secret.
+    /// Method, path and a foreign host for the daemon's log: one short ASCII line without anything like a secret.
     pub(super) fn for_log(&self, reason: Reason) -> String {
         let mut text = format!("{} {}", self.method, without_secrets(&self.path));
         if reason == Reason::Host && !self.host.is_empty() {

@@ -74,7 +74,7 @@ fn reader(path: &str) -> Option<Read> {
     })
 }
 
-/// What a hook of marshal 0.9 asks for. The event is the one that Claude Code calls so.
+/// Reads a request of marshal 0.9's hooks. `event` is Claude Code's name for it.
 fn plain(
     request: &gate::Request,
     home: &Home,

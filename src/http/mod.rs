@@ -50,7 +50,7 @@ pub struct About {
     pub auth: &'static str,
     /// This program as its hints call it.
     pub program: String,
-    /// Where sessions live that come by its socket.
+    /// The defaults of sessions on the Unix socket.
     pub home: Home,
     /// The keys that may attest a session's presence; without it, any may.
     pub parents: Option<Arc<[String]>>,
@@ -58,12 +58,12 @@ pub struct About {
     pub clock: SystemClock,
 }
 
-/// Where a session lives whose hooks come by the Unix socket and do not say it.
+/// The operator and machine of a session on the Unix socket whose hooks state neither.
 #[derive(Clone, Debug)]
 pub struct Home {
-    /// Who runs the daemon, if that is known.
+    /// The operator who runs the daemon, if known.
     pub operator: Option<String>,
-    /// The machine that it runs on.
+    /// This machine.
     pub machine: Host,
 }
 
@@ -117,7 +117,7 @@ enum Answer {
 /// The pages that show the store's report.
 #[derive(Clone, Copy, Debug)]
 enum Page {
-    /// What anybody may know: that somebody answers.
+    /// Liveness, for callers without a credential.
     Liveness,
     Health,
     Metrics,
@@ -209,7 +209,7 @@ impl Worker {
 
     fn serve(&self, exchange: Exchange) {
         let Exchange { mut request, caller } = exchange;
-        // The caller takes no more of the answer than its head.
+        // The gate sends the head of the answer alone.
         if request.method == Method::Head {
             request.method = Method::Get;
         }

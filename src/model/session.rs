@@ -35,13 +35,13 @@ pub enum Agent {
     Codex,
     /// Gemini CLI.
     Gemini,
-    /// GitHub Copilot, on the command line or in an editor.
+    /// GitHub Copilot.
     Copilot,
     /// Cursor.
     Cursor,
     /// Grok Build.
     Grok,
-    /// One that runs another one's hooks and does not say which it is.
+    /// An unknown program that runs the hooks of another.
     Other,
 }
 
@@ -63,7 +63,7 @@ impl Agent {
         }
     }
 
-    /// Whether its model sees what its hooks are answered here.
+    /// Returns `true` if the agent shows its model the answers to its hooks.
     pub fn takes_answers(self) -> bool {
         matches!(self, Self::Claude | Self::Codex | Self::Gemini)
     }

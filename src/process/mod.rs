@@ -29,7 +29,7 @@ pub struct Lineage {
     pub at_terminal: bool,
 }
 
-/// This machine, as its sessions are shown to run on it.
+/// Describes this machine.
 pub fn this_machine() -> Host {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let name = name.split('.').next().unwrap_or_default();

@@ -1,11 +1,11 @@
-//! How long the ids in a request may be, whatever it asks for: an id that no row can have is refused before anything is looked
-//! up by it, and before an error quotes it. It must not judge what else an id is like.
+//! Bounds the length of every id in a request. A longer id can belong to no row. It is refused before any lookup, and before
+//! an error could quote it.
 
 use super::{Caller, Request, validate};
 use crate::error::RequestError;
 use crate::limits::ID_BYTES_MAX;
 
-/// Refuses a request with an id from outside that is too long. A request that is named here has none, or is the daemon's own.
+/// Refuses a request with an overlong id. The match is exhaustive, so a new request must state its ids here.
 pub(super) fn check(request: &Request) -> Result<(), RequestError> {
     if let Some(caller) = request.caller() {
         caller_id(caller)?;
@@ -28,7 +28,7 @@ pub(super) fn check(request: &Request) -> Result<(), RequestError> {
             let asked = [&query.message, &query.session, &query.room, &query.thread];
             asked.into_iter().flatten().try_for_each(|text| id("an id or a name that is asked for", text))
         }
-        // Addresses, and what a message answers or replaces, have rules of their own.
+        // The resolver bounds addresses; the terms bound the ids of other messages.
         Request::Send(_) => Ok(()),
         Request::Guarded { .. }
         | Request::Outbox { .. }

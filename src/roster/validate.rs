@@ -76,7 +76,7 @@ pub(super) fn key(what: &str, text: &str) -> Result<(), RequestError> {
     no_control(what, text)
 }
 
-/// Whether a session may say that it works for a human of this name.
+/// Returns `true` for a name that a session may give as its operator.
 pub fn is_operator(text: &str) -> bool {
     !text.is_empty() && name("operator", text).is_ok()
 }

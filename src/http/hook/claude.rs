@@ -19,7 +19,7 @@ const WAITING_FOR_INPUT: &str = "waiting for your input";
 /// What comes before the tool's name in the notice that a permission is waited for.
 const PERMISSION_TO_USE: &str = "permission to use ";
 
-/// What a request to its address asks for. Other programs run its hooks, too.
+/// Reads a request to the address of Claude Code, which other programs use, too.
 ///
 /// # Errors
 /// The body is no JSON object or names no session; the query or a header cannot be read.

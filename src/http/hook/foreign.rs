@@ -1,5 +1,5 @@
-//! Programs that run the hooks in Claude Code's settings file and are not Claude Code: Cursor, Copilot, Grok and others. They
-//! are told apart by the fields that they send. None of them gets mail this way, as each reads the answers by rules of its own.
+//! Other programs that run the hooks in Claude Code's settings file: Cursor, GitHub Copilot, Grok Build. The fields that they
+//! send tell them apart. Their answers carry no mail, because they do not show it to their models.
 
 use super::claude;
 use super::host::Host;
@@ -7,7 +7,7 @@ use super::told::Told;
 use crate::model::Agent;
 use crate::roster::EventKind;
 
-/// The program that sends an event to the address of Claude Code; none if it is that one.
+/// Names the program that sent an event to Claude Code's address; `None` for Claude Code itself.
 pub(super) fn program(told: &Told<'_>) -> Option<Agent> {
     let is_copilot = || told.says("timestamp") && !names_own_transcript(told);
     let is_spelled_otherwise =
@@ -17,7 +17,7 @@ pub(super) fn program(told: &Told<'_>) -> Option<Agent> {
         .or_else(|| is_spelled_otherwise().then_some(Agent::Other))
 }
 
-/// The same for an address to which any agent may send: by fields that no agent with an address of its own sends.
+/// Does the same at an address for all agents, by fields that Claude Code, Codex and Gemini CLI never send.
 pub(super) fn marked(told: &Told<'_>) -> Option<Agent> {
     if told.says("cursor_version") || told.says("conversation_id") {
         return Some(Agent::Cursor);
@@ -34,20 +34,20 @@ pub(super) fn marked(told: &Told<'_>) -> Option<Agent> {
     })
 }
 
-/// Claude Code names its transcript, a file that is called as the session. Copilot sends the same names otherwise.
+/// Recognizes Claude Code's transcript path, which ends with the session's id. GitHub Copilot's does not.
 fn names_own_transcript(told: &Told<'_>) -> bool {
     let (Some(transcript), Ok(session)) = (told.text(&["transcript_path"]), told.session_id()) else { return false };
     transcript.contains("/projects/") && transcript.ends_with(&format!("/{session}.jsonl"))
 }
 
-/// Such a program, as a host of hooks. Its process is not the one that Claude Code's variable names, and its answers are empty.
+/// Such a program as a host. `$CLAUDE_PID` in the hook line is not its process.
 pub(super) fn host(agent: Agent) -> Host {
     Host { agent, kind, takes: |_| None, silence: "", tells_process: false }
 }
 
 fn kind(event: &str, told: &Told<'_>) -> EventKind {
     let event = if event.is_empty() { by_fields(told) } else { event };
-    // Each spells the same names in another way: stopFailure, stop_failure, StopFailure.
+    // Spellings differ: stopFailure, stop_failure, StopFailure.
     let letters = event.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase());
     let meant = match letters.collect::<String>().as_str() {
         "sessionstart" => "SessionStart",
@@ -61,14 +61,14 @@ fn kind(event: &str, told: &Told<'_>) -> EventKind {
         "notification" => "Notification",
         "stop" | "agentstop" => "Stop",
         "stopfailure" | "erroroccurred" => "StopFailure",
-        // Its user broke the turn off.
+        // The user broke the turn off.
         "stopcancelled" => return EventKind::Idle,
         _ => return EventKind::Other,
     };
     (claude::HOST.kind)(meant, told)
 }
 
-/// The event of a program that does not name it, as Copilot: by the fields that it documents for each.
+/// Finds the event by its fields. GitHub Copilot leaves the name out in its own format.
 fn by_fields(told: &Told<'_>) -> &'static str {
     let table = [
         ("toolResult", "PostToolUse"),
@@ -89,9 +89,9 @@ mod tests {
         Told::read(fields.as_bytes()).unwrap()
     }
 
-    /// What each program is documented, or was seen, to send.
+    /// Events as documented or recorded.
     const SENT: [(&str, Option<Agent>); 14] = [
-        // Cursor's command line, as github.com/herdrdev/herdr issue 2832 recorded it.
+        // Cursor's command line: github.com/herdrdev/herdr issue 2832.
         (
             r#"{"conversation_id":"c","generation_id":"g","model":"m","is_background_agent":false,"session_id":"c",
                "hook_event_name":"sessionStart","cursor_version":"2026.08.11-e8db854","workspace_roots":["/w"],
@@ -100,14 +100,14 @@ mod tests {
         ),
         (r#"{"conversation_id":"c","hook_event_name":"stop","workspace_roots":["/w"]}"#, Some(Agent::Cursor)),
         (r#"{"session_id":"s","hook_event_name":"Stop","cursor_version":"3.13.25"}"#, Some(Agent::Cursor)),
-        // Grok Build's guide to hooks.
+        // Grok Build: its guide to hooks.
         (
             r#"{"hookEventName":"pre_tool_use","sessionId":"s","cwd":"/w","workspaceRoot":"/w","permissionMode":"default",
                "toolName":"run_terminal_command","toolInput":{"command":"npm test"},"timestamp":"2026-04-14T12:00:00Z"}"#,
             Some(Agent::Grok),
         ),
         (r#"{"hookEventName":"stop","sessionId":"s","cwd":"/w"}"#, Some(Agent::Grok)),
-        // Copilot, as github.com/github/copilot-cli issue 2108 has it, and under names that are spelled as Claude Code's.
+        // GitHub Copilot: github.com/github/copilot-cli issue 2108, and its format for Claude Code's event names.
         (r#"{"sessionId":"s","timestamp":1774281852263,"cwd":"/w","source":"new"}"#, Some(Agent::Copilot)),
         (
             r#"{"session_id":"s","timestamp":"2026-07-12T10:00:00Z","cwd":"/w","hook_event_name":"SessionStart","source":"new"}"#,
@@ -124,7 +124,7 @@ mod tests {
         ),
         (r#"{"sessionId":"s","cwd":"/w"}"#, Some(Agent::Other)),
         (r#"{"session_id":"s","hook_event_name":"before_prompt"}"#, Some(Agent::Other)),
-        // Claude Code, today's and one that also told of the time; and a program of the user's that uses its address.
+        // Claude Code, also with a timestamp, and a program of the operator.
         (r#"{"session_id":"s","hook_event_name":"Stop","cursor_version":null,"sessionId":"s"}"#, None),
         (
             r#"{"session_id":"s","transcript_path":"/h/.claude/projects/-w/s.jsonl","hook_event_name":"Stop","timestamp":1}"#,

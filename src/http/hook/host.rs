@@ -21,7 +21,7 @@ pub(super) struct Host {
     pub(super) takes: fn(&str) -> Option<(Path, Wrap)>,
     /// The body of an answer that says nothing.
     pub(super) silence: &'static str,
-    /// Whether what its hooks say of a process is true of it.
+    /// `true` if the `pid` in its hook lines is its own process.
     pub(super) tells_process: bool,
 }
 
@@ -34,7 +34,7 @@ impl Host {
         self.read_told(request, home, &Told::of(request)?, None)
     }
 
-    /// The same for an event that was read already, and may be named by its address.
+    /// Reads the rest of a request. `named` is the event, where the address says it.
     ///
     /// # Errors
     /// The body names no session; the query or a header cannot be read.

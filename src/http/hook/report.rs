@@ -13,8 +13,8 @@ use crate::roster::{Caller, HookReport};
 use rustix::process::geteuid;
 use std::sync::Arc;
 
-/// The headers in which a hook says its process, operator and machine where it cannot write them into the query: the URLs of
-/// `http` hooks are fixed, and a shell does not encode what it puts into one.
+/// Headers with the process, the operator and the machine. The URLs of `http` hooks are fixed, and a shell does not
+/// percent-encode a name that it puts into a URL.
 const PID_HEADER: &str = "marshal-pid";
 const OPERATOR_HEADER: &str = "marshal-operator";
 const HOST_HEADER: &str = "marshal-host";
@@ -26,10 +26,10 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// What is said in the query, or else in a header.
+    /// Returns a value from the query, else from a header.
     fn said(&self, in_query: &str, in_header: &str) -> Option<&str> {
         let header = || self.headers.iter().find(|(name, _)| name == in_header).map(|(_, value)| value.as_str());
-        // A variable that is not set leaves the header empty.
+        // An unset variable leaves the header empty.
         self.query.get(in_query).or_else(header).filter(|text| !text.is_empty())
     }
 
@@ -38,7 +38,7 @@ impl Place<'_> {
         self.said("pid", PID_HEADER)
     }
 
-    /// The machine: the one that is said, or this one for a caller on its socket.
+    /// The machine: as stated, else this one for a caller on the Unix socket.
     fn host(&self, request: &gate::Request, home: &Home) -> Option<Host> {
         let text = |name: &str| Arc::from(self.query.get(name).unwrap_or_default());
         let said = self.said("host", HOST_HEADER).map(|name| Host {
@@ -49,7 +49,7 @@ impl Place<'_> {
         said.or_else(|| matches!(request.credential, Credential::Peer(_)).then(|| home.machine.clone()))
     }
 
-    /// The human: the one who is said, or for a caller under the daemon's own user id the one who runs that.
+    /// The operator: as stated, else the daemon's own for a caller on the Unix socket with the same user id.
     fn operator(&self, request: &gate::Request, home: &Home) -> Option<String> {
         let own = geteuid().as_raw();
         let is_own = matches!(request.credential, Credential::Peer(peer) if peer.uid == own);

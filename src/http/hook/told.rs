@@ -15,14 +15,13 @@ use std::borrow::Cow;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// The fields of an event, as they came. Each is read leniently: a value that says nothing, or is of another type than
-/// expected, is as good as none.
+/// The fields of an event. An empty value, or one of another type than expected, counts as none.
 pub(super) struct Told<'a> {
-    /// Names, and values as JSON.
+    /// Names, and values as JSON text.
     fields: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    /// Something in the body was no UTF-8 and stands here as U+FFFD: a text with that is lost.
+    /// The body held bytes that are no UTF-8. They stand here as U+FFFD, and a text with that is lost.
     is_lossy: bool,
-    /// There was more.
+    /// The body is the beginning of a larger one.
     is_cut: bool,
 }
 
@@ -32,13 +31,13 @@ struct Workspace {
 }
 
 impl<'a> Told<'a> {
-    /// Reads the whole body of a hook.
+    /// Reads a complete body.
     #[cfg(test)]
     pub(super) fn read(body: &'a [u8]) -> Result<Self, RequestError> {
         Self::read_whole_or_cut(body, false)
     }
 
-    /// Reads the body of a hook's request. Of one that was too large its beginning is there, and the whole fields in that.
+    /// Reads the body of a request; of a cut one, the complete fields.
     ///
     /// # Errors
     /// It is no JSON object.
@@ -56,18 +55,18 @@ impl<'a> Told<'a> {
         found.map(|fields| Self { fields, is_lossy, is_cut }).map_err(invalid)
     }
 
-    /// The value of a field that says something. Of two fields of one name the later one counts, as for any reader of JSON.
+    /// Returns a field that is not empty. The later of two fields with one name counts, as in other JSON readers.
     fn value(&self, name: &str) -> Option<&str> {
         let (_, value) = self.fields.iter().rfind(|(found, _)| found == name)?;
         Some(&**value).filter(|value| says_something(value))
     }
 
-    /// Whether the event says something under this name.
+    /// Returns `true` if the field is there and not empty.
     pub(super) fn says(&self, name: &str) -> bool {
         self.value(name).is_some()
     }
 
-    /// The first text that the event has under one of these names.
+    /// Returns the first text under one of these names.
     pub(super) fn text(&self, names: &[&str]) -> Option<String> {
         names.iter().find_map(|name| {
             let text = serde_json::from_str::<String>(self.value(name)?).ok()?;
@@ -79,10 +78,10 @@ impl<'a> Told<'a> {
         !(self.is_lossy && text.contains(char::REPLACEMENT_CHARACTER))
     }
 
-    /// The session. Programs that run the hooks of another one spell it in their own way.
+    /// The session's id, in any agent's spelling.
     ///
     /// # Errors
-    /// None is named, or two are.
+    /// There is none, or there are two.
     pub(super) fn session_id(&self) -> Result<String, RequestError> {
         const NAMES: [&str; 3] = ["session_id", "sessionId", "conversation_id"];
         if NAMES.iter().any(|name| self.fields.iter().filter(|(found, _)| found == name).nth(1).is_some()) {
@@ -102,7 +101,7 @@ impl<'a> Told<'a> {
         self.text(&["hook_event_name", "hookEventName"]).unwrap_or_default()
     }
 
-    /// Whether the event is a subagent's, which is no session of its own.
+    /// Returns `true` for an event of a subagent, which is no session of its own.
     pub(super) fn is_of_subagent(&self) -> bool {
         self.says("agent_id") || self.says("subagentType")
     }
@@ -253,7 +252,7 @@ fn owned<'a>(found: Found<'_>) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
     found.into_iter().map(|(name, value)| (name.into_owned().into(), value.get().to_owned().into())).collect()
 }
 
-/// The fields of an object; of one that was cut off, those that are whole.
+/// Parses the fields of an object; of a cut one, the complete fields.
 fn fields(text: &str, is_cut: bool) -> serde_json::Result<Found<'_>> {
     let mut fields = Fields(Vec::new());
     let mut reader = serde_json::Deserializer::from_str(text);
@@ -263,7 +262,7 @@ fn fields(text: &str, is_cut: bool) -> serde_json::Result<Found<'_>> {
     }
 }
 
-/// Takes an object field by field, so that those before a fault are there.
+/// Collects the fields of an object, so that those before an error are kept.
 struct Fields<'a>(Found<'a>);
 
 impl<'a> DeserializeSeed<'a> for &mut Fields<'a> {
@@ -292,11 +291,11 @@ impl<'a> Visitor<'a> for &mut Fields<'a> {
     }
 }
 
-/// A field's name, which is borrowed where it has no escapes.
+/// A field's name, borrowed unless it has escapes.
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Whether a value is more than a way to say that there is none.
+/// Returns `false` for an empty value: null, false, blank text, an empty list or object.
 fn says_something(value: &str) -> bool {
     match value {
         "null" | "false" | "{}" | "[]" => false,
@@ -418,9 +417,9 @@ mod tests {
             (told.title(), told.cwd().as_deref(), told.model().as_deref()),
             (None, Some("/w"), Some("caf\u{e9}"))
         );
-        // No session gets another one's mail because their ids differ in what was lost.
+        // Two ids could differ in the lost bytes alone.
         assert!(Told::read(b"{\"session_id\":\"s\xff\"}").unwrap().session_id().is_err());
-        // A text that holds the sign itself is whole.
+        // U+FFFD in valid UTF-8 loses nothing.
         let body = "{\"session_id\":\"s\",\"session_title\":\"a \u{fffd} b\"}";
         assert_eq!(Told::read(body.as_bytes()).unwrap().title().unwrap(), "a \u{fffd} b");
         assert!(Told::read(b"\xff{\"session_id\":\"s\"}").is_err(), "outside of any field");

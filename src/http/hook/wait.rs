@@ -52,7 +52,7 @@ pub(super) fn read(request: &gate::Request, home: &Home) -> Result<Asked, Reques
         Some(Ok(seconds @ 1..=WAIT_SECONDS_MAX)) => seconds,
         Some(_) => return Err(RequestError::invalid(format!("timeout= is 1 to {WAIT_SECONDS_MAX} seconds"))),
     };
-    // A subagent is no session of its own, and no other program begins a turn when its hook ends.
+    // A subagent is no session, and other programs do not start a turn when the hook exits with 2.
     if told.is_of_subagent() || foreign::program(&told).is_some() {
         return Ok(Asked::WaitInVain);
     }

@@ -16,7 +16,7 @@ fn ids_that_nobody_could_address_are_refused() {
         ] {
             assert_eq!(world.err(request).kind, ErrorKind::Invalid, "{id:.20}");
         }
-        // What cannot be there need not end, and an id that is too long is refused wherever it stands.
+        // A session that cannot exist has ended already; an overlong id is refused everywhere.
         let end = world.apply(Request::session_end(id.into())).reply;
         assert_eq!(end.is_ok(), id.len() <= 256, "{id:.20}");
         assert!(world.roster.commit().is_empty());
