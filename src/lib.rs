@@ -20,6 +20,7 @@ pub mod config;
 pub mod model;
 pub mod row_json;
 
+pub mod api;
 pub mod roster;
 
 pub mod event_log;

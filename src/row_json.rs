@@ -7,14 +7,12 @@ mod departed;
 mod message;
 mod session;
 mod standing;
-mod wishes;
 
 pub use delivery::delivery_text;
 pub use departed::departed_text;
 pub use message::message_text;
 pub use session::{parse_session, session_text};
 pub use standing::{delivery_news, delivery_value, replaced_value};
-pub use wishes::WishesJson;
 
 use crate::ids::{MemberId, MessageId, ReadId, RoomId, SessionId};
 use crate::model::{Evidence, ItemType, MessageRead, Path, Registration, Room, RoomKind, RoomMember, Row, TokenHash};

@@ -102,7 +102,7 @@ fn claude_code_hears_at_every_point_of_a_turn() {
     let agent = stage.claude(&["-p", "first prompt", "--session-id", ID]);
     let held = stage.model.held("start");
     let sessions = stage.roster.until("it is there", |sessions| sessions.contains_key(ID));
-    assert_eq!(sessions[ID]["process"]["pid"], agent.pid(), "{sessions:?}");
+    assert_eq!(sessions[ID]["pid"], agent.pid(), "{sessions:?}");
     let lark = stage.roster.send(&[], ID, "the lark sings");
     drop(held);
 

@@ -254,7 +254,7 @@ fn windows_paths_and_trailing_slashes_give_the_right_project_and_nickname() {
         // marshal 0.9 fault 11
         assert_eq!(session.get("project").and_then(Value::as_str), project, "{cwd}");
         assert_eq!(session["nickname"], format!("{}@{id}", project.unwrap_or("session")), "{cwd}");
-        assert_eq!(session["cwd"], cwd);
+        assert_eq!(session.get("cwd").and_then(Value::as_str), Some(cwd).filter(|cwd| !cwd.is_empty()));
     }
 }
 

@@ -251,7 +251,7 @@ fn number(case: &Case, sessions: &BTreeMap<String, Value>) -> Option<u64> {
 fn sessions(daemon: &Daemon) -> BTreeMap<String, Value> {
     let answer = raw_unix(&daemon.socket, b"GET /v1/sessions HTTP/1.1\r\nHost: localhost\r\n\r\n").json();
     let sessions = answer["sessions"].as_array().unwrap().clone();
-    sessions.into_iter().map(|session| (session["id"].as_str().unwrap().to_owned(), session)).collect()
+    sessions.into_iter().map(|session| (session["sessionId"].as_str().unwrap().to_owned(), session)).collect()
 }
 
 #[test]

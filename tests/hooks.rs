@@ -111,7 +111,7 @@ fn the_directory_is_the_cwd_or_else_the_workspace_s() {
     assert_eq!((&sessions["one"]["cwd"], &sessions["one"]["project"]), (&"/w/one".into(), &"one".into()));
     assert_eq!((&sessions["two"]["cwd"], &sessions["two"]["project"]), (&"/w/two".into(), &"two".into()));
     assert_eq!(sessions["none"]["nickname"], "session@none");
-    assert_eq!((&sessions["null"]["cwd"], sessions["null"].get("project")), (&"".into(), None));
+    assert_eq!((sessions["null"].get("cwd"), sessions["null"].get("project")), (None, None));
 }
 
 #[test]

@@ -488,8 +488,9 @@ fn an_http_hook_shows_the_token_and_says_its_process_in_a_header() {
         let answer = ask(path, id, &[authorized, ("Marshal-Pid", pid)]);
         assert_eq!(answer.status, 200, "{id}: {answer:?}");
         let all = support::request(daemon.hooks, "GET", "/v1/sessions", &[authorized], b"").json();
-        let session = all["sessions"].as_array().unwrap().iter().find(|session| session["id"] == id).unwrap().clone();
-        assert_eq!(session["process"]["pid"].as_u64(), expected.map(u64::from), "{id}: {session}");
+        let session =
+            all["sessions"].as_array().unwrap().iter().find(|session| session["sessionId"] == id).unwrap().clone();
+        assert_eq!(session["pid"].as_u64(), expected.map(u64::from), "{id}: {session}");
     }
 }
 

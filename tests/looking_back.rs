@@ -111,7 +111,7 @@ fn filters_are_given_in_the_query_and_wrong_ones_are_explained() {
     assert_eq!((&delivery["state"], &delivery["evidence"]), (&json!("read"), &json!("ack")));
     // Ids begin with the time: the last digits are what these two differ in.
     assert_eq!(bodies(&history(&daemon, &format!("message={}", &id[..35]))), ["The Schema is merged"]);
-    assert_eq!(daemon.get(&format!("/v1/messages/{}", &id[..35])).json()["id"], id);
+    assert_eq!(daemon.get(&format!("/v1/messages/{}", &id[..35])).json()["messageId"], id);
     let answer = daemon.get(&format!("/v1/messages?thread={}", &id[..6]));
     assert_eq!((answer.status, &answer.json()["error"]["code"]), (409, &json!("ambiguous")), "{answer:?}");
     assert_eq!(answer.json()["error"]["candidates"].as_array().unwrap().len(), 2);
@@ -216,7 +216,7 @@ fn what_a_session_is_at_is_listed_told_at_once_and_shown_with_those_first_who_wa
         let Event { name, data, .. } = events.next_event();
         if name == "change" {
             let text = |field: &str| data["session"][field].as_str().unwrap_or_default().to_owned();
-            states.insert((text("id"), text("state")));
+            states.insert((text("sessionId"), text("state")));
         }
     }
     for told in [("asks", "working"), ("asks", "waiting"), ("works", "working")] {

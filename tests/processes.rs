@@ -96,7 +96,7 @@ fn kill_a_hundred(place: &Place, daemon: &Daemon) -> Duration {
     let mut events = Events::subscribe(&daemon.socket, &[]);
     let mut told = |name: &str, id: &str| loop {
         let event = events.next_event();
-        let of = event.data["sessionId"].as_str().or(event.data["session"]["id"].as_str());
+        let of = event.data["sessionId"].as_str().or(event.data["session"]["sessionId"].as_str());
         match (event.name.as_str(), of) {
             (seen, Some(of)) if seen == name && of == id => return event,
             ("leave", of) => panic!("{of:?} has gone: {event:?}"),
@@ -343,7 +343,7 @@ impl Namespace {
     fn sessions(&self) -> Vec<String> {
         let answer = request(self.hooks, "GET", "/v1/sessions", &[], b"").json();
         let sessions = answer["sessions"].as_array().unwrap();
-        sessions.iter().map(|session| session["id"].as_str().unwrap().to_owned()).collect()
+        sessions.iter().map(|session| session["sessionId"].as_str().unwrap().to_owned()).collect()
     }
 
     fn until(&self, wanted: &[&str]) {

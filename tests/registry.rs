@@ -79,7 +79,7 @@ fn sessions(daemon: &Daemon) -> Vec<Value> {
 }
 
 fn ids(daemon: &Daemon) -> BTreeSet<String> {
-    sessions(daemon).iter().map(|session| session["id"].as_str().unwrap().to_owned()).collect()
+    sessions(daemon).iter().map(|session| session["sessionId"].as_str().unwrap().to_owned()).collect()
 }
 
 fn send(daemon: &Daemon, headers: &[(&str, &str)], body: &Value) -> Answer {
@@ -91,7 +91,7 @@ fn words(event: &Event) -> String {
     let data = &event.data;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     match event.name.as_str() {
-        "join" | "change" => format!("{} {}", event.name, text(&data["session"]["id"])),
+        "join" | "change" => format!("{} {}", event.name, text(&data["session"]["sessionId"])),
         "leave" => format!("leave {} {}", text(&data["sessionId"]), text(&data["reason"])),
         "message" => format!("message {}", text(&data["message"]["body"])),
         other => other.to_owned(),
@@ -213,8 +213,9 @@ fn m07_a_registered_session_learns_who_it_is_and_nobody_learns_its_token() {
     let answer = register(&daemon, &body).json();
     assert_eq!((&answer["ok"], &answer["presence_accepted"]), (&json!(true), &json!(false)));
     assert!(answer["registered_at"].as_i64().unwrap() > 1_700_000_000_000);
+    assert_eq!(answer["nickname"], "s", "the name that it got, which may be another than the one it asked for");
     let mine = me(&daemon, &secret).json()["session"].clone();
-    let expected = json!({"sessionId": "s", "displayName": "s", "id": "s", "nickname": "s", "pid": agent.pid(),
+    let expected = json!({"sessionId": "s", "displayName": "s", "nickname": "s", "pid": agent.pid(),
         "cwd": "/w/proj", "role": "reviewer", "groups": ["dev:lead", "ops"]});
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(mine[name], *value, "{name}");
@@ -334,7 +335,7 @@ fn m16_m18_registrations_outlive_a_restart_and_are_renewed_by_registering_again(
     let daemon = place.start();
     let mut events = Events::subscribe_at(&daemon.socket, "/v1/events?since=of-another-run", &[]);
     let told = events.next_event();
-    let is_there = told.data["sessions"].as_array().unwrap().iter().any(|session| session["id"] == "s6");
+    let is_there = told.data["sessions"].as_array().unwrap().iter().any(|session| session["sessionId"] == "s6");
     assert!(!is_there || words(&events.next_event()) == "leave s6 process_died");
     assert_eq!(me(&daemon, &token(6)).status, 401);
     assert_eq!(mode(&place.log_path()), 0o600);
@@ -424,7 +425,7 @@ fn events_begin_where_the_last_one_was_heard_and_anew_after_a_restart() {
     let daemon = place.start();
     let mut events = Events::subscribe(&daemon.socket, &[("Last-Event-ID", &first.id)]);
     let reset = events.next_event();
-    assert_eq!((reset.name.as_str(), &reset.data["sessions"][0]["id"]), ("reset", &json!("s")));
+    assert_eq!((reset.name.as_str(), &reset.data["sessions"][0]["sessionId"]), ("reset", &json!("s")));
     daemon.start_session("next", "/w/next");
     assert_eq!(words(&events.next_event()), "join next");
 }
@@ -497,7 +498,7 @@ fn m26_a_cut_connection_makes_nobody_leave() {
         heard.push(events.next_event());
     }
     assert!(heard.iter().all(|event| event.name == "change"), "{heard:?}");
-    let reach = |event: &Event| (event.data["session"]["id"].clone(), event.data["session"]["reach"].clone());
+    let reach = |event: &Event| (event.data["session"]["sessionId"].clone(), event.data["session"]["reach"].clone());
     let of_shim = |reach: &str| (json!("shim"), json!(reach));
     assert_eq!(heard.last().map(reach), Some(of_shim("now")));
     // Once it is gone for good, it leaves, once.

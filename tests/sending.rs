@@ -33,7 +33,7 @@ fn messages(daemon: &Daemon) -> Vec<Value> {
 fn id_of(daemon: &Daemon, text: &str) -> String {
     let all = messages(daemon);
     let mut found = all.iter().filter(|message| message["body"] == text);
-    let id = found.next().unwrap()["id"].as_str().unwrap().to_owned();
+    let id = found.next().unwrap()["messageId"].as_str().unwrap().to_owned();
     assert!(found.next().is_none(), "{text} is there once");
     id
 }
@@ -97,8 +97,9 @@ fn the_same_request_is_done_once_and_says_how_far_it_is() {
         assert_eq!(messages(&daemon).len(), rows, "{state}: nothing was stored by that");
         // The outbox says the same.
         let outbox = daemon.get("/v1/outbox?session=aaa-1&limit=200").json();
-        let row = outbox["messages"].as_array().unwrap().iter().find(|row| row["id"] == id.as_str()).unwrap().clone();
-        assert_eq!((&row["status"], &row["client_message_id"]), (&json!(state), &json!(state)));
+        let row =
+            outbox["messages"].as_array().unwrap().iter().find(|row| row["messageId"] == id.as_str()).unwrap().clone();
+        assert_eq!((&row["status"], &row["clientMessageId"]), (&json!(state), &json!(state)));
         assert_eq!(row["attempts"], u32::from(state == "inflight"), "{row}");
     }
     // Another content in one field alone is another request.
@@ -223,7 +224,7 @@ fn what_is_dead_is_sent_again_to_the_one_that_it_was_for() {
     let inbox = daemon.get("/v1/inbox?session=aaa-1").json();
     assert!(inbox["messages"][0]["body"].as_str().unwrap().contains("ended and did not come back"), "{inbox}");
     daemon.start_session("bbb-2", "/w/beta");
-    let requeue = |id: &str| daemon.post_json("/v1/outbox/requeue", &json!({"asSession": "aaa-1", "id": id}));
+    let requeue = |id: &str| daemon.post_json("/v1/outbox/requeue", &json!({"asSession": "aaa-1", "messageId": id}));
     let again = requeue(&id);
     let new = again.json()["messageId"].as_str().unwrap().to_owned();
     assert_eq!((again.status, &again.json()["to"]), (201, &json!("bbb-1")), "{again:?}");
@@ -241,7 +242,7 @@ fn what_is_sent_again_reaches_its_receiver_under_a_new_id() {
     let place = Place::new();
     let daemon = two(&place);
     let id = daemon.send("aaa-1", "bbb-1", "text");
-    let again = daemon.post_json("/v1/outbox/requeue", &json!({"asSession": "aaa-1", "id": id}));
+    let again = daemon.post_json("/v1/outbox/requeue", &json!({"asSession": "aaa-1", "messageId": id}));
     let shown = daemon.prompt("bbb-1");
     let new = again.json()["messageId"].as_str().unwrap().to_owned();
     assert!(shown.text().contains(&format!("(message {new}")) && !shown.text().contains(&format!("(message {id}")));
@@ -380,14 +381,14 @@ fn the_command_line_waits_until_all_have_read_it() {
     let sent = [next_message(&mut events), next_message(&mut events)];
     for (id, message) in ["aaa-1", "bbb-1"].into_iter().zip(&sent) {
         daemon.prompt(id);
-        until_state(&mut events, message["id"].as_str().unwrap(), "handed");
+        until_state(&mut events, message["messageId"].as_str().unwrap(), "handed");
         daemon.prompt(id);
     }
     let (code, stdout, stderr) = ended(child);
     assert_eq!(code, Some(0), "{stdout}{stderr}");
     assert!(stdout.contains("(waits for its next prompt)\n"), "{stdout}");
     assert!(stdout.contains("beta@bbb-1: read at ") && stdout.contains(" UTC (it went on with it)\n"), "{stdout}");
-    let (code, stdout, _) = ended(spawn(&place, &["history", "--message", sent[1]["id"].as_str().unwrap()]));
+    let (code, stdout, _) = ended(spawn(&place, &["history", "--message", sent[1]["messageId"].as_str().unwrap()]));
     assert!(code == Some(0) && stdout.contains("    beta@bbb-1: read at "), "{stdout}");
 }
 
@@ -421,11 +422,11 @@ fn the_command_line_waits_on_over_a_restart_of_the_daemon() {
     signal(&child, "STOP");
     daemon.kill();
     let daemon = place.start();
-    ack(&daemon, "aaa-1", sent[0]["id"].as_str().unwrap());
+    ack(&daemon, "aaa-1", sent[0]["messageId"].as_str().unwrap());
     let mut events = Events::subscribe(&daemon.socket, &[]);
     signal(&child, "CONT");
     daemon.prompt("bbb-1");
-    until_state(&mut events, sent[1]["id"].as_str().unwrap(), "handed");
+    until_state(&mut events, sent[1]["messageId"].as_str().unwrap(), "handed");
     daemon.prompt("bbb-1");
     let (mut said, (code, _, stderr)) = (String::new(), ended(child));
     stdout.read_to_string(&mut said).unwrap();
@@ -505,7 +506,7 @@ fn the_command_line_says_what_is_so_when_it_has_waited_long_enough() {
     let (code, _, stderr) = ended(child);
     assert!(code == Some(1) && stderr.contains("it will not be read: al: not read before it expired at "), "{stderr}");
     // An answer, to the person that asked.
-    let beginning = message["id"].as_str().unwrap();
+    let beginning = message["messageId"].as_str().unwrap();
     let (code, stdout, stderr) = ended(spawn(&place, &["send", "--as", "bbb-1", "--reply-to", beginning, "it is"]));
     assert!(code == Some(0) && stdout.contains("for tester (waits in that person's inbox"), "{stdout}{stderr}");
     assert_eq!(next_message(&mut events)["toSessionId"], "human:al");

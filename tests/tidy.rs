@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 13] = [
     &["attestation"],
     &["roster"],
     &["row_json"],
-    &["event_log", "machine_token"],
+    &["api", "event_log", "machine_token"],
     &["store"],
     &["git_branch", "process"],
     &["gate"],

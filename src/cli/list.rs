@@ -219,13 +219,13 @@ mod tests {
     fn roster() -> Sessions {
         from(&format!(
             r#"{{"sessions":[
-                {{"id":"a1","nickname":"quiet","connection":"hooks","reach":"next_prompt","cwd":"/very/long/path/that/goes/on/and/on/until/it/ends","connectedAt":{old}}},
-                {{"id":"b2","nickname":"Ω-web","connection":"connected","reach":"now","state":"working","stateSince":{recent},"tool":"Bash","cwd":"/w",
+                {{"sessionId":"a1","nickname":"quiet","connection":"hooks","reach":"next_prompt","cwd":"/very/long/path/that/goes/on/and/on/until/it/ends","connectedAt":{old}}},
+                {{"sessionId":"b2","nickname":"Ω-web","connection":"connected","reach":"now","state":"working","stateSince":{recent},"tool":"Bash","cwd":"/w",
                   "project":"web","gitBranch":"main","operator":"ana","host":{{"name":"box","os":"linux","arch":"x"}},"agent":"claude",
                   "currentTask":"merge\nit\u001b[2J","connectedAt":{old},"lastActivityAt":{recent},"unread":3,"rooms":["everyone"],"later":{{}}}},
-                {{"id":"c3","nickname":"bad\u202ename","connection":"reconnecting","reach":"none","state":"idle","stateSince":{middle},"cwd":"/","connectedAt":{old},"lastActivityAt":{middle}}},
-                {{"id":"d4","nickname":"asks","reach":"wakeable","state":"waiting","stateSince":{middle},"waitingFor":"permission: Bash","model":"gpt-5","connectedAt":{old}}},
-                {{"id":"e5","nickname":"asks-longer","reach":"between_tools","state":"waiting","stateSince":{old},"connectedAt":{old}}}
+                {{"sessionId":"c3","nickname":"bad\u202ename","connection":"reconnecting","reach":"none","state":"idle","stateSince":{middle},"cwd":"/","connectedAt":{old},"lastActivityAt":{middle}}},
+                {{"sessionId":"d4","nickname":"asks","reach":"wakeable","state":"waiting","stateSince":{middle},"waitingFor":"permission: Bash","model":"gpt-5","connectedAt":{old}}},
+                {{"sessionId":"e5","nickname":"asks-longer","reach":"between_tools","state":"waiting","stateSince":{old},"connectedAt":{old}}}
             ]}}"#,
             old = NOW - 7_200_000,
             middle = NOW - 300_000,
@@ -287,7 +287,7 @@ quiet        -                                -       -       0       next promp
         let long = "x".repeat(60);
         let one = |state: &str| {
             format!(
-                r#"{{"id":"i","nickname":"{long}","state":"{state}","stateSince":0,"waitingFor":"{long}","model":"{long}",
+                r#"{{"sessionId":"i","nickname":"{long}","state":"{state}","stateSince":0,"waitingFor":"{long}","model":"{long}",
                 "gitBranch":"{long}","reach":"between_tools","unread":12345}}"#
             )
         };

@@ -86,12 +86,12 @@ mod tests {
     fn each_recipient_has_a_line_and_the_newest_stand_last() {
         let answer = format!(
             r#"{{"messages":[
-                {{"id":"m1","toNick":"web","toSessionId":"s1","body":"one\ntwo","sentAt":{old},"deliveries":
+                {{"messageId":"m1","toNick":"web","toSessionId":"s1","body":"one\ntwo","sentAt":{old},"deliveries":
                     [{{"sessionId":"s1","nickname":"web\u001b","state":"read","at":{NOW},"evidence":"ack"}}]}},
-                {{"id":"m2","toNick":"everyone","toRoomId":"everyone","body":"all","sentAt":{NOW},"deliveries":
+                {{"messageId":"m2","toNick":"everyone","toRoomId":"everyone","body":"all","sentAt":{NOW},"deliveries":
                     [{{"sessionId":"s1","nickname":"web","state":"queued","reason":"working"}},
                      {{"sessionId":"s2","nickname":"api","state":"expired","at":0}}]}},
-                {{"id":"m3","toNick":"x","toRoomId":"x","body":"","sentAt":{NOW}}}]}}"#,
+                {{"messageId":"m3","toNick":"x","toRoomId":"x","body":"","sentAt":{NOW}}}]}}"#,
             old = NOW - 7_200_000
         );
         let answer: Messages = serde_json::from_str(&answer).unwrap();
@@ -128,7 +128,7 @@ SENT  MESSAGE  TO              TEXT     STATE
     fn who_took_it_over_is_told_by_name_where_the_answer_has_it() {
         let claimed = |more: &str| {
             let first = r#"{"sessionId":"s1","nickname":"old","state":"claimed","by":"s2","at":0}"#;
-            let answer = format!(r#"{{"messages":[{{"id":"m","deliveries":[{first}{more}]}}]}}"#);
+            let answer = format!(r#"{{"messages":[{{"messageId":"m","deliveries":[{first}{more}]}}]}}"#);
             sent(&serde_json::from_str(&answer).unwrap(), &Reader::plain(NOW))
         };
         let named = claimed(r#",{"sessionId":"s2","nickname":"he\u001bir","state":"queued"}"#);

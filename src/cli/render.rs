@@ -345,8 +345,8 @@ mod tests {
         let members: Vec<_> = (1..=10).map(|n| format!(r#"{{"sessionId":"s{n}","nickname":"n{n:02}"}}"#)).collect();
         let answer: Rooms = from(&format!(
             r#"{{"rooms":[
-                {{"id":"release-talk","name":"Release talk","kind":{{"kind":"adhoc"}},"members":[]}},
-                {{"id":"everyone","name":"everyone","kind":{{"kind":"auto","source":{{"anchor":"everyone"}}}},"members":[{}]}}
+                {{"roomId":"release-talk","name":"Release talk","kind":{{"kind":"adhoc"}},"members":[]}},
+                {{"roomId":"everyone","name":"everyone","kind":{{"kind":"auto","source":{{"anchor":"everyone"}}}},"members":[{}]}}
             ]}}"#,
             members.join(",")
         ));
@@ -362,9 +362,9 @@ ROOM                          KIND   MEMBERS
     fn a_message_is_a_block_that_its_body_cannot_leave() {
         let answer: Messages = from(&format!(
             r#"{{"messages":[
-                {{"id":"m1","fromSessionId":"s1","fromNick":"otter","toSessionId":"s2","toNick":"heron",
+                {{"messageId":"m1","fromSessionId":"s1","fromNick":"otter","toSessionId":"s2","toNick":"heron",
                   "body":"first\n  message m0, read by 9\u001b[A\n","sentAt":{first},"proof":"process","readBy":0,"waitingFor":1}},
-                {{"id":"m2","fromSessionId":"human:ana","fromNick":"ana","toRoomId":"everyone","toNick":"everyone",
+                {{"messageId":"m2","fromSessionId":"human:ana","fromNick":"ana","toRoomId":"everyone","toNick":"everyone",
                   "body":"hi","sentAt":{second}}}
             ],"before":"7-m"}}"#,
             first = NOW - 240_000,

@@ -149,11 +149,11 @@ fn what_hangs_fails_its_test() {
     let _ = in_time(Duration::from_millis(50), move || never.recv());
 }
 
-const ROSTER: &str = r#"{"sessions":[{"id":"id-1","nickname":"otter","connection":"connected","reach":"now","cwd":"/w","connectedAt":1795219441000},
-    {"id":"id-2","nickname":"heron\u001b","connection":"hooks","reach":"between_tools","state":"waiting","stateSince":1795219333000,
+const ROSTER: &str = r#"{"sessions":[{"sessionId":"id-1","nickname":"otter","connection":"connected","reach":"now","cwd":"/w","connectedAt":1795219441000},
+    {"sessionId":"id-2","nickname":"heron\u001b","connection":"hooks","reach":"between_tools","state":"waiting","stateSince":1795219333000,
      "waitingFor":"Bash","agent":"claude","gitBranch":"main","unread":2,"cwd":"/w","connectedAt":1795219341000}]}"#;
 const SENT: &str = r#"{"messageId":"m1","sentAt":1,"to":"id-1","toNick":"otter","recipients":[{"sessionId":"id-1","nickname":"otter","live":true}]}"#;
-const INBOX: &str = r#"{"messages":[{"id":"m1","fromSessionId":"id-2","fromNick":"heron","toSessionId":"id-1","toNick":"otter","body":"hi","sentAt":1795219393000}],"waiting":3}"#;
+const INBOX: &str = r#"{"messages":[{"messageId":"m1","fromSessionId":"id-2","fromNick":"heron","toSessionId":"id-1","toNick":"otter","body":"hi","sentAt":1795219393000}],"waiting":3}"#;
 const ACKED: &str = r#"{"newlyAcked":1,"alreadyAcked":0,"unknown":0}"#;
 
 #[test]
@@ -340,7 +340,7 @@ fn who_is_not_found_is_looked_for_with_ls() {
 fn history_asks_for_what_was_said() {
     let line = ["history", "--session", "otter", "--room", "@a b", "--since", "2h", "--before", "9-x", "--limit", "2"];
     let one = |id: &str, cursor: &str| -> &'static str {
-        format!(r#"{{"messages":[{{"id":"{id}","body":"b"}}],"before":"{cursor}","newest":"8-n"}}"#).leak()
+        format!(r#"{{"messages":[{{"messageId":"{id}","body":"b"}}],"before":"{cursor}","newest":"8-n"}}"#).leak()
     };
     // The daemon looks as far as it may for one answer; the command goes on from there until it has enough.
     let answers = vec![(200, one("m2", "4-x")), (200, r#"{"messages":[],"before":"3-x"}"#), (200, one("m1", "2-x"))];
@@ -356,7 +356,7 @@ fn history_asks_for_what_was_said() {
     assert!(ran.stdout.find("message m1").unwrap() < ran.stdout.find("message m2").unwrap(), "{}", ran.stdout);
     let json = run_with(&[&line[..], &["--json"]].concat(), &[], b"", answers).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((&json["messages"][0]["id"], &json["messages"][1]["id"]), (&"m1".into(), &"m2".into()));
+    assert_eq!((&json["messages"][0]["messageId"], &json["messages"][1]["messageId"]), (&"m1".into(), &"m2".into()));
     assert_eq!((&json["before"], &json["newest"]), (&"2-x".into(), &"8-n".into()));
     for bad in [["history", "--limit", "0"], ["history", "--since", "soon"], ["inbox", "--limit", "201"]] {
         assert_eq!(run_with(&bad, &[], b"", Vec::new()).step, Step::Done(exit_code::USAGE), "{bad:?}");
@@ -387,7 +387,7 @@ fn values_that_can_be_judged_without_the_daemon_are_and_the_right_ones_are_named
 
 #[test]
 fn a_thread_is_asked_for_by_the_whole_id_of_its_message() {
-    let found = r#"{"messages":[{"id":"m1-whole","body":"b"}]}"#;
+    let found = r#"{"messages":[{"messageId":"m1-whole","body":"b"}]}"#;
     let ran = run_with(&["history", "--thread", "m1"], &[], b"", vec![(200, found), (200, found)]);
     assert_eq!(ran.asked, ["GET /v1/messages?message=m1 ", "GET /v1/messages?thread=m1-whole "]);
 }
@@ -395,7 +395,7 @@ fn a_thread_is_asked_for_by_the_whole_id_of_its_message() {
 #[test]
 fn whoever_waits_asks_again_what_has_become_of_it_while_the_daemon_was_away() {
     let (listening, stopping) = (": connected\n\n", r#"{"error":{"code":"unavailable","message":"stopping"}}"#);
-    let read = r#"{"id":"m1","deliveries":[{"sessionId":"id-1","nickname":"otter","state":"read","at":0}]}"#;
+    let read = r#"{"messageId":"m1","deliveries":[{"sessionId":"id-1","nickname":"otter","state":"read","at":0}]}"#;
     let answers = vec![
         (200, listening),
         (201, SENT),
@@ -436,11 +436,11 @@ const LOST: &str = "marshal: the connection to the daemon is lost (the daemon en
 
 #[test]
 fn whoever_looks_on_is_told_that_the_connection_is_lost_and_that_it_is_back() {
-    let fewer = r#"{"sessions":[{"id":"id-1","nickname":"otter"}]}"#;
+    let fewer = r#"{"sessions":[{"sessionId":"id-1","nickname":"otter"}]}"#;
     let ran = run_with(&["ls", "--watch"], &[], b"", that_goes_and_comes(ROSTER, fewer));
     assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), LOST));
     assert_eq!((ran.stdout.matches("heron").count(), ran.stdout.matches("otter").count()), (1, 2), "{}", ran.stdout);
-    let message = r#"{"messages":[{"id":"m1","body":"once"}],"newest":"1-x"}"#;
+    let message = r#"{"messages":[{"messageId":"m1","body":"once"}],"newest":"1-x"}"#;
     let ran = run_with(&["history", "--follow"], &[], b"", that_goes_and_comes(message, r#"{"messages":[]}"#));
     assert_eq!((ran.step, ran.stderr.as_str()), (Step::Done(exit_code::REFUSED), LOST));
     assert_eq!(ran.stdout.matches("once").count(), 1, "{}", ran.stdout);
@@ -472,7 +472,7 @@ fn a_list_on_a_terminal_does_not_pass_for_a_live_one_when_the_daemon_is_gone() {
 fn outbox_asks_for_what_one_has_sent() {
     let one = |id: &str, more: &str| -> &'static str {
         let delivery = r#"{"sessionId":"id-2","nickname":"heron","state":"queued"}"#;
-        let message = format!(r#"{{"id":"{id}","toNick":"heron","body":"b","deliveries":[{delivery}]}}"#);
+        let message = format!(r#"{{"messageId":"{id}","toNick":"heron","body":"b","deliveries":[{delivery}]}}"#);
         format!(r#"{{"messages":[{message}]{more}}}"#).leak()
     };
     let line = ["outbox", "--session", "otter", "--before", "9-x", "--limit", "2"];
@@ -488,7 +488,7 @@ fn outbox_asks_for_what_one_has_sent() {
     let ran = run_with(&[&line[..], &["--json"]].concat(), &[], b"", answers);
     assert_eq!(ran.stderr, "", "a program finds it in the answer");
     let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!((&json["messages"][0]["id"], &json["before"]), (&"m1".into(), &"2-x".into()));
+    assert_eq!((&json["messages"][0]["messageId"], &json["before"]), (&"m1".into(), &"2-x".into()));
     let ran = run_with(&["outbox"], &[("USER", "ana")], b"", vec![(200, r#"{"messages":[]}"#)]);
     assert_eq!((ran.asked[0].as_str(), ran.stdout.as_str()), ("GET /v1/outbox?elseHuman=ana ", ""));
     assert_eq!(ran.stderr, "marshal: nothing was sent yet.\n");

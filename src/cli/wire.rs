@@ -14,6 +14,7 @@ pub(crate) struct Sessions {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Session {
+    #[serde(rename = "sessionId")]
     pub(crate) id: String,
     pub(crate) nickname: String,
     pub(crate) state: Option<String>,
@@ -56,6 +57,7 @@ pub(crate) struct Rooms {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Room {
+    #[serde(rename = "roomId")]
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) kind: RoomKind,
@@ -92,6 +94,7 @@ pub(crate) struct Messages {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Message {
+    #[serde(rename = "messageId")]
     pub(crate) id: String,
     pub(crate) from_session_id: String,
     pub(crate) from_nick: String,

@@ -2,6 +2,7 @@
 //! than the roster says.
 
 use super::{Response, json_error, json_response, unexpected};
+use crate::api::shapes;
 use crate::model::{Message, Recipient, Step};
 use crate::roster::{
     BroadcastSent, Covered, DeliveryStanding, DeliveryView, HistoryEntry, HistoryPage, Repeated, Replaced, Reply, Sent,
@@ -227,58 +228,19 @@ fn mesh_repeated(repeated: &Repeated) -> Response {
 }
 
 /// The answer to `GET /v1/outbox`.
-pub(super) fn outbox(page: &HistoryPage) -> Response {
-    let mut value = json!({ "messages": page.messages.iter().map(outbox_value).collect::<Vec<_>>() });
-    if let Some(before) = &page.before {
-        value["before"] = before.to_string().into();
-    }
-    json_response(200, &value)
+pub(super) fn outbox(page: &HistoryPage) -> String {
+    shapes::page(page, outbox_entry)
 }
 
-/// A message as its sender sees it: its row, with what claudemesh's daemon tells of it besides.
-fn outbox_value(entry: &HistoryEntry) -> Value {
+/// A message as its sender sees it: as history shows it, with how far it has got in a word, as claudemesh's daemon
+/// tells it.
+fn outbox_entry(entry: &HistoryEntry) -> String {
     let message = &entry.message.row;
-    let mut value = entry_value(entry);
     let status = match (&message.to, entry.waiting_for) {
         (Recipient::Session(_), _) => Status::of_all(entry.deliveries.iter()),
         (Recipient::Room(_), 0) => Status::Done,
         (Recipient::Room(_), _) => Status::Pending,
     };
-    // What is told of one alone is that of the only one.
-    let only = matches!(message.to, Recipient::Session(_)).then(|| entry.deliveries.first()).flatten();
-    let first = only.map(|view| &view.standing);
-    let last_error = match first {
-        Some(DeliveryStanding::Settled(Step::Undeliverable(reason), _)) => Some(reason.as_str()),
-        Some(DeliveryStanding::Settled(Step::Expired, _)) => Some("expired"),
-        _ => None,
-    };
-    let superseded_by = match first {
-        Some(DeliveryStanding::Settled(Step::Superseded(by), _)) => Some(by.as_str()),
-        _ => None,
-    };
-    let delivered_at = match first {
-        Some(DeliveryStanding::Read(at, ..)) => Some(*at),
-        _ => None,
-    };
-    let name = message.terms.as_ref().and_then(|terms| terms.client_message_id.as_deref());
-    value["client_message_id"] = name.into();
-    value["status"] = status.as_str().into();
-    value["attempts"] = entry.deliveries.iter().map(|view| view.times).max().unwrap_or(0).into();
-    value["enqueued_at"] = message.sent_at.into();
-    value["delivered_at"] = delivered_at.into();
-    value["last_error"] = last_error.into();
-    value["superseded_by"] = superseded_by.into();
-    value
-}
-
-/// A message of the history.
-pub(super) fn entry_value(entry: &HistoryEntry) -> Value {
-    // Our own serialization; it parses.
-    let mut value: Value = serde_json::from_str(&row_json::message_text(&entry.message.row)).unwrap_or(Value::Null);
-    value["readBy"] = entry.read_by.into();
-    value["waitingFor"] = entry.waiting_for.into();
-    if !entry.deliveries.is_empty() {
-        value["deliveries"] = entry.deliveries.iter().map(self::value).collect();
-    }
-    value
+    let attempts = entry.deliveries.iter().map(|view| view.times).max().unwrap_or(0);
+    shapes::entry(entry).add("status", status.as_str()).add("attempts", &attempts).end()
 }

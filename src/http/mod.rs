@@ -9,10 +9,8 @@ mod inbox_text;
 mod metrics;
 mod query;
 mod registry;
-mod send;
 mod v1;
 
-use crate::bom;
 use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
 use crate::gate::respond::{event_stream_head, head_and_body};
 use crate::gate::{Caller, Counts, Credential, Exchange, Farewells, Parked, Settle, Subscribe};
@@ -26,7 +24,6 @@ use crate::store::{Command, Compacted, Report};
 use crate::thread::{self, Exit};
 use crate::time::SystemClock;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never, select_biased};
-use serde::Deserialize;
 use serde_json::json;
 use std::io::Write;
 use std::sync::Arc;
@@ -404,11 +401,7 @@ fn route(request: &crate::gate::Request, about: &About) -> Action {
     match path {
         "/healthz" => v1::get(request, Action::Report(Page::Health)),
         "/metrics" => v1::get(request, Action::Report(Page::Metrics)),
-        "/v1/status" => v1::get(request, Action::Report(Page::Status)),
-        "/v1/version" => v1::get(request, Action::Respond(json_response(200, &v1::version(about)))),
-        "/v1/events" => v1::get(request, registry::events(request)),
-        _ if path.starts_with("/v1/sessions/") => registry::route(request, about),
-        _ => v1::route(request),
+        _ => v1::route(request, about),
     }
 }
 
@@ -422,18 +415,13 @@ impl Response {
     }
 }
 
-/// Reads a body that must be a JSON object. The library alone would also take a list of the fields' values, which
-/// nobody means.
-fn json_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> serde_json::Result<T> {
-    let body = bom::without(body);
-    if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
-        return Err(serde::de::Error::custom("not a JSON object"));
-    }
-    serde_json::from_slice(body)
+fn json_response(status: u16, value: &serde_json::Value) -> Response {
+    json_text(status, value.to_string())
 }
 
-fn json_response(status: u16, value: &serde_json::Value) -> Response {
-    let mut body = value.to_string().into_bytes();
+/// A response of JSON that is text already.
+fn json_text(status: u16, text: String) -> Response {
+    let mut body = text.into_bytes();
     body.push(b'\n');
     Response { status, content_type: Some("application/json"), body, ..Response::default() }
 }
@@ -475,6 +463,7 @@ fn json_error(error: &RequestError) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::shapes::TOKEN_PREFIX_DIGITS;
 
     /// row 94
     #[test]
@@ -486,13 +475,12 @@ mod tests {
         let bug = (500, "internal".to_owned());
         let wrong = Reply::Waits("s".into());
         use v1::Shape::*;
-        for shape in [Sessions, Rooms, History, Inbox, Claimed, Sent, MeshSent, Outbox, Message, Acked] {
+        for shape in [Sessions, Rooms, History, Inbox, Claimed, Sent, MeshSent, Outbox, Message, Acked, Me] {
             assert_eq!(told(v1::response(shape, &wrong)), bug, "{shape:?}");
         }
         for shape in [
             registry::Shape::Registered(registry::Shown::Nothing),
-            registry::Shape::Deregistered([0; v1::TOKEN_PREFIX_DIGITS]),
-            registry::Shape::Me,
+            registry::Shape::Deregistered([0; TOKEN_PREFIX_DIGITS]),
         ] {
             assert_eq!(told(registry::response(shape, &wrong)), bug, "{shape:?}");
         }

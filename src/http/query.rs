@@ -23,12 +23,9 @@ impl Query {
         pair.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// A number.
-    pub(super) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, RequestError> {
-        let parse = |text: &str| {
-            text.parse().map_err(|_| RequestError::invalid(format!("the query's {name} is not a number in range")))
-        };
-        self.get(name).map(parse).transpose()
+    /// All pairs, in order.
+    pub(super) fn pairs(&self) -> &[(String, String)] {
+        &self.0
     }
 }
 
@@ -60,8 +57,8 @@ mod tests {
         assert_eq!(query.get("operator"), Some("José"));
         assert_eq!(query.get("host"), Some("a b"));
         assert_eq!((query.get("x"), query.get("empty"), query.get("é")), (None, None, Some("1")));
-        assert_eq!(query.number::<u8>("n").unwrap(), Some(12));
-        assert!(query.number::<u8>("operator").is_err());
+        assert_eq!(query.get("n"), Some("12"));
+        assert_eq!(query.pairs()[3], ("empty".to_owned(), String::new()));
         assert!(Query::parse(None).unwrap().get("x").is_none());
     }
 

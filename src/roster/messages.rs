@@ -227,9 +227,12 @@ impl Roster {
             let message = format!("{} message ids; at most {ACK_IDS_MAX} are taken at once", messages.len());
             return Err(RequestError::new(ErrorKind::TooLarge, message));
         }
+        // All before any: an id that means several messages acknowledges none.
+        let meant: Vec<Option<MessageId>> =
+            messages.iter().map(|id| self.message_to_ack(&session, id)).collect::<Result<_, _>>()?;
         let (mut newly, mut already, mut unknown) = (0, 0, 0);
-        for message in messages {
-            match self.mark_read(&session, message, Evidence::Ack) {
+        for message in meant {
+            match message.and_then(|message| self.mark_read(&session, &message, Evidence::Ack)) {
                 Some(true) => newly += 1,
                 Some(false) => already += 1,
                 None => unknown += 1,
@@ -238,6 +241,20 @@ impl Roster {
         self.note_caller(&session);
         self.dirty.insert(session);
         Ok(Answer::new(Reply::Acked { newly, already, unknown }, Wait::Batch))
+    }
+}
+
+impl Roster {
+    /// The message of its own that a reader acknowledges, by its id or the beginning of it; none if there is none.
+    fn message_to_ack(&self, reader: &SessionId, id: &MessageId) -> Result<Option<MessageId>, RequestError> {
+        if self.tables.messages.contains_key(id) {
+            return Ok(Some(id.clone()));
+        }
+        match self.message_meant(id.as_str(), Some(reader)) {
+            Ok(placed) => Ok(Some(placed.stored.row.id.clone())),
+            Err(error) if error.kind == ErrorKind::Ambiguous => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 }
 

@@ -41,10 +41,14 @@ impl Roster {
     /// old, which is so settled for good.
     pub(super) fn requeue(&mut self, caller: &Caller, message: &MessageId, ids: &mut dyn IdSource) -> Handled {
         let sender = self.speaker_in_turn(caller)?;
-        let placed = self.tables.messages.get(message);
-        let Some(placed) = placed.filter(|placed| placed.stored.row.from_session_id == sender.id) else {
-            return Err(RequestError::not_found(format!("you have sent no message with the id '{message}'")));
-        };
+        let unknown = || RequestError::not_found(format!("you have sent no message with the id '{message}'"));
+        let placed = self.message_meant(message.as_str(), Some(&sender.id)).map_err(|error| match error.kind {
+            ErrorKind::NotFound => unknown(),
+            _ => error,
+        })?;
+        if placed.stored.row.from_session_id != sender.id {
+            return Err(unknown());
+        }
         let (row, place) = (placed.stored.row.clone(), placed.place);
         let Recipient::Session(to) = &row.to else {
             let message = "a room's message is not sent again as a whole; write to those who have not read it";

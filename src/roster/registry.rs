@@ -39,8 +39,9 @@ impl Roster {
         let registered_at = prior.map_or(now.wall_ms, |prior| prior.registered_at);
         self.tables.set(Registration { id: id.clone(), token, registered_at, renewed_at: now.wall_ms });
         self.tables.renewals.note(&id, now.mono_ms);
+        let nickname = self.name_of(&id);
         self.dirty.insert(id);
-        Ok(Answer::new(Reply::Registered { registered_at }, Wait::Batch))
+        Ok(Answer::new(Reply::Registered { registered_at, nickname }, Wait::Batch))
     }
 
     /// Stores the row of a session that is being registered. Its token speaks for it, so that what was registered before

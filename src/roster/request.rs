@@ -498,6 +498,8 @@ pub enum Reply {
     Registered {
         /// Since when, by this token.
         registered_at: i64,
+        /// The nickname that it was given.
+        nickname: Arc<str>,
     },
     /// The session that the caller is.
     Me(Box<SessionView>),

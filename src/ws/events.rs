@@ -1,8 +1,8 @@
 //! Events as text: the frames of `text/event-stream`, each with its data as one line of JSON. It must not decide who hears
 //! of what.
 
-use crate::roster::Sighting;
-use crate::row_json::{delivery_news, message_text, session_text};
+use crate::api::shapes::{message, seen_session};
+use crate::row_json::delivery_news;
 use crate::store::{Event, News};
 use serde_json::Value;
 use std::fmt::Write;
@@ -14,17 +14,17 @@ pub(super) const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 pub(super) fn text(event: &Event) -> String {
     let at = event.at;
     let (name, data) = match &event.news {
-        News::Join(seen) => ("join", format!(r#"{{"session":{},"ts":{at}}}"#, session(seen))),
-        News::Change(seen) => ("change", format!(r#"{{"session":{},"ts":{at}}}"#, session(seen))),
+        News::Join(seen) => ("join", format!(r#"{{"session":{},"ts":{at}}}"#, seen_session(seen))),
+        News::Change(seen) => ("change", format!(r#"{{"session":{},"ts":{at}}}"#, seen_session(seen))),
         News::Leave(session, gone) => {
             let (nickname, id) = (Value::from(&*session.row.nickname), Value::from(session.row.id.as_str()));
             let reason = gone.as_str();
             ("leave", format!(r#"{{"nickname":{nickname},"reason":"{reason}","sessionId":{id},"ts":{at}}}"#))
         }
-        News::Message(message, _) => ("message", format!(r#"{{"message":{},"ts":{at}}}"#, message_text(&message.row))),
+        News::Message(row, _) => ("message", format!(r#"{{"message":{},"ts":{at}}}"#, message(&row.row))),
         News::Delivery(message, view) => ("delivery", delivery_news(&message.row, view, at).to_string()),
         News::Reset(sessions) => {
-            let rows: Vec<String> = sessions.iter().map(session).collect();
+            let rows: Vec<String> = sessions.iter().map(seen_session).collect();
             ("reset", format!(r#"{{"sessions":[{}],"ts":{at}}}"#, rows.join(",")))
         }
     };
@@ -33,13 +33,4 @@ pub(super) fn text(event: &Event) -> String {
     // Writing into a String cannot fail. JSON text holds no line end.
     let _ = write!(text, "id: {run}-{number}\nevent: {name}\ndata: {data}\n\n");
     text
-}
-
-/// A session as listings show it: its row, of which the text is made once, with what follows from more.
-fn session(seen: &Sighting) -> String {
-    let row = seen.session.text(session_text);
-    let (reach, unread) = (seen.reach.as_str(), seen.unread);
-    // A row's text is an object that has members.
-    let members = row.strip_suffix('}').unwrap_or(row);
-    format!(r#"{members},"reach":"{reach}","unread":{unread}}}"#)
 }

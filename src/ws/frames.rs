@@ -3,25 +3,18 @@
 
 use super::reading::Heard;
 use super::{Client, answer, disconnect};
+use crate::api::{self, COMMAND_EVENT, CommandFrame, Envelope, FrameData, Members};
 use crate::bom;
 use crate::error::RequestError;
-use crate::ids::{MessageId, SessionId};
+use crate::ids::SessionId;
 use crate::limits::{EVENTS_AT_ONCE_MAX, ID_BYTES_MAX, WS_ECHO_BYTES_MAX, WS_ERROR_CHARACTERS_MAX};
 use crate::model::ItemType;
-use crate::roster::{Caller, MessageFilter, Request, Sending, SessionChange, Wishes};
-use crate::row_json::{Text, WishesJson, parse_session};
+use crate::roster::{Caller, Request};
+use crate::row_json::parse_session;
 use crate::store::{Command, Frame, View};
 use crossbeam_channel::Sender;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    event: Text<'a>,
-    #[serde(borrow)]
-    data: &'a RawValue,
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,56 +37,6 @@ struct EventFrame<'a> {
     item_type: String,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CommandFrame<'a> {
-    #[serde(borrow)]
-    command: &'a RawValue,
-    command_id: String,
-}
-
-/// The members of all commands together. Which of them a command needs is checked when it is made.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CommandBody<'a> {
-    /// As it stands: a command whose `tx` is no text is obeyed all the same.
-    #[serde(borrow)]
-    tx: Option<&'a RawValue>,
-    #[serde(borrow)]
-    as_session: Option<Text<'a>>,
-    to_session_id: Option<String>,
-    to_room_id: Option<String>,
-    body: Option<String>,
-    name: Option<String>,
-    description: Option<String>,
-    room: Option<String>,
-    from: Option<String>,
-    to_session: Option<String>,
-    #[serde(default)]
-    inbox: Option<bool>,
-    #[serde(default)]
-    sent: Option<bool>,
-    #[serde(default)]
-    unread: Option<bool>,
-    since: Option<i64>,
-    limit: Option<u64>,
-    message_ids: Option<Vec<String>>,
-    id: Option<String>,
-    current_task: Option<String>,
-    last_activity_at: Option<i64>,
-    last_tool: Option<String>,
-    last_tool_at: Option<i64>,
-    git_branch: Option<String>,
-    session_name: Option<String>,
-    activity: Option<String>,
-    channels_enabled: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct MaybeTx {
-    tx: Option<String>,
-}
-
 /// The store is gone, and so is the daemon.
 pub(super) struct StoreGone;
 
@@ -112,17 +55,20 @@ impl Frames {
 impl Heard for Frames {
     fn text(&mut self, text: &str) -> Result<(), StoreGone> {
         let text = bom::without_in(text);
-        let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(text) else {
+        let Some(Envelope { event, data }) = api::read_frame(text) else {
             return self.ignore("a frame that is no event");
         };
-        let data = envelope.data.get();
-        match &*envelope.event.0 {
+        let data = match data {
+            FrameData::Command(frame) => return self.command(frame),
+            FrameData::Text(data) => data,
+        };
+        match &*event {
             "ws:m:ping" if text.len() > WS_ECHO_BYTES_MAX => self.ignore("a ping that is too long to be sent back"),
             "ws:m:ping" => {
                 self.client.send(Frame::Text(text.to_owned()));
                 Ok(())
             }
-            "ws:m:command" => self.command(data),
+            COMMAND_EVENT => self.ignore("a command without command or commandId"),
             "ws:m:event" => self.event(data),
             "ws:m:event-batch" => self.event_batch(data),
             "ws:m:query" => self.query(data),
@@ -225,26 +171,19 @@ impl Frames {
         Ok(())
     }
 
-    fn command(&mut self, data: &str) -> Result<(), StoreGone> {
-        let Ok(frame) = serde_json::from_str::<CommandFrame<'_>>(data) else {
-            return self.ignore("a command without command or commandId");
-        };
-        let body = serde_json::from_str::<CommandBody<'_>>(frame.command.get());
-        let tx = match &body {
-            Ok(body) => body.tx.and_then(|tx| serde_json::from_str(tx.get()).ok()),
-            Err(_) => serde_json::from_str::<MaybeTx>(frame.command.get()).ok().and_then(|body| body.tx),
-        };
-        let tx: String = tx.unwrap_or_default();
+    fn command(&mut self, frame: CommandFrame<'_>) -> Result<(), StoreGone> {
+        let CommandFrame { command, command_id } = frame;
+        let (tx, command_id) = (command.text("tx").unwrap_or_default().to_owned(), command_id.into_owned());
         // They come back in the answer, which waits until the client takes it: they must be short.
-        if tx.len() > ID_BYTES_MAX || frame.command_id.len() > ID_BYTES_MAX {
+        if tx.len() > ID_BYTES_MAX || command_id.len() > ID_BYTES_MAX {
             let error = RequestError::invalid(format!("tx and commandId have at most {ID_BYTES_MAX} bytes"));
             self.client.send(Frame::Text(answer::command_error("", "", &error)));
             return Ok(());
         }
-        match self.request(&frame.command_id, body, frame.command.get()).map_err(shorten) {
-            Ok(request) => self.submit(request, tx, frame.command_id),
+        match self.request(&command_id, command).map_err(shorten) {
+            Ok(request) => self.submit(request, tx, command_id),
             Err(error) => {
-                self.client.send(Frame::Text(answer::command_error(&tx, &frame.command_id, &error)));
+                self.client.send(Frame::Text(answer::command_error(&tx, &command_id, &error)));
                 Ok(())
             }
         }
@@ -262,51 +201,17 @@ impl Frames {
         self.tell(Command::Request { request, reply_to: Some(reply_to) })
     }
 
-    /// What a sender wants beyond what marshal 0.9 knew. A shim of that time wants nothing of it.
-    fn wishes(&self, command_id: &str, json: &str) -> Result<Wishes, RequestError> {
-        let invalid = |error| RequestError::invalid(format!("{command_id}: {error}"));
-        let wishes: WishesJson = serde_json::from_str(json).map_err(invalid)?;
-        let track = wishes.track.unwrap_or(false).then(|| self.client.id.clone());
-        Ok(Wishes { track, ..wishes.wishes()? })
-    }
-
-    fn request(
-        &self,
-        command_id: &str,
-        body: Result<CommandBody<'_>, serde_json::Error>,
-        json: &str,
-    ) -> Result<Request, RequestError> {
-        let known = is_known(command_id);
-        if !known {
-            return Err(RequestError::not_found(format!("Command handler not found: {command_id}")));
+    fn request(&self, command_id: &str, command: Members<'_>) -> Result<Request, RequestError> {
+        let unknown = || RequestError::not_found(format!("Command handler not found: {command_id}"));
+        let operation = api::command(command_id).ok_or_else(unknown)?;
+        let mut args = command.args(operation)?;
+        let caller = Caller { as_session: args.text("asSession").map(SessionId::from), ..self.caller() };
+        let track = args.flag("track").unwrap_or(false);
+        let mut request = api::request(operation.op, &mut args, caller).ok_or_else(unknown)??;
+        if let Request::Send(sending) = &mut request {
+            sending.wishes.track = track.then(|| self.client.id.clone());
         }
-        let body = body.map_err(|error| RequestError::invalid(format!("{command_id}: {error}")))?;
-        let caller = Caller { as_session: body.as_session.as_ref().map(|id| SessionId::from(&*id.0)), ..self.caller() };
-        let need = |value: Option<String>, name: &str| {
-            value.ok_or_else(|| RequestError::invalid(format!("{command_id}: missing field `{name}`")))
-        };
-        Ok(match command_id {
-            "SendMessage" | "BroadcastMessage" => {
-                let to = match command_id {
-                    "SendMessage" => need(body.to_session_id, "toSessionId")?,
-                    _ => format!("@{}", need(body.to_room_id, "toRoomId")?),
-                };
-                let mut sending = Sending::new(caller, to, need(body.body, "body")?);
-                sending.wishes = self.wishes(command_id, json)?;
-                Request::Send(Box::new(sending))
-            }
-            "JoinRoom" => Request::JoinRoom { caller, name: need(body.name, "name")?, description: body.description },
-            "LeaveRoom" => Request::LeaveRoom { caller, room: need(body.room, "room")? },
-            "AckMessages" => {
-                let ids = body.message_ids.unwrap_or_default();
-                Request::AckMessages { caller, messages: ids.into_iter().map(MessageId::from).collect() }
-            }
-            "ReadMessages" => Request::ReadMessages { caller, filter: filter(body) },
-            _ => {
-                let session = SessionId::from(need(body.id.clone(), "id")?);
-                Request::UpdateSession { session, change: session_change(command_id, body)? }.by(caller)
-            }
-        })
+        Ok(request)
     }
 }
 
@@ -318,57 +223,4 @@ fn shorten(mut error: RequestError) -> RequestError {
         error.message.shrink_to_fit();
     }
     error
-}
-
-fn is_known(command_id: &str) -> bool {
-    const COMMANDS: [&str; 14] = [
-        "SendMessage",
-        "BroadcastMessage",
-        "JoinRoom",
-        "LeaveRoom",
-        "ReadMessages",
-        "AckMessages",
-        "SetSessionCurrentTask",
-        "SetSessionLastActivityAt",
-        "SetSessionLastTool",
-        "SetSessionLastToolAt",
-        "SetSessionGitBranch",
-        "SetSessionSessionName",
-        "SetSessionActivity",
-        "SetSessionChannelsEnabled",
-    ];
-    COMMANDS.contains(&command_id)
-}
-
-fn filter(body: CommandBody<'_>) -> MessageFilter {
-    MessageFilter {
-        room: body.room,
-        from: body.from.map(SessionId::from),
-        to_session: body.to_session.map(SessionId::from),
-        inbox: body.inbox.unwrap_or(false),
-        sent: body.sent.unwrap_or(false),
-        unread: body.unread.unwrap_or(false),
-        since: body.since,
-        oldest_first: false,
-        limit: body.limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
-    }
-}
-
-/// The setters of the shims: absent or null clears the field.
-fn session_change(command_id: &str, body: CommandBody<'_>) -> Result<SessionChange, RequestError> {
-    Ok(match command_id {
-        "SetSessionCurrentTask" => SessionChange::CurrentTask(body.current_task),
-        "SetSessionLastActivityAt" => {
-            let at = body.last_activity_at;
-            let missing = || RequestError::invalid(format!("{command_id}: missing field `lastActivityAt`"));
-            SessionChange::LastActivityAt(at.ok_or_else(missing)?)
-        }
-        "SetSessionLastTool" => SessionChange::LastTool(body.last_tool),
-        "SetSessionLastToolAt" => SessionChange::LastToolAt(body.last_tool_at),
-        "SetSessionGitBranch" => SessionChange::GitBranch(body.git_branch),
-        "SetSessionSessionName" => SessionChange::SessionName(body.session_name),
-        "SetSessionActivity" => SessionChange::Activity(body.activity),
-        "SetSessionChannelsEnabled" => SessionChange::ChannelsEnabled(body.channels_enabled),
-        other => return Err(RequestError::not_found(format!("Command handler not found: {other}"))),
-    })
 }

@@ -86,7 +86,7 @@ impl Roster {
     pub fn sessions(&self) -> Sessions {
         let all = self.marshal(&["ls", "--json"]);
         let all = all["sessions"].as_array().unwrap().clone();
-        all.into_iter().map(|session| (session["id"].as_str().unwrap().to_owned(), session)).collect()
+        all.into_iter().map(|session| (session["sessionId"].as_str().unwrap().to_owned(), session)).collect()
     }
 
     /// Waits until the roster is as wanted. It is looked at again after each event; and without one now and then, since

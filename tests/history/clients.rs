@@ -163,7 +163,7 @@ pub fn take_inbox(scribe: &Scribe, hooks: SocketAddr, session: &str, pages_max: 
         let page = answer.json();
         let mut ids = Vec::new();
         for message in page["messages"].as_array().unwrap() {
-            let (id, body) = (message["id"].as_str().unwrap(), message["body"].as_str().unwrap());
+            let (id, body) = (message["messageId"].as_str().unwrap(), message["body"].as_str().unwrap());
             scribe.see(session, "inbox", id, body);
             ids.push(id.to_owned());
         }
@@ -325,7 +325,7 @@ impl CliClient {
         let (done, page) = self.run(Call::Look { what: "inbox".to_owned() }, &arguments)?;
         let messages = page["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
         for message in messages {
-            self.scribe.see(&human, "inbox", message["id"].as_str().unwrap(), message["body"].as_str().unwrap());
+            self.scribe.see(&human, "inbox", message["messageId"].as_str().unwrap(), message["body"].as_str().unwrap());
         }
         Ok(done.then_some(messages.len()))
     }

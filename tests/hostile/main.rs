@@ -101,7 +101,7 @@ impl Good<'_> {
         let list = b"GET /v1/sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
         let list = self.timed(|daemon| raw_unix(&daemon.socket, list));
         let sessions = list.json()["sessions"].clone();
-        assert!(sessions.as_array().unwrap().iter().any(|session| session["id"] == id), "{sessions}");
+        assert!(sessions.as_array().unwrap().iter().any(|session| session["sessionId"] == id), "{sessions}");
         let answer = self.shim.command("SendMessage", json!({"toSessionId": "good-9", "body": body}));
         self.sent.push(answer["response"]["messageId"].as_str().unwrap().to_owned());
         let pushed = self

@@ -218,7 +218,7 @@ impl Daemon {
     pub fn until_handed(&self, session: &str, count: usize) {
         let end = std::time::Instant::now() + DEADLINE;
         let is_handed = |message: &Value| {
-            let one = self.get(&format!("/v1/messages?message={}", message["id"].as_str().unwrap())).json();
+            let one = self.get(&format!("/v1/messages?message={}", message["messageId"].as_str().unwrap())).json();
             let deliveries = one["messages"][0]["deliveries"].as_array().unwrap().clone();
             deliveries.iter().any(|to| to["sessionId"] == session && to["state"] == "handed")
         };
@@ -235,7 +235,7 @@ impl Daemon {
     pub fn sessions(&self) -> std::collections::BTreeMap<String, Value> {
         let answer = self.get("/v1/sessions").json();
         let sessions = answer["sessions"].as_array().unwrap().clone();
-        sessions.into_iter().map(|session| (session["id"].as_str().unwrap().to_owned(), session)).collect()
+        sessions.into_iter().map(|session| (session["sessionId"].as_str().unwrap().to_owned(), session)).collect()
     }
 
     pub fn connect(&self) -> Shim {

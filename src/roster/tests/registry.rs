@@ -67,7 +67,9 @@ fn m07_a_registered_session_is_who_its_token_says() {
         groups: vec!["@dev:lead".to_owned(), "ops".to_owned()],
         ..registering("s", "proj", token(1))
     };
-    let Reply::Registered { registered_at } = world.ok(Request::Register(Box::new(given.clone()))) else { panic!() };
+    let Reply::Registered { registered_at, .. } = world.ok(Request::Register(Box::new(given.clone()))) else {
+        panic!()
+    };
     assert_eq!(registered_at, BIRTH);
     let row = world.session("s");
     assert_eq!((&*row.nickname, &*row.cwd, row.pid, row.role.as_deref()), ("proj", "/w/proj", 9, Some("reviewer")));
