@@ -54,7 +54,9 @@ fn daemon(socket: PathBuf, answers: Vec<(u16, &'static str)>) -> std::thread::Jo
             let text = String::from_utf8(read).unwrap();
             let (head, body_read) = text.split_once("\r\n\r\n").unwrap();
             asked.push(format!("{} {body_read}", head.lines().next().unwrap().trim_end_matches(" HTTP/1.1")));
-            write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+            // At once: a client that has seen enough is gone before a second piece.
+            let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).unwrap();
         }
         asked
     };
