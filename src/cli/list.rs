@@ -260,7 +260,7 @@ quiet        -                                -       -       0       next promp
         let shown = |fields: &str| {
             let since = NOW - 600_000;
             let seen = NOW - 240_000;
-            let one = format!(r#"{{"id":"i","stateSince":{since},"lastActivityAt":{seen},{fields}}}"#);
+            let one = format!(r#"{{"sessionId":"i","stateSince":{since},"lastActivityAt":{seen},{fields}}}"#);
             state(&serde_json::from_str(&one).unwrap(), NOW)
         };
         for (fields, expected) in [
