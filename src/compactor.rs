@@ -35,7 +35,7 @@ pub fn start<D: Disk>(
 /// Does a step.
 pub fn run<D: Disk>(disk: &D, job: &CompactJob) -> CompactDone {
     let result = match &job.step {
-        CompactStep::Rewrite(end) => rewrite::write_new(disk, &job.source, *end),
+        CompactStep::Rewrite(end, key) => rewrite::write_new(disk, &job.source, *end, key),
         CompactStep::Extend(length, range) => {
             rewrite::extend_new(disk, *length, &job.source, range.clone()).map(|()| Rewritten::default())
         }

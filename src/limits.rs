@@ -78,7 +78,7 @@ pub const EVENTS_AT_ONCE_MAX: usize = 64;
 /// Commands applied in one batch, that is with one write and one sync.
 pub const BATCH_COMMANDS_MAX: usize = 1024;
 /// Bytes of rows written back to a log that lacks them, with one batch.
-pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// Time between two rounds of roster news to live queries while the store has more to do than it can finish.
 pub const PUBLISH_EVERY_MS: i64 = 50;
 /// Requests read whole and waiting for an HTTP worker.
@@ -399,6 +399,9 @@ pub const HOOK_ANSWER_CHARACTERS_MAX: usize = 9_000;
 
 // ---- the log ----
 
+/// Places in the order of rows that are left free between two batches of ours, for the rows of lines that others have
+/// written between the two: far more than could be in the moment between the look at the log and the write.
+pub const PLACES_BETWEEN_BATCHES: u64 = 1 << 20;
 /// Bytes of one line of the log that a reader holds in memory; a longer line is skipped and reported.
 pub const LOG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often a batch is written while others put other files in the log's place; after that the log is in nobody's hands.

@@ -5,6 +5,7 @@ use crate::daemon::{Daemon, Place};
 use crate::log_maker::{write_history, write_living};
 use crate::report::{Aim, Figure, Report, Times};
 use crate::{Bench, die, process};
+use marshal::event_log::key::LogKey;
 use marshal::event_log::line::{Stamp, encode_set};
 use marshal::event_log::replay::{Fold, Lines, RawLine};
 use marshal::model::Row;
@@ -16,6 +17,8 @@ use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// A check sum of some key is on every line that the daemon writes.
+const KEY: LogKey = LogKey::of([1; 16]);
 const READY_MS: f64 = 100.0;
 const REPLAY_MB_PER_S: f64 = 500.0;
 /// The peak for a long log beside that for its living rows alone.
@@ -33,7 +36,7 @@ pub(crate) fn section(bench: &Bench, report: &mut Report) {
     for _ in 0..rounds {
         takes.raw.push(timed(|| count_newlines(&log)));
         takes.json.push(timed(|| look_over(&log)));
-        takes.fold.push(timed(|| Fold::read(open(&log)).expect("the log can be read")));
+        takes.fold.push(timed(|| Fold::read(open(&log), &KEY).expect("the log can be read")));
         takes.replay.push(timed(|| replay(&log)));
     }
     takes.report(&format!("{mib} MiB"), log.metadata().map_or(0, |metadata| metadata.len()), report);
@@ -60,8 +63,8 @@ fn living(bench: &Bench, report: &mut Report) {
     let name = format!("{sessions} sessions, {messages} messages");
     let json = timed(|| look_over(&place.log()));
     let begun = Instant::now();
-    let fold = Fold::read(open(&place.log())).expect("the log can be read");
-    let (read, _) = fold.into_rows();
+    let fold = Fold::read(open(&place.log()), &KEY).expect("the log can be read");
+    let read = fold.into_rows();
     let folded = begun.elapsed();
     assert_eq!(read.len(), rows);
     let mut roster = Roster::new();
@@ -165,7 +168,7 @@ fn look_over(path: &Path) -> usize {
 }
 
 fn replay(path: &Path) -> Roster {
-    let (rows, _) = Fold::read(open(path)).expect("the log can be read").into_rows();
+    let rows = Fold::read(open(path), &KEY).expect("the log can be read").into_rows();
     let mut roster = Roster::new();
     roster.load(rows, None, Now::at(NOW_MS));
     roster
@@ -173,14 +176,15 @@ fn replay(path: &Path) -> Roster {
 
 /// Writes a log of nothing but the living rows of another. Says how many rows and bytes.
 fn write_compacted(from: &Path, to: &Path) -> (usize, u64) {
-    let (rows, _) = Fold::read(open(from)).expect("the log can be read").into_rows();
+    let rows = Fold::read(open(from), &KEY).expect("the log can be read").into_rows();
     let stamp = Stamp {
         created_at: "2026-11-21T00:07:54.515357005+00:00".to_owned(),
         tx: "feb11bde-46e2-46a4-9dc1-9a6106bf9eb2".to_owned(),
         source_id: "7ab05961-1341-4fb8-8c85-6cd58b8f6a0b".to_owned(),
+        key: KEY,
     };
     let mut out = Vec::new();
-    rows.iter().for_each(|row: &Row| encode_set(row, &stamp, &mut out));
+    (1..).zip(&rows).for_each(|(seq, row): (u64, &Row)| encode_set(row, seq, &stamp, &mut out));
     std::fs::write(to, &out).unwrap_or_else(|error| die(&format!("cannot write a log: {error}")));
     (rows.len(), out.len() as u64)
 }

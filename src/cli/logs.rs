@@ -7,6 +7,7 @@ use super::http_client::{Client, Failure};
 use super::wire::Compacted;
 use super::{Problem, World, render, text};
 use crate::error::{exit_code, explain_in};
+use crate::event_log::key::LogKey;
 use crate::event_log::lock::{Lock, LockError};
 use crate::event_log::real_disk::RealDisk;
 use crate::event_log::survey::{Ending, Survey};
@@ -173,7 +174,8 @@ fn rewrite(state_dir: &Path) -> Result<(u64, u64, u64), Problem> {
     // So that a log that is not there is not made.
     see(&state_dir.join(LOG_NAME))?;
     let lock = take_lock(state_dir, "ask it with 'marshal compact'")?;
-    let repaired = recover::repair(RealDisk::new(state_dir));
+    let no_key = |error| Problem::new(exit_code::OS, format!("the system gives no random numbers: {error}"));
+    let repaired = recover::repair(RealDisk::new(state_dir), LogKey::random().map_err(no_key)?);
     let repaired = repaired.map_err(|error| Problem::new(error.exit_code(), text::line(&error.explain(state_dir))))?;
     drop(lock);
     Ok((repaired.bytes_before, repaired.bytes_after, repaired.malformed))

@@ -65,7 +65,7 @@ fn message_block(message: &Message, reader: &Reader) -> String {
     let from_human = message.from_session_id.starts_with(HUMAN_PREFIX);
     let proof = message.proof.as_deref().and_then(Proof::parse);
     // No session can have this id.
-    let is_notice = message.from_session_id == NOTICE_SENDER;
+    let is_notice = message.from_session_id == NOTICE_SENDER && proof.is_none();
     let known = if is_notice { "from the daemon itself" } else { proof_words(proof, from_human) };
     let _ = write!(text, ", {known}");
     if let Some(readers) = message.read_by {

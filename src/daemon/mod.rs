@@ -10,6 +10,7 @@ mod signals;
 
 use crate::config::{AuthMode, ServeConfig};
 use crate::error::{Fatal, exit_code, explain_in};
+use crate::event_log::key::{KEY_NAME, LogKey};
 use crate::event_log::lock::{Lock, LockError};
 use crate::event_log::real_disk::RealDisk;
 use crate::event_log::{recover, state_dir};
@@ -173,7 +174,10 @@ fn open_store(
 ) -> Result<Store<RealDisk>, Fatal> {
     let directory = config.state_dir.as_path();
     let begun = std::time::Instant::now();
-    let opened = recover::open(RealDisk::new(directory));
+    let new_key = LogKey::random();
+    let new_key =
+        new_key.map_err(|error| Fatal::new(exit_code::OS, format!("the system gives no random numbers: {error}")))?;
+    let opened = recover::open(RealDisk::new(directory), new_key);
     let opened = opened.map_err(|error| Fatal::new(error.exit_code(), error.explain(directory)))?;
     if let Some(rewritten) = opened.rewritten {
         log::warn!("the disk had failed under the log; wrote it anew ({} lines)", rewritten.lines);
@@ -185,14 +189,20 @@ fn open_store(
     let (damaged, foreign, bytes) = (fold.damage.lines, fold.foreign, fold.bytes);
     let (ends_with_newline, lines, live_bytes) = (fold.ends_with_newline, fold.lines, fold.live_bytes);
     let written_at = fold.written_at();
-    let (rows, _) = fold.into_rows();
+    let (places, rows) = (fold.places, fold.into_placed());
+    if !log.is_key_saved() && !rows.is_empty() {
+        log::warn!(
+            "the log was written without the key that {} will hold: who sent its messages counts as not verified, and sessions that were registered by token have to register again",
+            directory.join(KEY_NAME).display()
+        );
+    }
     log::info!(
         "read {lines} lines ({bytes} bytes) of the log in {} ms: {} rows, {damaged} malformed lines, {foreign} events of unknown types",
         begun.elapsed().as_millis(),
         rows.len()
     );
     let mut roster = Roster::new();
-    roster.load(rows, written_at, clock.now());
+    roster.load_placed(rows, written_at, clock.now());
     roster.limit_sends(config.sends_per_second);
     let mut ids = SystemIds::new();
     let source_id = ids.new_id();
@@ -202,6 +212,7 @@ fn open_store(
         replayed_bytes: bytes,
         ends_with_newline,
         malformed_lines: damaged,
+        places,
         watcher: ask,
         processes,
         live_bytes,

@@ -2,6 +2,7 @@
 //! put another file in its place. It knows bytes, not events.
 
 use super::disk::{Disk, DiskFile, ReadAt};
+use super::key::{KEY_NAME, LogKey};
 use super::{LOG_NAME, NEW_NAME, SUSPECT_NAME};
 use crate::limits::LOG_PROBE_BYTES;
 use std::io;
@@ -46,25 +47,39 @@ pub struct Log<D: Disk> {
     /// The file at the path may not be there after a crash: syncing its name has failed, and another try would tell
     /// nothing.
     is_nameless: bool,
+    /// By which our lines are known.
+    key: LogKey,
+    /// Whether it is in its file.
+    is_key_saved: bool,
 }
 
 impl<D: Disk> Log<D> {
-    /// Opens the log, and makes one if there is none.
+    /// Opens the log, and makes one if there is none. If the directory has no key yet, it gets this one before anything is
+    /// written to the log.
     ///
     /// # Errors
     /// The disk's.
-    pub fn open(disk: D) -> io::Result<Self> {
+    pub fn open(disk: D, new_key: LogKey) -> io::Result<Self> {
+        let key = LogKey::load(&disk)?;
         let file = disk.open(LOG_NAME)?;
         // A new file is only there once its name is on the disk. If that fails, the next try would succeed without it.
         if let Err(error) = disk.sync_names() {
             let _ = mark_suspect(&disk, "the log's name could not be synced at start");
             return Err(error);
         }
-        Self::of(disk, file)
+        let (identity, file) = (file.facts()?.identity, Arc::new(file));
+        let is_key_saved = key.is_some();
+        Ok(Self { disk, identity, file, is_nameless: false, key: key.unwrap_or(new_key), is_key_saved })
     }
 
-    fn of(disk: D, file: D::File) -> io::Result<Self> {
-        Ok(Self { disk, identity: file.facts()?.identity, file: Arc::new(file), is_nameless: false })
+    /// By which our lines are known.
+    pub fn key(&self) -> LogKey {
+        self.key
+    }
+
+    /// Whether the key is in its file; if not, no line of the log can be by it.
+    pub fn is_key_saved(&self) -> bool {
+        self.is_key_saved
     }
 
     /// The directory that it stands in.
@@ -95,6 +110,10 @@ impl<D: Disk> Log<D> {
     /// See [`AppendError`].
     pub fn append(&mut self, bytes: &[u8]) -> Result<Range<u64>, AppendError> {
         self.named().map_err(AppendError::Broken)?;
+        if !self.is_key_saved {
+            self.key.save(&self.disk).map_err(AppendError::Refused)?;
+            self.is_key_saved = true;
+        }
         let (mut written, mut end) = (0, 0);
         while written < bytes.len() {
             match self.file.append(&bytes[written..]) {
@@ -186,7 +205,9 @@ impl<D: Disk> Log<D> {
             self.is_nameless = true;
             return Err(error);
         }
-        *self = Self::of(self.disk.clone(), file)?;
+        (self.identity, self.file) = (file.facts()?.identity, Arc::new(file));
+        // Whoever removed the log may have removed the key with it.
+        self.is_key_saved = self.disk.facts(KEY_NAME)?.is_some();
         Ok(())
     }
 
@@ -243,7 +264,7 @@ mod tests {
     fn log() -> (tempfile::TempDir, std::path::PathBuf, Log<RealDisk>) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(LOG_NAME);
-        let log = Log::open(RealDisk::new(directory.path())).unwrap();
+        let log = Log::open(RealDisk::new(directory.path()), LogKey::of([1; 16])).unwrap();
         (directory, path, log)
     }
 

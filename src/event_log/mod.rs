@@ -6,6 +6,8 @@ pub mod disk;
 pub mod file;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod index;
+pub mod key;
 pub mod line;
 pub mod lock;
 mod pool;

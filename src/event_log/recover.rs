@@ -3,6 +3,7 @@
 
 use super::disk::Disk;
 use super::file::{AppendError, Log, ReplaceError};
+use super::key::LogKey;
 use super::replay::Fold;
 use super::rewrite::{self, Rewritten};
 use super::{LOG_NAME, NEW_NAME, SUSPECT_NAME};
@@ -63,14 +64,14 @@ impl OpenError {
     }
 }
 
-/// Opens the log of a state directory and reads it.
+/// Opens the log of a state directory and reads it. If it has no key yet, it gets this one.
 ///
 /// # Errors
 /// See [`OpenError`].
-pub fn open<D: Disk>(disk: D) -> Result<Opened<D>, OpenError> {
+pub fn open<D: Disk>(disk: D, new_key: LogKey) -> Result<Opened<D>, OpenError> {
     disk.remove(NEW_NAME).map_err(OpenError::Open)?;
     let suspect = disk.facts(SUSPECT_NAME).map_err(OpenError::Open)?.is_some();
-    let mut log = Log::open(disk).map_err(OpenError::Open)?;
+    let mut log = Log::open(disk, new_key).map_err(OpenError::Open)?;
     match end_last_line(&mut log) {
         // On a full disk the next write of ours does it.
         Ok(()) | Err(AppendError::Refused(_)) => {}
@@ -91,7 +92,7 @@ pub fn open<D: Disk>(disk: D) -> Result<Opened<D>, OpenError> {
         None
     };
     let length = log.look().map_err(OpenError::Open)?.length;
-    let fold = Fold::read(RangeReader::new(log.reader(), 0..length)).map_err(OpenError::Open)?;
+    let fold = Fold::read(RangeReader::new(log.reader(), 0..length), &log.key()).map_err(OpenError::Open)?;
     Ok(Opened { log, fold, rewritten })
 }
 
@@ -124,12 +125,13 @@ pub struct Repaired {
     pub malformed: u64,
 }
 
-/// Writes the log of a state directory anew with what counts, for a caller who holds the lock.
+/// Writes the log of a state directory anew with what counts, for a caller who holds the lock. The directory gets this
+/// key if it has none.
 ///
 /// # Errors
 /// See [`OpenError`].
-pub fn repair<D: Disk>(disk: D) -> Result<Repaired, OpenError> {
-    let mut log = Log::open(disk.clone()).map_err(OpenError::Open)?;
+pub fn repair<D: Disk>(disk: D, new_key: LogKey) -> Result<Repaired, OpenError> {
+    let mut log = Log::open(disk.clone(), new_key).map_err(OpenError::Open)?;
     let bytes_before = log.look().map_err(OpenError::Open)?.length;
     if let Err(AppendError::Refused(error) | AppendError::Broken(error)) = end_last_line(&mut log) {
         return Err(OpenError::Rewrite(error));
@@ -146,7 +148,7 @@ pub fn repair<D: Disk>(disk: D) -> Result<Repaired, OpenError> {
 /// The disk's; the log is as it was, or the new one.
 pub fn rewrite_now<D: Disk>(log: &mut Log<D>, length: u64) -> io::Result<Rewritten> {
     let disk = log.disk().clone();
-    let rewritten = rewrite::write_new(&disk, &log.reader(), length).inspect_err(|_| {
+    let rewritten = rewrite::write_new(&disk, &log.reader(), length, &log.key()).inspect_err(|_| {
         // It takes space, which may be what is lacking.
         let _ = disk.remove(NEW_NAME);
     })?;
@@ -180,10 +182,10 @@ mod tests {
                 if suspect {
                     std::fs::write(directory.path().join(SUSPECT_NAME), "").unwrap();
                 }
-                let opened = open(RealDisk::new(directory.path())).unwrap();
+                let opened = open(RealDisk::new(directory.path()), LogKey::of([1; 16])).unwrap();
                 assert_eq!(opened.rewritten.is_some(), suspect);
                 assert!(opened.fold.ends_with_newline);
-                assert_eq!(opened.fold.into_rows().0.len(), rows);
+                assert_eq!(opened.fold.into_rows().len(), rows);
                 let text = std::fs::read_to_string(&path).unwrap();
                 assert!(text.is_empty() || text.ends_with('\n'), "{text:?}");
             }

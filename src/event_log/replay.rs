@@ -1,10 +1,12 @@
 //! Reading a log: its lines one by one, however long, and the rows that they come to. It reads in bounded pieces and
 //! keeps only what is alive. It must not change the log.
 
-use super::line::{self, Event};
+use super::key::LogKey;
+use super::line::{self, Author, Event, Places};
 use super::pool::Pool;
 use crate::limits::{LOG_CHUNK_BYTES, LOG_LINE_BYTES_MAX, MALFORMED_LINES_NAMED_MAX, ROW_TEXT_SPARE_BYTES};
 use crate::model::{ItemType, Row};
+use crate::roster::disowned;
 use crate::row_json::{Texts, parse_row_with};
 use crate::time::parse_rfc3339_ms;
 use std::collections::HashMap;
@@ -132,7 +134,8 @@ impl Damage {
 pub struct Fold {
     /// For each item type, in the order of [`ItemType::ALL`].
     slots: [HashMap<Arc<str>, Slot>; ItemType::ALL.len()],
-    keep_deleted: bool,
+    /// How far the places of rows go.
+    pub places: Places,
     /// Lines that could not be read.
     pub damage: Damage,
     /// Events of item types that this version does not know.
@@ -151,52 +154,38 @@ pub struct Fold {
     written_at: String,
 }
 
-/// What is known of one id.
+/// What is known of one row.
 #[derive(Debug)]
 struct Slot {
-    /// The line at which it began, or was deleted.
-    place: u64,
-    /// Bytes of its last line, if it lives.
+    /// Its place in the order of rows.
+    seq: u64,
+    /// The line that says so.
+    line: u64,
+    /// Bytes of its last line.
     bytes: u64,
-    state: State,
-}
-
-/// Most events are not the last of their row, so that rows are built at the end, of the last text of each.
-#[derive(Debug)]
-enum State {
-    Deleted,
-    Lives(String),
+    /// Whether that line is ours.
+    is_ours: bool,
+    /// Most events are not the last of their row, so that rows are built at the end, of the last text of each.
+    text: String,
 }
 
 impl Fold {
-    /// Reads a whole log.
+    /// Reads a whole log, whose lines of ours are known by this key.
     ///
     /// # Errors
     /// The source's. Damaged lines are no error: they are skipped and reported in [`Fold::damage`].
-    pub fn read(source: impl Read) -> io::Result<Self> {
-        Self::read_into(Self::default(), source)
-    }
-
-    /// Reads a whole log and remembers which rows it deletes, for a roster that may have them.
-    ///
-    /// # Errors
-    /// As for [`Fold::read`].
-    pub fn read_with_deleted(source: impl Read) -> io::Result<Self> {
-        Self::read_into(Self { keep_deleted: true, ..Self::default() }, source)
-    }
-
-    fn read_into(mut fold: Self, source: impl Read) -> io::Result<Self> {
-        fold.ends_with_newline = true;
+    pub fn read(source: impl Read, key: &LogKey) -> io::Result<Self> {
+        let mut fold = Self { ends_with_newline: true, ..Self::default() };
         let mut lines = Lines::new(source);
         while let Some(raw) = lines.next_line()? {
             fold.lines += 1;
             match raw {
-                RawLine::Whole(line) => fold.add(line, line.len() as u64 + 1),
+                RawLine::Whole(line) => fold.add(line, line.len() as u64 + 1, key),
                 // A whole event that only lacks its newline is an editor's habit, or a crash between the event and its
                 // newline: counting an event that nobody was told of is right, dropping one is not.
                 RawLine::Unfinished(line) => {
                     fold.ends_with_newline = false;
-                    fold.add(line, line.len() as u64);
+                    fold.add(line, line.len() as u64, key);
                 }
                 RawLine::TooLong(length) => {
                     fold.damage.add(fold.lines, format!("the line is {length} bytes long"));
@@ -213,7 +202,7 @@ impl Fold {
     }
 
     /// Takes in a line, which takes up `bytes` bytes of the log.
-    fn add(&mut self, line: &[u8], bytes: u64) {
+    fn add(&mut self, line: &[u8], bytes: u64, key: &LogKey) {
         if let Some(at) = line::created_at(line).filter(|at| *at > self.written_at.as_str()) {
             self.written_at.clear();
             self.written_at.push_str(at);
@@ -224,66 +213,64 @@ impl Fold {
                 self.foreign += 1;
                 self.live_bytes += bytes;
             }
-            Ok(Event::Set(item_type, id, item)) => self.set(item_type, &id.0, item, bytes),
-            Ok(Event::Delete(item_type, id)) => self.delete(item_type, &id.0),
+            Ok(Event::Set(item_type, id, item)) => self.set(item_type, &id.0, item, bytes, Author::of(line, key)),
+            Ok(Event::Delete(item_type, id)) => {
+                let gone = self.slots[item_type as usize].remove(&*id.0);
+                self.live_bytes -= gone.map_or(0, |slot| slot.bytes);
+            }
             Err(reason) => self.damage.add(self.lines, reason),
         }
     }
 
-    fn set(&mut self, item_type: ItemType, id: &str, item: &str, bytes: u64) {
-        let place = self.lines;
+    fn set(&mut self, item_type: ItemType, id: &str, item: &str, bytes: u64, author: Author) {
+        let (at, is_ours, line) = (self.places.next(author), author.is_us(), self.lines);
+        if item_type == ItemType::Registration && !is_ours {
+            // No other program makes a credential, nor takes the place of one.
+            return;
+        }
         self.live_bytes += bytes;
         let slots = &mut self.slots[item_type as usize];
         let Some(slot) = slots.get_mut(id) else {
-            slots.insert(Arc::from(id), Slot { place, bytes, state: State::Lives(item.to_owned()) });
+            slots.insert(Arc::from(id), Slot { seq: at.seq, line, bytes, is_ours, text: item.to_owned() });
             return;
         };
         self.live_bytes -= slot.bytes;
-        slot.bytes = bytes;
-        match &mut slot.state {
-            // A row that was long once does not hold on to that much memory.
-            State::Lives(text) if text.capacity() / 2 <= item.len().max(ROW_TEXT_SPARE_BYTES) => {
-                text.clear();
-                text.push_str(item);
-            }
-            State::Lives(text) => *text = item.to_owned(),
-            // A row that was deleted in between begins anew.
-            State::Deleted => *slot = Slot { place, bytes, state: State::Lives(item.to_owned()) },
+        (slot.bytes, slot.is_ours) = (bytes, is_ours);
+        if at.is_given() {
+            (slot.seq, slot.line) = (at.seq, line);
         }
-    }
-
-    fn delete(&mut self, item_type: ItemType, id: &str) {
-        let slots = &mut self.slots[item_type as usize];
-        let deleted = Slot { place: self.lines, bytes: 0, state: State::Deleted };
-        let before = if !self.keep_deleted {
-            slots.remove(id)
-        } else if let Some(slot) = slots.get_mut(id) {
-            Some(std::mem::replace(slot, deleted))
+        // A row that was long once does not hold on to that much memory.
+        if slot.text.capacity() / 2 <= item.len().max(ROW_TEXT_SPARE_BYTES) {
+            slot.text.clear();
+            slot.text.push_str(item);
         } else {
-            slots.insert(Arc::from(id), deleted)
-        };
-        self.live_bytes -= before.map_or(0, |slot| slot.bytes);
+            slot.text = item.to_owned();
+        }
     }
 
-    /// The living rows, in the order in which they first appeared, and the ids of the deleted ones, in the order in
-    /// which they went: what follows from either must not depend on chance.
-    pub fn into_rows(mut self) -> (Vec<Row>, Vec<(ItemType, String)>) {
-        let (mut living, mut deleted) = (Vec::new(), Vec::new());
+    /// The living rows with their places, in the order of these. No two have one place.
+    pub fn into_placed(mut self) -> Vec<(u64, Row)> {
+        let mut living = Vec::new();
         for item_type in ItemType::ALL {
-            for (id, slot) in &mut self.slots[item_type as usize] {
-                match &mut slot.state {
-                    State::Lives(text) => living.push((slot.place, item_type, std::mem::take(text))),
-                    State::Deleted => deleted.push((slot.place, (item_type, id.as_ref().to_owned()))),
-                }
+            for slot in self.slots[item_type as usize].values_mut() {
+                living.push((slot.seq, slot.line, item_type, slot.is_ours, std::mem::take(&mut slot.text)));
             }
         }
-        living.sort_unstable_by_key(|(place, ..)| *place);
-        deleted.sort_unstable_by_key(|(place, _)| *place);
-        let deleted = deleted.into_iter().map(|(_, key)| key).collect();
+        living.sort_unstable_by_key(|(seq, line, ..)| (*seq, *line));
         let mut texts = RowTexts { pool: Pool::default(), ids: &self.slots };
-        // Each was read once, and can be read again.
-        let build = |(_, item_type, text): (u64, _, String)| parse_row_with(item_type, &text, &mut texts).ok();
-        (living.into_iter().filter_map(build).collect(), deleted)
+        let mut next = 0;
+        let build = |(seq, _, item_type, is_ours, text): (u64, u64, ItemType, bool, String)| {
+            next = seq.max(next) + 1;
+            // Each was read once, and can be read again.
+            let row = parse_row_with(item_type, &text, &mut texts).ok()?;
+            Some((next - 1, if is_ours { row } else { disowned(row)? }))
+        };
+        living.into_iter().filter_map(build).collect()
+    }
+
+    /// The living rows, in the order of their places.
+    pub fn into_rows(self) -> Vec<Row> {
+        self.into_placed().into_iter().map(|(_, row)| row).collect()
     }
 }
 
@@ -307,6 +294,8 @@ impl Texts for RowTexts<'_> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const KEY: LogKey = LogKey::of([1; 16]);
 
     /// A source that gives a few bytes at a time.
     struct Trickle<'a>(&'a [u8], usize);
@@ -371,29 +360,21 @@ mod tests {
     fn the_last_event_wins_and_a_row_keeps_its_first_place_until_it_is_deleted() {
         let log =
             [set("a", "1"), set("b", "1"), set("a", "2"), set("c", "1"), del("b"), set("b", "2"), del("c")].concat();
-        assert_eq!(Fold::read(log.as_bytes()).unwrap().into_rows().1, []);
-        let (rows, deleted) = Fold::read_with_deleted(log.as_bytes()).unwrap().into_rows();
-        let ids: Vec<&str> = rows.iter().map(Row::id).collect();
-        assert_eq!(ids, ["a", "b"]);
-        let Row::Session(a) = &rows[0] else { panic!() };
+        let fold = Fold::read(log.as_bytes(), &KEY).unwrap();
+        assert_eq!(fold.places.last, 5, "each SET counts");
+        let rows = fold.into_placed();
+        let ids: Vec<(u64, &str)> = rows.iter().map(|(seq, row)| (*seq, row.id())).collect();
+        assert_eq!(ids, [(1, "a"), (5, "b")]);
+        let Row::Session(a) = &rows[0].1 else { panic!() };
         assert_eq!(&*a.row.nickname, "2");
-        assert_eq!(deleted, [(ItemType::Session, "c".to_owned())]);
-    }
-
-    #[test]
-    fn deleted_rows_are_named_in_the_order_in_which_they_went() {
-        let ids: Vec<String> = (0..40).map(|number| format!("s{}", number * 7 % 40)).collect();
-        let log: String = ids.iter().map(|id| set(id, "x")).chain(ids.iter().map(|id| del(id))).collect();
-        let (_, deleted) = Fold::read_with_deleted(log.as_bytes()).unwrap().into_rows();
-        assert_eq!(deleted.into_iter().map(|(_, id)| id).collect::<Vec<_>>(), ids);
     }
 
     #[test]
     fn damage_is_counted_and_named_and_costs_nothing_else() {
         let log = format!("{}garbage\n\n{}{{\"item\":{{\"id\":\"torn\"", set("a", "1"), set("b", "1"));
-        let fold = Fold::read(log.as_bytes()).unwrap();
+        let fold = Fold::read(log.as_bytes(), &KEY).unwrap();
         assert_eq!((fold.damage.lines, fold.damage.named[0].0, fold.damage.named[1].0), (2, 2, 5));
         assert!(!fold.ends_with_newline);
-        assert_eq!(fold.into_rows().0.len(), 2);
+        assert_eq!(fold.into_rows().len(), 2);
     }
 }

@@ -5,12 +5,11 @@
 
 use super::disk::{Disk, DiskFile, RangeReader, ReadAt};
 use super::file::open_new;
-use super::line::{Line, parse};
-use super::replay::{Lines, RawLine};
+use super::index::Index;
+use super::key::LogKey;
+use super::line::Places;
 use super::{MALFORMED_NAME, NEW_NAME};
 use crate::limits::LOG_CHUNK_BYTES;
-use crate::model::ItemType;
-use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::sync::Arc;
@@ -35,25 +34,25 @@ pub struct Rewritten {
 ///
 /// # Errors
 /// The disk's; what was written until then is of no use.
-pub fn write_new<D: Disk>(disk: &D, source: &Arc<dyn ReadAt>, end: u64) -> io::Result<Rewritten> {
+pub fn write_new<D: Disk>(disk: &D, source: &Arc<dyn ReadAt>, end: u64, key: &LogKey) -> io::Result<Rewritten> {
     // One that was left over by a crash or a failure is as meaningless as half of ours would be.
     disk.remove(NEW_NAME)?;
     let new = disk.open(NEW_NAME)?;
-    let survivors = survey(source, end)?;
-    let mut rewritten =
-        Rewritten { read_to: survivors.read_to, malformed: survivors.malformed_lines, ..Rewritten::default() };
-    let mut kept = survivors.foreign;
-    kept.extend(survivors.rows.into_values());
-    kept.sort_unstable_by_key(|(place, _)| *place);
-    rewritten.lines = kept.len() as u64;
-    let kept: Vec<Range<u64>> = kept.into_iter().map(|(_, range)| range).collect();
+    let index = Index::read(source, 0..end, Places::default(), key, &mut |_, _| ())?;
+    let kept = index.survivors();
+    let mut rewritten = Rewritten {
+        read_to: index.read_to,
+        malformed: index.malformed_lines,
+        lines: kept.len() as u64,
+        ..Rewritten::default()
+    };
     rewritten.bytes = copy_ranges(source, &kept, &new)?;
     new.sync()?;
-    if !survivors.malformed.is_empty() {
+    if !index.malformed().is_empty() {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{MALFORMED_NAME}: {error}"));
         let side = disk.open(MALFORMED_NAME).map_err(named)?;
         let before = side.facts().map_err(named)?.length;
-        let moved = copy_ranges(source, &survivors.malformed, &side).and_then(|_| side.sync());
+        let moved = copy_ranges(source, index.malformed(), &side).and_then(|_| side.sync());
         if let Err(error) = moved {
             // Whether this works or not: the lines are still in the log.
             let _ = side.cut(before);
@@ -87,56 +86,6 @@ pub fn extend_new<D: Disk>(disk: &D, length: u64, source: &Arc<dyn ReadAt>, rang
     let new = open_new(disk, length)?;
     copy_ranges(source, &[range], &new)?;
     new.sync()
-}
-
-/// The lines of a log that still count.
-#[derive(Default)]
-struct Survivors {
-    rows: HashMap<(ItemType, Box<str>), (u64, Range<u64>)>,
-    foreign: Vec<(u64, Range<u64>)>,
-    /// Parts that hold nothing but such lines.
-    malformed: Vec<Range<u64>>,
-    malformed_lines: u64,
-    read_to: u64,
-}
-
-fn survey(source: &Arc<dyn ReadAt>, end: u64) -> io::Result<Survivors> {
-    let mut lines = Lines::new(RangeReader::new(source.clone(), 0..end));
-    let mut survivors = Survivors::default();
-    let mut place = 0;
-    loop {
-        let start = lines.offset();
-        let parsed = match lines.next_line()? {
-            Some(RawLine::Whole(line)) => parse(line),
-            Some(RawLine::TooLong(_)) => Err(String::new()),
-            Some(RawLine::Unfinished(_)) | None => return Ok(survivors),
-        };
-        let range = start..lines.offset();
-        survivors.read_to = range.end;
-        place += 1;
-        survivors.add(parsed, place, range);
-    }
-}
-
-impl Survivors {
-    fn add(&mut self, parsed: Result<Line, String>, place: u64, range: Range<u64>) {
-        match parsed {
-            Ok(Line::Blank) => {}
-            Ok(Line::Set(row)) => {
-                let entry = self.rows.entry((row.item_type(), row.id().into()));
-                entry.and_modify(|(_, kept)| *kept = range.clone()).or_insert((place, range));
-            }
-            Ok(Line::Delete(item_type, id)) => drop(self.rows.remove(&(item_type, id.into()))),
-            Ok(Line::Foreign(_)) => self.foreign.push((place, range)),
-            Err(_) => {
-                self.malformed_lines += 1;
-                match self.malformed.last_mut() {
-                    Some(last) if last.end == range.start => last.end = range.end,
-                    _ => self.malformed.push(range),
-                }
-            }
-        }
-    }
 }
 
 /// Copies parts of `source`, one after the other. Says how many bytes.
@@ -187,7 +136,8 @@ mod tests {
         std::fs::write(path(LOG_NAME), log).unwrap();
         std::fs::write(path(NEW_NAME), "left over").unwrap();
         let source: Arc<dyn ReadAt> = Arc::new(std::fs::File::open(path(LOG_NAME)).unwrap());
-        let rewritten = write_new(&RealDisk::new(directory.path()), &source, log.len() as u64).unwrap();
+        let rewritten =
+            write_new(&RealDisk::new(directory.path()), &source, log.len() as u64, &LogKey::of([1; 16])).unwrap();
         let read = |name| std::fs::read_to_string(path(name)).unwrap_or_default();
         assert_eq!(read(LOG_NAME), log);
         (read(NEW_NAME), read(MALFORMED_NAME), rewritten)
@@ -229,7 +179,7 @@ mod tests {
                 _ => line("SET", "Session", &id.to_string(), &format!(",\"pid\":{pid}")),
             }).collect();
             let rows = |text: &str| {
-                let (rows, _) = Fold::read(text.as_bytes()).unwrap().into_rows();
+                let rows = Fold::read(text.as_bytes(), &LogKey::of([1; 16])).unwrap().into_rows();
                 rows.iter().map(row_text).collect::<Vec<_>>()
             };
             let (new, side, rewritten) = run(&log);

@@ -1,7 +1,7 @@
 //! What a log holds, for people: how many lines of what, which of them count, which cannot be read and why. It only
 //! reads.
 
-use super::line::{Line, parse};
+use super::line::{Event, read};
 use super::replay::{Lines, RawLine};
 use crate::limits::MALFORMED_LINES_NAMED_MAX;
 use crate::model::ItemType;
@@ -72,13 +72,13 @@ impl Survey {
         let mut lines = Lines::new(source);
         loop {
             let offset = lines.offset();
-            let (parsed, whole) = match lines.next_line()? {
-                Some(RawLine::Whole(line)) => (parse(line), true),
-                Some(RawLine::Unfinished(line)) => (parse(line), false),
-                Some(RawLine::TooLong(length)) => (Err(format!("it is {length} bytes long")), true),
+            let raw = lines.next_line()?;
+            let (parsed, bytes, whole) = match &raw {
+                Some(RawLine::Whole(line)) => (read(line), line.len() as u64 + 1, true),
+                Some(RawLine::Unfinished(line)) => (read(line), line.len() as u64, false),
+                Some(RawLine::TooLong(length)) => (Err(format!("it is {length} bytes long")), *length, true),
                 None => break,
             };
-            let bytes = lines.offset() - offset;
             survey.lines += 1;
             survey.ending = match (whole, &parsed) {
                 (true, _) => Ending::Whole,
@@ -86,7 +86,7 @@ impl Survey {
                 (false, Err(_)) => Ending::HalfAnEvent,
             };
             match parsed {
-                Ok(line) => survey.count(line, bytes, &mut living),
+                Ok(event) => survey.count(&event, bytes, &mut living),
                 Err(reason) if whole => survey.bad(offset, reason),
                 Err(_) => {}
             }
@@ -105,20 +105,20 @@ impl Survey {
         self.types.values().map(|counts| counts.live_bytes).sum()
     }
 
-    fn count(&mut self, line: Line, bytes: u64, living: &mut HashMap<(ItemType, Box<str>), u64>) {
-        let name = match line {
-            Line::Blank => return,
-            Line::Set(row) => {
-                living.insert((row.item_type(), row.id().into()), bytes);
-                row.item_type().as_str().to_owned()
-            }
-            Line::Delete(item_type, id) => {
-                living.remove(&(item_type, id.into()));
+    fn count(&mut self, event: &Event<'_>, bytes: u64, living: &mut HashMap<(ItemType, Box<str>), u64>) {
+        let name = match event {
+            Event::Blank => return,
+            Event::Set(item_type, id, _) => {
+                living.insert((*item_type, Box::from(&*id.0)), bytes);
                 item_type.as_str().to_owned()
             }
-            Line::Foreign(name) => {
-                self.types.entry(name.clone()).or_default().live_bytes += bytes;
-                name
+            Event::Delete(item_type, id) => {
+                living.remove(&(*item_type, Box::from(&*id.0)));
+                item_type.as_str().to_owned()
+            }
+            Event::Foreign(name) => {
+                self.types.entry(name.0.to_string()).or_default().live_bytes += bytes;
+                name.0.to_string()
             }
         };
         let counts = self.types.entry(name).or_default();

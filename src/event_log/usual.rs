@@ -1,4 +1,4 @@
-//! The usual line: the exact form in which we and marshal 0.9 write a line, which nearly all lines of a log have. It is
+//! The usual line: the exact form in which we, or marshal 0.9, write a line, which nearly all lines of a log have. It is
 //! told from any other by one walk over its bytes, three times as fast as by reading it as JSON. It must not accept a
 //! line that would be damage otherwise, and says nothing about one that it does not accept: that is read as JSON.
 
@@ -54,6 +54,14 @@ fn is_usual_end(mut rest: &str) -> bool {
     for key in ENDING_KEYS {
         let Some(value) = rest.strip_prefix(key) else { break };
         let Some((_, behind)) = text(value) else { return false };
+        rest = behind;
+    }
+    // These only we write.
+    if let Some(number) = rest.strip_prefix(r#","seq":"#) {
+        let Some(behind) = digits(number, u64::MAX.ilog10() as usize + 1) else { return false };
+        rest = behind;
+    }
+    if let Some((_, behind)) = rest.strip_prefix(r#","sum":""#).and_then(text) {
         rest = behind;
     }
     rest == "}"

@@ -26,11 +26,13 @@ pub enum Proof {
     Operator,
     /// Nobody proved it: the daemon runs without credentials.
     Asserted,
+    /// A line of the log says more than that, and marshal did not write that line.
+    Outside,
 }
 
 impl Proof {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Process, Self::Token, Self::Human, Self::Operator, Self::Asserted];
+    pub const ALL: [Self; 6] = [Self::Process, Self::Token, Self::Human, Self::Operator, Self::Asserted, Self::Outside];
 
     /// The spelling on the wire and in the log.
     pub fn as_str(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Proof {
             Self::Human => "human",
             Self::Operator => "operator",
             Self::Asserted => "asserted",
+            Self::Outside => "outside",
         }
     }
 
@@ -58,6 +61,7 @@ pub fn proof_words(proof: Option<Proof>, from_human: bool) -> &'static str {
         (Some(Proof::Operator), true) => "in the human's name, not from a terminal",
         (Some(Proof::Operator), false) => "sent by the operator under this name",
         (Some(Proof::Asserted) | None, _) => "sender not verified",
+        (Some(Proof::Outside), _) => "sender not verified, marshal did not write this line of its log",
     }
 }
 

@@ -150,6 +150,21 @@ impl Row {
         }
     }
 
+    /// Whether another row says the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Session(one), Self::Session(other)) => one.row == other.row,
+            (Self::Room(one), Self::Room(other)) => one.row == other.row,
+            (Self::RoomMember(one), Self::RoomMember(other)) => one.row == other.row,
+            (Self::Message(one), Self::Message(other)) => one.row == other.row,
+            (Self::MessageRead(one), Self::MessageRead(other)) => one.row == other.row,
+            (Self::Registration(one), Self::Registration(other)) => one.row == other.row,
+            (Self::Delivery(one), Self::Delivery(other)) => one.row == other.row,
+            (Self::Departed(one), Self::Departed(other)) => one.row == other.row,
+            _ => false,
+        }
+    }
+
     /// The row's id, shared and not copied.
     pub fn shared_id(&self) -> Arc<str> {
         match self {

@@ -2,21 +2,22 @@
 //! (rooms, a unique nickname, cascades) is ours and is written.
 
 use super::nickname::clean_nickname;
-use super::{Answer, ExternalEvent, Gone, Reply, Roster, Wait, validate};
-use crate::ids::{MessageId, RoomId, SessionId};
-use crate::model::{ItemType, Row, Session};
+use super::{Answer, At, ExternalEvent, Gone, Reply, Roster, Wait, validate};
+use crate::ids::{ClientId, MessageId, RoomId, SessionId};
+use crate::model::{Doing, ItemType, Row, Session};
 
 impl Roster {
     pub(super) fn external(&mut self, events: Vec<ExternalEvent>) -> Answer {
         self.tables.outside = true;
         for event in events {
             match event {
-                ExternalEvent::Set(row) if !validate::is_sound(&row) => {}
-                ExternalEvent::Set(Row::Session(stored)) => self.external_session(stored.row.clone()),
-                ExternalEvent::Set(row) => {
+                ExternalEvent::Set(row, _) if !validate::is_sound(&row) => {}
+                ExternalEvent::Set(row, at) if self.is_known(&row, at.as_ref()) => {}
+                ExternalEvent::Set(Row::Session(stored), at) => self.external_session(stored.row.clone(), at),
+                ExternalEvent::Set(row, at) => {
                     self.suspect(&row);
                     self.note_dirty(&row);
-                    self.set_external(row);
+                    self.set_external(row, at);
                 }
                 ExternalEvent::Delete(item_type, id) => {
                     if item_type == ItemType::Message {
@@ -31,19 +32,42 @@ impl Roster {
         Answer::new(Reply::Done, Wait::Batch)
     }
 
-    fn set_external(&mut self, row: Row) {
+    /// Takes a row as the log has it. If that is not where it was shown before, the log learns so: somebody may have taken
+    /// a line of ours out of it, behind which the row stood.
+    fn set_external(&mut self, row: Row, at: Option<At>) {
+        let place = self.tables.placed(row.item_type(), row.id()).map(|(_, place)| place);
+        let is_elsewhere = |at: &At| !at.is_given() && place.is_some_and(|place| !at.alike.contains(&place));
+        let is_elsewhere = at.as_ref().is_some_and(is_elsewhere);
         self.tables.persist = false;
-        self.tables.set(row);
+        self.tables.set_at(row.clone(), at);
         self.tables.persist = true;
+        if is_elsewhere {
+            self.tables.set(row);
+        }
+    }
+
+    /// Whether a row says nothing new: a log that is read again holds hundreds of thousands of such rows. What the log
+    /// tells of a session's signs of life is older than what is known of them.
+    fn is_known(&self, row: &Row, at: Option<&At>) -> bool {
+        let Some((known, place)) = self.tables.placed(row.item_type(), row.id()) else { return false };
+        let is_in_place = at.is_none_or(|at| at.alike.contains(&place));
+        is_in_place
+            && match (&known, row) {
+                (Row::Session(known), Row::Session(told)) => is_same_session(&known.row, &told.row),
+                _ => known.is_same(row),
+            }
     }
 
     /// A session whose client is connected here stays bound to it, whatever an older line says. Where the row is not
     /// what the line says, the log learns so.
-    fn external_session(&mut self, mut row: Session) {
+    fn external_session(&mut self, mut row: Session, at: Option<At>) {
         let told = row.clone();
+        let is_connected = |client: &ClientId| self.tables.presence.is_connected(client);
+        // No line makes a client that is here speak for a session: it has to state that itself.
+        row.client_id = row.client_id.filter(|client| !is_connected(client));
         if let Some(prior) = self.tables.sessions.get(&row.id) {
             let prior = &prior.stored.row;
-            if prior.client_id.as_ref().is_some_and(|client| self.tables.presence.is_connected(client)) {
+            if prior.client_id.as_ref().is_some_and(is_connected) {
                 row.client_id = prior.client_id.clone();
             }
             row.last_activity_at = row.last_activity_at.max(prior.last_activity_at);
@@ -54,7 +78,7 @@ impl Roster {
                 row.nickname = prior.nickname.clone();
             }
         }
-        self.set_external(row.clone().into());
+        self.set_external(row.clone().into(), at);
         self.tables.delete(ItemType::Departed, row.id.as_str());
         row.nickname = self.nickname_for(&clean_nickname(&row.nickname), &row.cwd, &row.id);
         if (Session { last_activity_at: told.last_activity_at, ..row.clone() }) == told {
@@ -123,4 +147,16 @@ impl Roster {
             _ => {}
         }
     }
+}
+
+/// Whether a line tells no more of a session than is known: it may be older in its signs of life.
+fn is_same_session(known: &Session, told: &Session) -> bool {
+    let quiet = |row: &Session| Session {
+        last_activity_at: None,
+        last_tool: None,
+        last_tool_at: None,
+        doing: Doing::default(),
+        ..row.clone()
+    };
+    told.last_activity_at <= known.last_activity_at && quiet(told) == quiet(known)
 }

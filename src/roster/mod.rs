@@ -17,6 +17,7 @@ mod mailbox;
 mod messages;
 mod nickname;
 mod outbox;
+mod outside;
 mod past;
 mod presence;
 mod processes;
@@ -43,6 +44,7 @@ mod waiters;
 
 pub use delivery::{DeliveryView, Queued, Standing as DeliveryStanding};
 pub use hook_event::*;
+pub use outside::{At, ExternalEvent, disowned};
 pub use past::*;
 pub use reach::{Reach, Sighting};
 pub use request::*;
@@ -53,6 +55,7 @@ pub use waiters::Roused;
 
 use crate::error::RequestError;
 use crate::ids::{IdSource, MessageId, RoomId, SessionId};
+use crate::limits::PLACES_BETWEEN_BATCHES;
 use crate::model::{ItemType, Message, Process, Recipient, Row};
 use crate::time::Now;
 use loops::Loops;
@@ -172,16 +175,23 @@ impl Roster {
         }
     }
 
-    /// Takes over the rows that the log describes, in the order of their first appearance. Nothing follows from them:
-    /// what did follow is in the log too. `written_at` is the moment of the log's last line, where that is known.
+    /// As [`Roster::load_placed`], with the rows one behind the other.
     pub fn load(&mut self, rows: impl IntoIterator<Item = Row>, written_at: Option<i64>, now: Now) {
+        let rows: Vec<(u64, Row)> = (self.tables.next_place()..).zip(rows).collect();
+        self.load_placed(rows, written_at, now);
+    }
+
+    /// Takes over the rows that the log describes, with their places in the order of rows. Nothing follows from them: what
+    /// did follow is in the log too. `written_at` is the moment of the log's last line, where that is known.
+    pub fn load_placed(&mut self, mut rows: Vec<(u64, Row)>, written_at: Option<i64>, now: Now) {
         self.tables.now = self.clock_at_start(written_at, now);
-        let rows: Vec<Row> = rows.into_iter().filter(validate::is_sound).collect();
+        rows.retain(|(_, row)| validate::is_sound(row));
         // Gathered at once, and not one by one, since that builds the set in one go.
-        let suspects = rows.iter().filter(|row| sweep::can_be_suspect(row));
+        let suspects = rows.iter().map(|(_, row)| row).filter(|row| sweep::can_be_suspect(row));
         let mut suspects: BTreeSet<_> = suspects.map(|row| (row.item_type(), row.shared_id())).collect();
         self.suspects.append(&mut suspects);
         self.tables.load(rows);
+        self.tables.leave_places(PLACES_BETWEEN_BATCHES, 0);
         self.tables.pushes.begin_run(self.tables.next_place());
     }
 
@@ -331,6 +341,22 @@ impl Roster {
         rows.extend(tables.departed.values().map(|p| (p.place, Row::Departed(p.stored.clone()))));
         rows.sort_by_key(|(place, _)| *place);
         rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// The row with this id, and its place in the order of rows.
+    pub fn placed(&self, item_type: ItemType, id: &str) -> Option<(Row, u64)> {
+        self.tables.placed(item_type, id)
+    }
+
+    /// The rows behind this one, type by type and by their ids: at most so many.
+    pub fn keys_after(&self, from: Option<&(ItemType, String)>, count: usize) -> Vec<(ItemType, String)> {
+        self.tables.keys_after(from, count)
+    }
+
+    /// Leaves so many places free behind all that are in use, and all up to this one, for rows that others have written:
+    /// what is added from now on is newer than they are. To be called between batches.
+    pub fn leave_places(&mut self, count: u64, last: u64) {
+        self.tables.leave_places(count, last);
     }
 
     /// The row with this id.

@@ -2,14 +2,13 @@
 //! back; nothing here knows about HTTP, WebSocket or JSON.
 
 use super::{
-    BroadcastSent, Cursor, EventKind, HistoryPage, HistoryQuery, HookEvent, HookReply, MessageFilter, Reach, Repeated,
-    Sending, Sent, SentTo,
+    BroadcastSent, Cursor, EventKind, ExternalEvent, HistoryPage, HistoryQuery, HookEvent, HookReply, MessageFilter,
+    Reach, Repeated, Sending, Sent, SentTo,
 };
 use crate::error::RequestError;
 use crate::ids::{ClientId, MessageId, RoomId, SessionId};
 use crate::model::{
-    Host, ItemType, Message, Path, Presence, Priority, Process, Registration, Room, RoomMember, Row, Session, Stored,
-    TokenHash,
+    Host, Message, Path, Presence, Priority, Process, Registration, Room, RoomMember, Session, Stored, TokenHash,
 };
 use std::sync::Arc;
 
@@ -416,25 +415,6 @@ pub enum SessionChange {
     Activity(Option<String>),
     /// Whether pushed messages reach the model.
     ChannelsEnabled(Option<bool>),
-}
-
-/// An event that somebody else put into the log.
-#[derive(Clone, Debug)]
-pub enum ExternalEvent {
-    /// A row is there, or changed.
-    Set(Row),
-    /// A row is gone.
-    Delete(ItemType, String),
-}
-
-impl ExternalEvent {
-    /// Of which row it is.
-    pub fn key(&self) -> (ItemType, String) {
-        match self {
-            Self::Set(row) => (row.item_type(), row.id().to_owned()),
-            Self::Delete(item_type, id) => (*item_type, id.clone()),
-        }
-    }
 }
 
 /// An answer of the roster.

@@ -16,6 +16,7 @@ pub(crate) use newest::newest_first;
 pub(crate) use room_steps::RoomSteps;
 pub(crate) use undo::Mark;
 
+use super::At;
 use super::departed::Departures;
 use super::mailbox::Mailboxes;
 use super::nickname::Nicknames;
@@ -32,7 +33,6 @@ use crate::model::{
     Session, Stored, TokenHash,
 };
 use crate::time::Now;
-use sorted::{Sorted, by_id};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -88,6 +88,8 @@ pub(crate) struct Tables {
     touched: BTreeSet<SessionId>,
     journal: Vec<Change>,
     next_place: u64,
+    /// Where the batch has begun.
+    batch_place: u64,
 }
 
 impl Tables {
@@ -126,14 +128,23 @@ impl Tables {
             touched: BTreeSet::new(),
             journal: Vec::new(),
             next_place: 1,
+            batch_place: 1,
         }
     }
 
     /// Puts a row in the place of the one with its id, or adds it.
     pub(crate) fn set(&mut self, row: impl Into<Row>) {
-        let row = row.into();
+        self.set_at(row.into(), None);
+    }
+
+    /// The same for a row that the log tells of, which has its place there.
+    pub(crate) fn set_at(&mut self, row: Row, at: Option<At>) {
         let old_place = self.place_of(&row);
-        let place = old_place.unwrap_or(self.next_place);
+        let is_given = at.as_ref().is_some_and(At::is_given);
+        let place = old_place.filter(|_| !is_given).unwrap_or_else(|| match &at {
+            Some(at) => self.free_place(&row, at.seq),
+            None => self.next_place,
+        });
         if let Row::Session(stored) = &row {
             self.activity_written.insert(stored.row.id.clone(), stored.row.last_seen_at());
             self.touched.remove(&stored.row.id);
@@ -149,76 +160,27 @@ impl Tables {
         self.journal.push(Change { before, after: Some((row, place)), persist, outside, gone: None });
     }
 
-    /// Takes over many rows without noting them in the journal. Into empty tables they go type by type: what hangs on
-    /// nothing first, so that no index is corrected later, and each map is built in one go, which is faster than row by
-    /// row and leaves no gaps in it.
-    pub(crate) fn load(&mut self, rows: Vec<Row>) {
-        let (sorted, next_place) = Sorted::new(&rows, self.next_place);
-        let Sorted { sessions, rooms, members, messages, reads, registrations, deliveries, departed } = sorted;
-        let members_by_id = by_id(&members, |row| row.id.clone());
-        let messages_by_id = by_id(&messages, |row| row.id.clone());
-        let reads_by_id = by_id(&reads, |row| row.id.clone());
-        let distinct = by_id(&sessions, |row| row.id.clone()).len()
-            + by_id(&rooms, |row| row.id.clone()).len()
-            + members_by_id.len()
-            + messages_by_id.len()
-            + reads_by_id.len()
-            + by_id(&registrations, |row| row.id.clone()).len()
-            + by_id(&deliveries, |row| row.id.clone()).len()
-            + by_id(&departed, |row| row.id.clone()).len();
-        if !self.is_empty() || distinct < rows.len() {
-            self.persist = false;
-            rows.into_iter().for_each(|row| self.set(row));
-            self.persist = true;
-            self.commit();
-            return;
+    /// This place, or the next one that no other message has: they are known by their places.
+    fn free_place(&self, row: &Row, mut place: u64) -> u64 {
+        while let (Row::Message(_), Some(other)) = (row, self.mail.at(place)) {
+            if other.as_str() == row.id() {
+                break;
+            }
+            place += 1;
         }
-        self.next_place = next_place;
-        drop(rows);
-        for (place, stored) in sessions {
-            self.activity_written.insert(stored.row.id.clone(), stored.row.last_seen_at());
-            self.put_session(stored, place);
-        }
-        for (place, stored) in rooms {
-            drop(self.put(Row::Room(stored), place));
-        }
-        self.members = members_by_id;
-        members.iter().for_each(|(place, stored)| self.index_member(&stored.row, *place));
-        // Without receipts every message is unread to its readers; each receipt then marks it as read.
-        messages.iter().for_each(|(place, stored)| self.index_message(&stored.row, *place));
-        self.messages = messages_by_id;
-        for (_, stored) in &reads {
-            self.index_read(&stored.row);
-            // Nothing of this is ever taken back.
-            self.mail.commit();
-        }
-        self.reads = reads_by_id;
-        for (place, stored) in registrations {
-            drop(self.put(Row::Registration(stored), place));
-        }
-        for (place, stored) in deliveries {
-            drop(self.put(Row::Delivery(stored), place));
-            self.mail.commit();
-        }
-        for (place, stored) in departed {
-            drop(self.put(Row::Departed(stored), place));
-        }
+        place
+    }
+
+    /// The row with this id, and its place.
+    pub(crate) fn placed(&self, item_type: ItemType, id: &str) -> Option<(Row, u64)> {
+        let row = self.row(item_type, id)?;
+        let place = self.place_of(&row)?;
+        Some((row, place))
     }
 
     /// The place that the next row gets that is added.
     pub(crate) fn next_place(&self) -> u64 {
         self.next_place
-    }
-
-    fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
-            && self.rooms.is_empty()
-            && self.members.is_empty()
-            && self.messages.is_empty()
-            && self.reads.is_empty()
-            && self.registrations.is_empty()
-            && self.deliveries.is_empty()
-            && self.departed.is_empty()
     }
 
     /// Removes a row if it is there.

@@ -5,6 +5,9 @@ use super::stats::Stats;
 use super::waiters::Waiter;
 use crate::error::RequestError;
 use crate::event_log::disk::ReadAt;
+use crate::event_log::index::Unfinished;
+use crate::event_log::key::LogKey;
+use crate::event_log::line::Places;
 use crate::event_log::rewrite::Rewritten;
 use crate::ids::{ClientId, SessionId};
 use crate::model::{ItemType, Process};
@@ -95,6 +98,13 @@ pub enum Command {
     LogTouched,
     /// The watcher has read a part of the log.
     LogRead(LogRead),
+    /// Of the rows that the watcher was asked about, the log does not tell of these, by their numbers.
+    LogLacks {
+        /// The store's number for the job.
+        number: u64,
+        /// Which, from 0.
+        rows: Vec<usize>,
+    },
     /// A process that sessions live in has ended.
     ProcessEnded(Process),
     /// Three seconds have passed.
@@ -126,6 +136,7 @@ impl fmt::Debug for Command {
             Self::CancelQuery { .. } => "CancelQuery",
             Self::LogTouched => "LogTouched",
             Self::LogRead(_) => "LogRead",
+            Self::LogLacks { .. } => "LogLacks",
             Self::ProcessEnded(_) => "ProcessEnded",
             Self::Tick => "Tick",
             Self::DoorsOpen => "DoorsOpen",
@@ -163,8 +174,8 @@ pub struct CompactJob {
 /// The steps of a compaction that need nothing of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CompactStep {
-    /// Write what counts of the first so many bytes of the log to a new file.
-    Rewrite(u64),
+    /// Write what counts of the first so many bytes of the log, whose lines of ours are known by this key, to a new file.
+    Rewrite(u64, LogKey),
     /// Append a part of the log to the new file, which has so many bytes, as it stands.
     Extend(u64, Range<u64>),
     /// Remove the new file, and cut the side file back to so many bytes: nothing came of it.
@@ -194,16 +205,39 @@ pub struct Compacted {
     pub malformed_lines: u64,
 }
 
-/// A part of the log that somebody else wrote, to be read by the watcher.
+/// Something that the watcher is to read for the store.
 pub struct ReadJob {
     /// The store's number for it.
     pub number: u64,
+    /// What is asked.
+    pub ask: ReadAsk,
+}
+
+/// What the watcher is asked. It gives one answer to each, so that no more is on its way than the store has asked for.
+pub enum ReadAsk {
+    /// Read this, in the place of what was read before, and give the first events.
+    Begin(ReadBegin),
+    /// Give the next events.
+    More,
+    /// Say which of these rows, by their short stand-ins, the log does not tell of.
+    Lacks(Vec<u64>),
+    /// No more is wanted.
+    Forget,
+}
+
+/// A part of the log that somebody else wrote, or all of it.
+#[derive(Clone)]
+pub struct ReadBegin {
     /// The file.
     pub source: Arc<dyn ReadAt>,
     /// The part.
     pub range: Range<u64>,
-    /// Whether the part is a whole log, of which only the last event of each row counts.
+    /// Whether the part is a whole log.
     pub whole: bool,
+    /// How far the places of rows go that stand before it.
+    pub places: Places,
+    /// By which our lines are known.
+    pub key: LogKey,
 }
 
 /// What the watcher read.
@@ -213,17 +247,19 @@ pub struct LogRead {
     pub number: u64,
     /// Some events, in order.
     pub events: Vec<ExternalEvent>,
-    /// Set on the last answer to a job.
+    /// Set with the last of them.
     pub done: Option<ReadDone>,
 }
 
 /// How a job ended.
 #[derive(Debug)]
 pub struct ReadDone {
-    /// Where an unfinished last line begins.
-    pub unfinished_at: Option<u64>,
+    /// The last line, if no newline ends it; it is not read.
+    pub unfinished: Option<Unfinished>,
     /// Lines that could not be read.
     pub malformed_lines: u64,
+    /// How far the places of rows go by then.
+    pub places: Places,
     /// Whether the file could not be read to the end of the part.
     pub failed: bool,
 }

@@ -139,7 +139,8 @@ impl<D: Disk> Compaction<D> {
             match (&change.before, &change.after) {
                 (Some((before, _)), Some((after, _))) if is_same(before, after) => {}
                 (before, after) => {
-                    let bytes = |side: &Option<(Row, u64)>| side.as_ref().map_or(0, |(row, _)| set_line_bytes(row));
+                    let bytes =
+                        |side: &Option<(Row, u64)>| side.as_ref().map_or(0, |(row, seq)| set_line_bytes(row, *seq));
                     let added = if after.is_some() && *line_bytes > 0 { *line_bytes as u64 } else { bytes(after) };
                     self.live_bytes = (self.live_bytes + added).saturating_sub(bytes(before));
                 }
@@ -163,10 +164,10 @@ impl<D: Disk> Compaction<D> {
             Stage::Idle if self.is_due(tail, pressed, now) => {
                 // Somebody's half line, if there is one, cannot be read: it belongs to those that are moved.
                 if tail.close_line(log)? {
-                    tail.ask(log);
+                    tail.begin(log);
                 } else {
                     let begun = Begun { generation: tail.generation(), malformed_lines: tail.malformed_lines() };
-                    self.give(log, CompactStep::Rewrite(tail.known()), begun, None);
+                    self.give(log, CompactStep::Rewrite(tail.known(), log.key()), begun, None);
                 }
             }
             Stage::Written(begun, part) if begun.generation != tail.generation() => {
@@ -270,7 +271,7 @@ impl<D: Disk> Compaction<D> {
                 if let Err(error) = tail.look(log) {
                     log::error!("cannot look at the log: {error}");
                 }
-                tail.ask(log);
+                tail.begin(log);
                 return Ok(());
             }
             Err(error) => {
@@ -294,7 +295,7 @@ impl<D: Disk> Compaction<D> {
                 self.finish(compacted);
                 // What was appended behind all that we knew of is moved at once.
                 self.rescue(log, tail, now)?;
-                tail.ask(log);
+                tail.begin(log);
             }
             Swap::Failed(error) => self.fail(log, part.rewritten.side_before, &error, now),
             Swap::Broken(error) => return Err(AppendError::Broken(error)),

@@ -6,6 +6,7 @@ mod command;
 mod compaction;
 mod events;
 mod hub;
+mod log_upkeep;
 mod outbox;
 mod processes;
 mod stats;
@@ -13,8 +14,8 @@ mod tail;
 mod waiters;
 
 pub use command::{
-    Command, CompactDone, CompactJob, CompactStep, CompactTo, Compacted, LogRead, ReadDone, ReadJob, ReplyTo, Report,
-    ReportTo, View,
+    Command, CompactDone, CompactJob, CompactStep, CompactTo, Compacted, LogRead, ReadAsk, ReadBegin, ReadDone,
+    ReadJob, ReplyTo, Report, ReportTo, View,
 };
 pub use events::{Event, News};
 pub use outbox::{Frame, FrameQueue, Outbox};
@@ -25,10 +26,10 @@ pub use waiters::Waiter;
 use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
 use crate::event_log::disk::Disk;
 use crate::event_log::file::{AppendError, Log};
-use crate::event_log::line::{Stamp, encode_change};
+use crate::event_log::line::{Places, encode_change};
 use crate::ids::{ClientId, IdSource, MessageId};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMIT_TRIES_MAX, PUBLISH_EVERY_MS, SLOW_TURN};
-use crate::roster::{ExternalEvent, Hearing, HookReply, Push, Reply, Request, Roster, Roused, SentTo};
+use crate::roster::{Hearing, HookReply, Push, Reply, Request, Roster, Roused, SentTo};
 use crate::time::{Now, SystemClock};
 use compaction::Compaction;
 use crossbeam_channel::{Receiver, Sender};
@@ -51,6 +52,8 @@ pub struct Start<D: Disk> {
     pub ends_with_newline: bool,
     /// Lines that could not be read.
     pub malformed_lines: u64,
+    /// How far the places of rows go in it.
+    pub places: Places,
     /// Where to ask for parts of the log that somebody else wrote.
     pub watcher: Sender<ReadJob>,
     /// Bytes of the log that count: the last event of each living row, and events of unknown types.
@@ -141,7 +144,13 @@ impl<D: Disk> Store<D> {
     /// A store that has not begun to run.
     pub fn new(start: Start<D>) -> Self {
         Self {
-            tail: Tail::new(start.replayed_bytes, !start.ends_with_newline, start.malformed_lines, start.watcher),
+            tail: Tail::new(
+                start.replayed_bytes,
+                !start.ends_with_newline,
+                start.malformed_lines,
+                start.places,
+                start.watcher,
+            ),
             compaction: Compaction::new(start.compactor, start.compact_over_bytes, start.live_bytes),
             processes: Processes::new(start.processes),
             roster: start.roster,
@@ -219,9 +228,11 @@ impl<D: Disk> Store<D> {
             held.extend(pushes.into_iter().map(Held::Push).chain(woken.into_iter().map(Held::Wake)));
             // While the log is full nothing that was read could be kept.
             if !self.blocked {
-                self.tail.ask(&self.log);
+                self.tail.ask(&self.log, &self.roster);
             }
             let committed = self.commit(now)?;
+            let (count, last) = self.tail.take_reserve();
+            self.roster.leave_places(count, last);
             self.publish(now, commands.len() > 0 || behind());
             self.release(held, committed, now);
             self.processes.wake();
@@ -282,6 +293,7 @@ impl<D: Disk> Store<D> {
             }
             Command::LogTouched => self.look(),
             Command::LogRead(read) => self.log_read(read, now, held),
+            Command::LogLacks { number, rows } => self.tail.accept_lacking(number, &rows, &self.roster),
             Command::ProcessEnded(process) => {
                 self.processes.note_end(process.clone());
                 self.request(Request::ProcessGone(process), None, now, held);
@@ -335,6 +347,7 @@ impl<D: Disk> Store<D> {
             self.probe()?;
         }
         self.waiters.send_away();
+        self.tail.note_tick();
         self.processes.note_tick();
         // Those whose sessions could not be removed when they ended.
         let ended = if self.blocked { Vec::new() } else { self.processes.ended() };
@@ -348,28 +361,11 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Looks for what others did to the log, and asks for what they wrote.
-    fn look(&mut self) {
-        if let Err(error) = self.tail.look(&mut self.log) {
-            log::error!("cannot look at the log: {error}");
-        }
-    }
-
-    /// Applies what the watcher read from the log.
-    fn log_read(&mut self, read: LogRead, now: Now, held: &mut Vec<Held>) {
-        // A file that has grown since may not be worth believing so far.
-        self.look();
-        let Some(events) = self.tail.accept(read, &self.roster) else { return };
-        let external: Vec<ExternalEvent> = events;
-        self.stats.external_events += external.len() as u64;
-        self.request(Request::External(external), None, now, held);
-    }
-
     /// Writes and syncs what the batch has changed. Says whether it is on disk; if not, it is undone.
     fn commit(&mut self, now: Now) -> Result<bool, Fatal> {
         self.lines.clear();
         let tx = self.batch_id();
-        let stamp = Stamp { created_at: now.rfc3339(), tx, source_id: self.source_id.clone() };
+        let stamp = self.stamp(now, tx);
         let mut line_bytes = Vec::with_capacity(self.roster.journal().len());
         for change in self.roster.journal() {
             let before = self.lines.len();
@@ -416,11 +412,6 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    fn batch_id(&mut self) -> String {
-        let changed = self.roster.journal().iter().any(|change| change.persist) || self.tail.has_work();
-        if changed { self.ids.new_id() } else { String::new() }
-    }
-
     /// Writes and syncs the lines of a batch. If an outsider has put another file or content in the log's place
     /// meanwhile, they are written to that too: what is acknowledged must be in the file that the next start reads.
     fn write(&mut self) -> Result<(), AppendError> {
@@ -463,23 +454,6 @@ impl<D: Disk> Store<D> {
             Err(AppendError::Broken(error)) => return Err(self.broken(&error)),
         }
         Ok(())
-    }
-
-    /// Leaves a log that the next start can go on from: nothing of what others appended to an old one is left behind, and
-    /// a log that somebody put in its place has all the rows that it had.
-    fn finish(&mut self, now: Now) -> Result<(), Fatal> {
-        let tx = self.ids.new_id();
-        let stamp = Stamp { created_at: now.rfc3339(), tx, source_id: self.source_id.clone() };
-        let finished = self.compaction.rescue_all(&mut self.log, &mut self.tail);
-        let finished = finished.and_then(|()| self.tail.complete(&mut self.log, &self.roster, &stamp));
-        match finished.and_then(|()| self.log.sync().map_err(AppendError::Broken)) {
-            Ok(()) => Ok(()),
-            Err(AppendError::Refused(error)) => {
-                log::error!("the log could not be completed: {error}");
-                Ok(())
-            }
-            Err(AppendError::Broken(error)) => Err(self.broken(&error)),
-        }
     }
 
     /// Tells those who watch of what has changed, unless more is waiting to be done and they have heard a moment ago: a

@@ -2,17 +2,17 @@
 //! itself; the rest is read by the watcher, in bounded pieces, and applied as if emitted here. It must not apply our
 //! own lines again, and must not lose a row because somebody's editor has.
 
-use super::command::{LogRead, ReadJob};
+mod reading;
+
+use super::command::ReadJob;
 use crate::event_log::disk::Disk;
-use crate::event_log::disk::RangeReader;
 use crate::event_log::file::{AppendError, Log, Look};
-use crate::event_log::line::{Stamp, encode_delete, encode_set};
-use crate::event_log::replay::Fold;
-use crate::limits::{BATCH_BYTES_MAX, LOG_END_BYTES, LOG_REREADS_MAX};
+use crate::event_log::line::{Places, last_place};
+use crate::limits::{LOG_END_BYTES, LOG_REREADS_MAX};
 use crate::model::ItemType;
-use crate::roster::{Change, ExternalEvent, Roster};
 use crossbeam_channel::Sender;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use reading::Job;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::ops::Range;
 
@@ -45,17 +45,29 @@ pub(super) struct Tail {
     found_ns: i128,
     /// Length and change of a file whose unfinished last line has been read: there is nothing new in it.
     half_read: Option<(u64, i128)>,
-    /// The last line is an event of somebody else's that lacks its newline, and is about to be shown: it gets one, or what
-    /// they append next would spoil it.
-    ends_with_event: bool,
-    /// Parts that others wrote and that nobody reads yet, each with the rows that we wrote of behind it.
-    unread: VecDeque<(Range<u64>, Written)>,
+    /// The last line is an event of somebody else's that lacks its newline. It gets one before it is read, or it would be
+    /// shown, and then spoilt by what they append next.
+    ends_event: bool,
+    /// Parts that others wrote and that nobody reads yet.
+    unread: VecDeque<Part>,
+    /// The last place that lines of ours in this file give to rows.
+    written: u64,
+    /// The last place in the part that was read last.
+    read_places: Places,
+    /// How many places must be left free for rows in parts that others wrote, and up to where.
+    reserve: (u64, u64),
     /// The whole file must be read again.
     reload: bool,
+    /// The same, once there is nothing else to read: something was written to it because of what it holds.
+    recheck: bool,
+    /// The last try to read has failed; the next one is due with a tick, unless the file is another by then.
+    has_failed: bool,
     /// How often that had to be so.
     generation: u64,
     /// How often, without anything applied in between, because it grew.
     rereads: u32,
+    /// How often in a row because something was written to it.
+    completions: u32,
     job: Option<Job>,
     jobs: u64,
     /// The job of which something was applied last.
@@ -65,26 +77,34 @@ pub(super) struct Tail {
     missing: VecDeque<(Key, Behind)>,
     /// How many of them are in the batch being written.
     restating: usize,
-    /// The batch holds events from the file.
+    /// The last of their places.
+    restated_place: u64,
+    /// The batch has taken what the watcher found.
+    accepting: bool,
+    /// The batch holds changes by events from the file.
     applying: bool,
     /// What was appended last did not land behind what we know: somebody has cut or rewritten the file meanwhile.
     disturbed: bool,
     malformed_lines: u64,
 }
 
-/// What the watcher is reading for us.
-struct Job {
-    number: u64,
+/// A part of the file that others wrote.
+struct Part {
     range: Range<u64>,
-    whole: bool,
-    /// Rows that we wrote of behind the part.
+    /// The rows that we wrote of behind it.
     written: Written,
-    /// Rows that the file being reloaded has.
-    seen: BTreeSet<Key>,
+    /// The last place that lines of ours give to rows before it.
+    last: u64,
 }
 
 impl Tail {
-    pub(super) fn new(known: u64, needs_newline: bool, malformed_lines: u64, watcher: Sender<ReadJob>) -> Self {
+    pub(super) fn new(
+        known: u64,
+        needs_newline: bool,
+        malformed_lines: u64,
+        places: Places,
+        watcher: Sender<ReadJob>,
+    ) -> Self {
         Self {
             known,
             end: None,
@@ -92,17 +112,25 @@ impl Tail {
             needs_newline,
             found_ns: 0,
             half_read: None,
-            ends_with_event: false,
+            ends_event: false,
             unread: VecDeque::new(),
+            written: places.last,
+            read_places: places,
+            reserve: (0, 0),
             reload: false,
+            recheck: false,
+            has_failed: false,
             generation: 0,
             rereads: 0,
+            completions: 0,
             job: None,
             jobs: 0,
             applied: 0,
             watcher,
             missing: VecDeque::new(),
             restating: 0,
+            restated_place: 0,
+            accepting: false,
             applying: false,
             disturbed: false,
             malformed_lines,
@@ -117,9 +145,10 @@ impl Tail {
         self.malformed_lines
     }
 
-    /// Whether rows are waiting to be written to a reloaded file.
+    /// Whether rows are waiting to be written to a reloaded file, or to be looked for in it.
     pub(super) fn has_work(&self) -> bool {
-        !self.missing.is_empty()
+        let is_idle = self.job.is_none() && !self.has_failed;
+        !self.missing.is_empty() || (self.recheck && is_idle) || self.job.as_ref().is_some_and(Job::is_due)
     }
 
     /// Another number means that somebody has put another file, or another content, in the log's place.
@@ -129,10 +158,26 @@ impl Tail {
 
     /// Whether everything up to what we know of the file has been read and applied, and nothing is to be written back.
     pub(super) fn is_quiet(&self) -> bool {
-        !self.reload && self.job.is_none() && self.unread.is_empty() && self.missing.is_empty()
+        let is_read = !self.reload && !self.recheck && !self.ends_event;
+        is_read && self.job.is_none() && self.unread.is_empty() && self.missing.is_empty()
     }
 
-    /// Whether the batch holds events from the file.
+    /// Some time has passed since the last try to read.
+    pub(super) fn note_tick(&mut self) {
+        self.has_failed = false;
+    }
+
+    /// How many places must be left free by now, besides those that were said before, and up to where.
+    pub(super) fn take_reserve(&mut self) -> (u64, u64) {
+        std::mem::take(&mut self.reserve)
+    }
+
+    /// Events from the file were applied; whether they have changed anything.
+    pub(super) fn note_applied(&mut self, changed: bool) {
+        self.applying |= changed;
+    }
+
+    /// Whether the batch holds changes by events from the file.
     pub(super) fn is_applying(&self) -> bool {
         self.applying
     }
@@ -253,9 +298,11 @@ impl Tail {
         self.missing.clear();
         self.restating = 0;
         self.job = None;
-        self.reload = true;
+        (self.reload, self.has_failed) = (true, false);
         self.generation += 1;
-        self.half_read = None;
+        (self.half_read, self.ends_event) = (None, false);
+        // What others append from here on stands behind what the file holds, and not behind what we know.
+        (self.written, self.read_places) = (0, Places::default());
         self.end = None;
         // Who goes on writing into it is seen by that before what was read so far is believed.
         self.changed_ns = Some(look.changed_ns);
@@ -264,105 +311,17 @@ impl Tail {
     }
 
     fn found(&mut self, range: Range<u64>) {
+        self.found_behind(range, self.written);
+    }
+
+    /// Others have written this, behind lines of ours of which the last place is this one.
+    fn found_behind(&mut self, range: Range<u64>, last: u64) {
+        // A line has more bytes than one.
+        self.reserve.0 += range.end - range.start;
         match self.unread.back_mut() {
             // Nothing of ours stands between the two.
-            Some((last, _)) if last.end >= range.start => last.end = range.end,
-            _ => self.unread.push_back((range, Written::new())),
-        }
-    }
-
-    /// Gives the watcher something to read, if there is something and it is idle. A full queue is no loss: the next
-    /// tick asks again.
-    pub(super) fn ask(&mut self, log: &Log<impl Disk>) {
-        if self.job.is_some() {
-            return;
-        }
-        let (range, whole) = match self.unread.front() {
-            _ if self.reload => (0..self.known, true),
-            Some((range, _)) => (range.clone(), false),
-            None => return,
-        };
-        let number = self.jobs + 1;
-        if self.watcher.try_send(ReadJob { number, source: log.reader(), range: range.clone(), whole }).is_ok() {
-            self.jobs = number;
-            let mut written = Written::new();
-            if whole {
-                self.reload = false;
-                // What stands in the file up to here is read as a whole.
-                self.unread.clear();
-            } else if let Some((_, behind)) = self.unread.pop_front() {
-                written = behind;
-            }
-            self.job = Some(Job { number, range, whole, written, seen: BTreeSet::new() });
-        }
-    }
-
-    /// Takes what the watcher read. Says which of the events still count.
-    pub(super) fn accept(&mut self, read: LogRead, roster: &Roster) -> Option<Vec<ExternalEvent>> {
-        let job = self.job.as_mut().filter(|job| job.number == read.number)?;
-        let mut events = read.events;
-        self.applying = true;
-        self.applied = job.number;
-        self.rereads = 0;
-        if job.whole {
-            job.seen
-                .extend(events.iter().filter(|event| matches!(event, ExternalEvent::Set(_))).map(ExternalEvent::key));
-        }
-        // What the current batch has changed will stand behind all that has been read, as what was changed before does.
-        let ours: BTreeSet<Key> = ours(roster.journal()).map(|(key, _)| key).collect();
-        events.retain(|event| {
-            let key = event.key();
-            let behind = if ours.contains(&key) { Some(Behind::Newer) } else { job.written.get(&key).copied() };
-            if behind == Some(Behind::Follows) {
-                self.missing.push_front((key, Behind::Follows));
-            }
-            behind != Some(Behind::Newer)
-        });
-        if let Some(done) = read.done {
-            self.malformed_lines = done.malformed_lines + if job.whole { 0 } else { self.malformed_lines };
-            let failed = done.failed;
-            self.finish(done.unfinished_at, failed, roster, &events);
-        }
-        Some(events)
-    }
-
-    fn finish(&mut self, unfinished_at: Option<u64>, failed: bool, roster: &Roster, last: &[ExternalEvent]) {
-        let Some(job) = self.job.take() else { return };
-        if failed {
-            // The file shrank under the reader: read all of it again.
-            self.reload = true;
-            return;
-        }
-        self.ends_with_event = unfinished_at.is_none() && self.needs_newline && job.range.end == self.known;
-        if let Some(from) = unfinished_at {
-            self.unfinished(from, job.range.end);
-        }
-        if job.whole {
-            let deleted_now = |key: &Key| {
-                last.iter().any(|event| matches!(event, ExternalEvent::Delete(item_type, id) if (*item_type, id) == (key.0, &key.1)))
-            };
-            let rows = roster.rows_in_order().into_iter().map(|row| (row.item_type(), row.id().to_owned()));
-            let lacks = |key: &Key| !job.seen.contains(key) && !job.written.contains_key(key) && !deleted_now(key);
-            let lacking: Vec<Key> = rows.filter(lacks).collect();
-            if !lacking.is_empty() {
-                log::warn!("the log lacks {} rows that the roster has; writing them to it", lacking.len());
-            }
-            // Of those that an earlier reading has found, this one has found all that are still lacking.
-            self.missing.retain(|(_, behind)| *behind == Behind::Follows);
-            self.missing.extend(lacking.into_iter().map(|key| (key, Behind::Newer)));
-        }
-    }
-
-    /// Somebody's line has no end yet: it is read again with what follows it, unless a line of ours does.
-    fn unfinished(&mut self, from: u64, to: u64) {
-        match self.unread.front_mut() {
-            Some((next, _)) if next.start <= to => next.start = next.start.min(from),
-            _ if self.known == to => {
-                self.known = from;
-                self.end = None;
-                self.half_read = Some((to, self.found_ns));
-            }
-            _ => self.malformed_lines += 1,
+            Some(part) if part.range.end >= range.start => part.range.end = part.range.end.max(range.end),
+            _ => self.unread.push_back(Part { range, written: Written::new(), last }),
         }
     }
 
@@ -372,29 +331,49 @@ impl Tail {
             lines.insert(0, b'\n');
         }
         let mut range = log.append(lines)?;
-        let mut disturbed = range.start < self.known;
-        if range.start > self.known {
-            disturbed |= !self.goes_on(log).map_err(AppendError::Broken)?;
-            // Somebody was faster than our look by a hair.
-            let glued = !log.line_ends_at(range.start).map_err(AppendError::Broken)? && lines.first() != Some(&b'\n');
-            // Our first line belongs to theirs then: read without it, theirs could be an event that is none.
-            let ours = if glued { memchr::memchr(b'\n', lines).map_or(0, |at| at as u64 + 1) } else { 0 };
-            let from = line_start(log, self.known).map_err(AppendError::Broken)?;
-            self.found(from..range.start + ours);
-            if glued {
-                lines.insert(0, b'\n');
-                // The first copy stands in the file by now: if this one cannot follow it, nobody knows what counts.
-                range = log.append(lines).map_err(broken)?;
-            }
+        let mut disturbed = self.append_found(log, &range, lines, self.written)?;
+        // Somebody was faster than our look by a hair, and did not end the line: our first line is part of theirs by now.
+        if !self.begins_a_line(log, &range, lines)? {
+            let last = last_place(lines, &log.key());
+            lines.insert(0, b'\n');
+            // The first copy stands in the file by now: if this one cannot follow it, nobody knows what counts.
+            range = log.append(lines).map_err(broken)?;
+            disturbed |= self.append_found(log, &range, lines, self.written.max(last))?;
         }
         self.disturbed = disturbed;
-        self.known = range.end;
-        self.needs_newline = false;
-        self.ends_with_event = false;
         self.end = Some(lines[lines.len().saturating_sub(LOG_END_BYTES)..].to_vec());
         let look = log.look().map_err(AppendError::Broken)?;
         self.changed_ns = (look.length == self.known).then_some(look.changed_ns);
         Ok(())
+    }
+
+    /// Whether the first of these lines, which stand there, is a line of its own.
+    fn begins_a_line(&self, log: &Log<impl Disk>, range: &Range<u64>, lines: &[u8]) -> Result<bool, AppendError> {
+        Ok(lines.first() == Some(&b'\n') || log.line_ends_at(range.start).map_err(AppendError::Broken)?)
+    }
+
+    /// Lines of ours were appended there: notes what others have written before them since we knew the end, up to the
+    /// newline with which theirs ends, if that is ours. Says whether our end is not there any more.
+    fn append_found(
+        &mut self,
+        log: &Log<impl Disk>,
+        range: &Range<u64>,
+        lines: &[u8],
+        last: u64,
+    ) -> Result<bool, AppendError> {
+        let mut disturbed = range.start < self.known;
+        if !disturbed && (range.start > self.known || self.needs_newline) {
+            disturbed = range.start > self.known && !self.goes_on(log).map_err(AppendError::Broken)?;
+            let from = line_start(log, self.known).map_err(AppendError::Broken)?;
+            let is_whole = log.line_ends_at(range.start).map_err(AppendError::Broken)?;
+            let newline = if is_whole { 0 } else { memchr::memchr(b'\n', lines).map_or(0, |at| at as u64 + 1) };
+            let from = if range.start > self.known { from } else { self.known };
+            self.found_behind(from..range.start + newline, last);
+        }
+        (self.known, self.needs_newline, self.ends_event, self.half_read) = (range.end, false, false, None);
+        // From here on it is our end that must stand there.
+        self.end = None;
+        Ok(disturbed)
     }
 
     /// Whether what was appended stands in the file that the log's path leads to. If somebody has replaced, cut or
@@ -423,92 +402,6 @@ impl Tail {
         self.changed_ns = (look.length == self.known).then_some(look.changed_ns);
         Ok(())
     }
-
-    /// Adds lines for rows that a reloaded file lacks, up to `bytes_max` bytes, and the newline that an event lacks.
-    pub(super) fn restate(&mut self, roster: &Roster, stamp: &Stamp, bytes_max: usize, lines: &mut Vec<u8>) {
-        self.restating = 0;
-        if std::mem::take(&mut self.ends_with_event) && self.needs_newline && lines.is_empty() {
-            lines.push(b'\n');
-        }
-        for ((item_type, id), behind) in &self.missing {
-            if lines.len() >= bytes_max {
-                break;
-            }
-            self.restating += 1;
-            match (roster.row(*item_type, id), behind) {
-                (Some(row), _) => encode_set(&row, stamp, lines),
-                (None, Behind::Follows) => encode_delete(*item_type, id, stamp, lines),
-                (None, Behind::Newer) => {}
-            }
-        }
-    }
-
-    /// The daemon stops: if somebody has put another log in place of ours, and the rows that it lacks have not been written
-    /// to it yet, they are now. It reads all of it at once, since nobody waits any more.
-    pub(super) fn complete(
-        &mut self,
-        log: &mut Log<impl Disk>,
-        roster: &Roster,
-        stamp: &Stamp,
-    ) -> Result<(), AppendError> {
-        self.look(log).map_err(AppendError::Refused)?;
-        if !self.reload && self.missing.is_empty() && !self.job.as_ref().is_some_and(|job| job.whole) {
-            return Ok(());
-        }
-        let length = log.look().map_err(AppendError::Refused)?.length;
-        let fold = Fold::read_with_deleted(RangeReader::new(log.reader(), 0..length)).map_err(AppendError::Refused)?;
-        let (rows, deleted) = fold.into_rows();
-        let known: BTreeSet<Key> =
-            rows.iter().map(|row| (row.item_type(), row.id().to_owned())).chain(deleted).collect();
-        let mut lines = Vec::new();
-        for row in roster.rows_in_order() {
-            if !known.contains(&(row.item_type(), row.id().to_owned())) {
-                encode_set(&row, stamp, &mut lines);
-            }
-            if lines.len() >= BATCH_BYTES_MAX {
-                self.append(log, &mut lines)?;
-                lines.clear();
-            }
-        }
-        if lines.is_empty() { Ok(()) } else { self.append(log, &mut lines) }
-    }
-
-    /// The batch with those lines is on disk.
-    pub(super) fn restated(&mut self) {
-        let restated: Vec<(Key, Behind)> = self.missing.drain(..self.restating).collect();
-        self.note_behind(restated.into_iter());
-        self.restating = 0;
-        self.applying = false;
-    }
-
-    /// The batch could not be written. If it held events from the file, these are read again later.
-    pub(super) fn batch_failed(&mut self) {
-        self.restating = 0;
-        self.changed_ns = None;
-        if std::mem::take(&mut self.applying) {
-            self.job = None;
-            self.reload = true;
-        }
-    }
-
-    /// What we change stands behind all that others wrote and that has not been applied yet, and is newer.
-    pub(super) fn note_changes(&mut self, changes: &[Change]) {
-        self.note_behind(ours(changes));
-    }
-
-    fn note_behind(&mut self, rows: impl Iterator<Item = (Key, Behind)> + Clone) {
-        // What follows from a part is newer than all of it: only the last event of each of its rows is read.
-        if let Some(job) = self.job.as_mut().filter(|job| job.number == self.applied) {
-            job.written.extend(rows.clone().map(|(key, _)| (key, Behind::Newer)));
-        }
-        let reading = self.job.iter_mut().map(|job| &mut job.written);
-        for written in reading.chain(self.unread.iter_mut().map(|(_, written)| written)) {
-            for (key, behind) in rows.clone() {
-                let known = written.entry(key).or_insert(behind);
-                *known = behind.max(*known);
-            }
-        }
-    }
 }
 
 /// Where the line begins that goes on at `at`: what others append to an unfinished line is part of it, and is read as
@@ -528,15 +421,6 @@ fn line_start(log: &Log<impl Disk>, mut at: u64) -> io::Result<u64> {
         at -= count;
     }
     Ok(0)
-}
-
-/// The rows of which a batch writes.
-fn ours(changes: &[Change]) -> impl Iterator<Item = (Key, Behind)> + Clone {
-    let written = changes.iter().filter(|change| change.persist);
-    written.map(|change| {
-        let behind = if change.outside { Behind::Follows } else { Behind::Newer };
-        ((change.item_type(), change.id().to_owned()), behind)
-    })
 }
 
 fn broken(error: AppendError) -> AppendError {

@@ -1,12 +1,14 @@
 //! Tests of the store on a simulated log.
 
 use super::*;
+use crate::event_log::key::LogKey;
 use crate::event_log::replay::Fold;
 use crate::event_log::{LOG_NAME, SUSPECT_NAME};
 use crate::model::Row;
 use crate::model::Session;
 use crate::roster::{Caller, HookReport, Known};
 use crate::row_json::row_text;
+use crate::watcher::LogReader;
 use crossbeam_channel::bounded;
 use std::collections::BTreeSet;
 
@@ -16,6 +18,7 @@ mod compaction;
 mod ends;
 mod events;
 mod held;
+mod order;
 mod others;
 mod races;
 #[path = "../../tests/support/sim_disk.rs"]
@@ -34,6 +37,7 @@ enum Did {
     Disconnect(&'static str),
 }
 
+const KEY: LogKey = LogKey::of([7; 16]);
 const SYNC: Did = Did::Disk(Op::Sync);
 
 fn append(lines: usize) -> Did {
@@ -46,6 +50,7 @@ struct Bench {
     did: Sender<Did>,
     happened: Receiver<Did>,
     jobs: Receiver<ReadJob>,
+    reader: LogReader,
     compact_jobs: Receiver<CompactJob>,
     wished: Receiver<ProcessWish>,
     batch: Vec<Command>,
@@ -56,7 +61,8 @@ impl Bench {
     fn new() -> Self {
         let (did, happened) = bounded(100_000);
         let disk = SimDisk::new();
-        let log = Log::open(disk.clone()).unwrap();
+        KEY.save(&disk).unwrap();
+        let log = Log::open(disk.clone(), KEY).unwrap();
         let tell = did.clone();
         disk.listen(Box::new(move |_, op| tell.try_send(Did::Disk(op.clone())).unwrap()));
         let (watcher, jobs) = bounded(64);
@@ -68,6 +74,7 @@ impl Bench {
             replayed_bytes: 0,
             ends_with_newline: true,
             malformed_lines: 0,
+            places: Places::default(),
             watcher,
             live_bytes: 0,
             compact_over_bytes: 16 * 1024,
@@ -77,7 +84,18 @@ impl Bench {
             source_id: "a16f50bd-e0ec-473f-9e1a-e1c8eab281fe".to_owned(),
         };
         let (store, batch) = (Store::new(start), Vec::new());
-        Self { store, disk, did, happened, jobs, compact_jobs, wished, batch, ms: 1_000_000 }
+        Self {
+            store,
+            disk,
+            did,
+            happened,
+            jobs,
+            reader: LogReader::default(),
+            compact_jobs,
+            wished,
+            batch,
+            ms: 1_000_000,
+        }
     }
 
     /// With a session by hook, one by shim and one silent shim client, and nothing left to tell.
@@ -158,9 +176,20 @@ impl Bench {
     /// Does what the watcher does.
     fn read_for_store(&mut self) {
         while let Ok(job) = self.jobs.try_recv() {
-            self.batch.push(Command::LogRead(read(&job)));
+            self.read(job);
             self.turn();
         }
+    }
+
+    /// Does what the watcher does for one job; the answer comes with the next batch.
+    fn read(&mut self, job: ReadJob) {
+        self.batch.extend(self.reader.answer(job));
+    }
+
+    /// The same with the next job, which there must be.
+    fn read_next(&mut self) {
+        let job = self.jobs.try_recv().unwrap();
+        self.read(job);
     }
 
     /// The roster's rows without their signs of life, of which the log is told once a minute.
@@ -174,7 +203,7 @@ impl Bench {
     }
 
     fn rows_in_log(&self) -> BTreeSet<String> {
-        let (rows, _) = Fold::read(&self.disk.read(LOG_NAME)[..]).unwrap().into_rows();
+        let rows = Fold::read(&self.disk.read(LOG_NAME)[..], &KEY).unwrap().into_rows();
         rows.iter().map(without_activity).collect()
     }
 
@@ -197,14 +226,6 @@ impl Bench {
         self.turn();
         receiver.try_recv().unwrap()
     }
-}
-
-/// What the watcher makes of a job.
-fn read(job: &ReadJob) -> LogRead {
-    let mut all = Vec::new();
-    crate::watcher::read(job, &mut |read| all.push(read));
-    assert_eq!(all.len(), 1, "so little is read in one piece");
-    all.remove(0)
 }
 
 fn frames(outbox: &Receiver<Box<Frame>>) -> Vec<Frame> {
@@ -375,7 +396,7 @@ fn health_is_green_again_after_the_probe_of_a_tick_although_nobody_writes() {
     bench.turn();
     assert_eq!(bench.report().refused, None);
     assert_eq!(bench.rows(), bench.rows_in_log());
-    assert_eq!(Fold::read(&bench.log_bytes()[..]).unwrap().damage.lines, 0, "a probe is no damage");
+    assert_eq!(Fold::read(&bench.log_bytes()[..], &KEY).unwrap().damage.lines, 0, "a probe is no damage");
 }
 
 #[test]

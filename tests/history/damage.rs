@@ -5,6 +5,7 @@
 use crate::nemesis;
 use crate::support::Place;
 use crate::support::seeded::Random;
+use marshal::event_log::key::LogKey;
 use marshal::event_log::real_disk::RealDisk;
 use marshal::event_log::{LOG_NAME, SUSPECT_NAME, recover};
 use marshal::ids::{IdSource, SeededIds};
@@ -36,12 +37,12 @@ fn rows_of(bytes: &[u8]) -> Rows {
 
 /// Opens the log as a start does. Gives the store, the rows that it begins with and the number of damaged lines.
 fn open(directory: &Path, now: Now) -> (Store<RealDisk>, Rows, u64) {
-    let opened = recover::open(RealDisk::new(directory)).unwrap();
+    let opened = recover::open(RealDisk::new(directory), LogKey::of([255; 16])).unwrap();
     let (ends_with_newline, replayed_bytes) = (opened.fold.ends_with_newline, opened.fold.bytes);
     let malformed_lines = opened.fold.damage.lines;
-    let (rows, _) = opened.fold.into_rows();
+    let (places, rows) = (opened.fold.places, opened.fold.into_placed());
     let mut roster = Roster::new();
-    roster.load(rows, None, now);
+    roster.load_placed(rows, None, now);
     let rows = roster.rows_in_order();
     let key = |row: &marshal::model::Row| (row.item_type().as_str().to_owned(), row.id().to_owned());
     let rows = rows.iter().map(|row| (key(row), serde_json::from_str(&row_text(row)).unwrap())).collect();
@@ -54,6 +55,7 @@ fn open(directory: &Path, now: Now) -> (Store<RealDisk>, Rows, u64) {
         replayed_bytes,
         ends_with_newline,
         malformed_lines,
+        places,
         watcher,
         live_bytes: replayed_bytes,
         compact_over_bytes: u64::MAX,

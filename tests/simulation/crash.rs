@@ -6,6 +6,7 @@ use super::ledger::{Ledger, Outcome};
 use super::random::Random;
 use super::rows::{ByRow, text_of};
 use super::sim_disk::{Inode, Pending, SimDisk, State, apply, apply_name};
+use marshal::event_log::key::LogKey;
 use marshal::event_log::{LOG_NAME, SUSPECT_NAME, recover};
 use marshal::roster::Roster;
 use marshal::time::Now;
@@ -245,13 +246,14 @@ pub struct Recovery {
 pub fn recover(state: State, now: Now) -> Result<Recovery, String> {
     let suspect = state.names.contains_key(SUSPECT_NAME);
     let disk = SimDisk::of(state);
-    let opened = recover::open(disk.clone()).map_err(|error| format!("cannot be opened: {error:?}"))?;
+    let opened =
+        recover::open(disk.clone(), LogKey::of([255; 16])).map_err(|error| format!("cannot be opened: {error:?}"))?;
     if suspect != opened.rewritten.is_some() || disk.state().names.contains_key(SUSPECT_NAME) {
         return Err("a suspect log is written anew, once, and no other".to_owned());
     }
     let malformed = opened.fold.damage.lines;
     let mut roster = Roster::new();
-    roster.load(opened.fold.into_rows().0, None, now);
+    roster.load(opened.fold.into_rows(), None, now);
     Ok(Recovery { disk, rows: rows_of(&roster), malformed })
 }
 

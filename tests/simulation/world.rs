@@ -10,14 +10,16 @@ use super::observer::Observer;
 use super::random::Random;
 use super::sim_disk::{SimDisk, State};
 use crossbeam_channel::{Receiver, bounded};
+use marshal::compactor;
 use marshal::error::exit_code;
+use marshal::event_log::key::LogKey;
 use marshal::event_log::recover::{self, Opened};
 use marshal::event_log::{LOG_NAME, SUSPECT_NAME};
 use marshal::ids::SeededIds;
 use marshal::roster::Roster;
-use marshal::store::{Command, CompactJob, CompactStep, ProcessWatch, ReadJob, Start, Store};
+use marshal::store::{Command, CompactJob, CompactStep, ProcessWatch, ReadAsk, ReadJob, Start, Store};
 use marshal::time::Now;
-use marshal::{compactor, watcher};
+use marshal::watcher::LogReader;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Lives in one run.
@@ -50,12 +52,15 @@ struct World {
     editor: Editor,
     schedule: Schedule,
     summary: Summary,
+    /// The key that the next daemon would make.
+    new_key: LogKey,
 }
 
 /// A daemon that runs.
 struct Daemon {
     store: Store<SimDisk>,
     reads: Receiver<ReadJob>,
+    reader: LogReader,
     compactions: Receiver<CompactJob>,
     batch: Vec<Command>,
     began_mono: i64,
@@ -83,6 +88,7 @@ pub fn run(seed: u64, states_max: usize, story: bool) -> Summary {
         editor: Editor::new(random.next()),
         schedule: Schedule::new(random.next()),
         summary: Summary::default(),
+        new_key: LogKey::of([0; 16]),
         random,
     };
     for _ in 0..LIVES {
@@ -99,6 +105,7 @@ impl World {
 
     fn life(&mut self) {
         self.summary.lives += 1;
+        self.new_key = LogKey::of([u8::try_from(self.summary.lives).unwrap(); 16]);
         let crash_at = if self.random.one_in(4) { u64::MAX } else { 1 + self.random.below(60) as u64 };
         self.observer().begin_life(crash_at);
         self.editor.begin_life();
@@ -121,7 +128,7 @@ impl World {
     /// Opens the log, sometimes not at the first try; none if power is lost meanwhile.
     fn start(&mut self) -> Option<Daemon> {
         self.schedule.at_start(&self.disk);
-        let mut opened = recover::open(self.disk.clone());
+        let mut opened = recover::open(self.disk.clone(), self.new_key);
         let alive = self.observer().dead.is_none();
         if let Err(error) = &opened
             && alive
@@ -130,7 +137,7 @@ impl World {
             let deadly = self.disk.state().faults.clone();
             self.schedule.over(&self.disk);
             // Whoever starts it again finds what the first try has left.
-            opened = recover::open(self.disk.clone());
+            opened = recover::open(self.disk.clone(), self.new_key);
             let what = opened.as_ref().map(drop).map_err(|error| format!("{error:?} (after {deadly:?})"));
             self.observer().must("the second start", what);
         }
@@ -147,7 +154,8 @@ impl World {
         let malformed_lines = opened.fold.damage.lines;
         let mut roster = Roster::new();
         let written_at = opened.fold.written_at();
-        roster.load(opened.fold.into_rows().0, written_at, now);
+        let places = opened.fold.places;
+        roster.load_placed(opened.fold.into_placed(), written_at, now);
         let state = self.disk.state().clone();
         {
             let mut observer = self.observer();
@@ -162,6 +170,7 @@ impl World {
             replayed_bytes,
             ends_with_newline,
             malformed_lines,
+            places,
             watcher: ask,
             live_bytes: replayed_bytes,
             compact_over_bytes: COMPACT_OVER_BYTES,
@@ -173,7 +182,7 @@ impl World {
         let mut batch = vec![Command::DoorsOpen];
         let observer = self.observer.clone();
         self.clients.begin_life(&mut observer.lock().unwrap(), &mut batch);
-        Daemon { store, reads, compactions, batch, began_mono: now.mono_ms }
+        Daemon { store, reads, reader: LogReader::default(), compactions, batch, began_mono: now.mono_ms }
     }
 
     fn live(&mut self, daemon: &mut Daemon) {
@@ -244,13 +253,19 @@ impl World {
     fn work(&mut self, daemon: &mut Daemon) -> bool {
         let mut worked = false;
         if let Ok(job) = daemon.reads.try_recv() {
-            self.observer().tell(|| format!("the watcher reads {:?}", job.range));
-            watcher::read(&job, &mut |read| daemon.batch.push(Command::LogRead(read)));
+            let what = match &job.ask {
+                ReadAsk::Begin(begin) => format!("{:?}", begin.range),
+                ReadAsk::More => "on".to_owned(),
+                ReadAsk::Lacks(rows) => format!("whether {} rows are there", rows.len()),
+                ReadAsk::Forget => "no more".to_owned(),
+            };
+            self.observer().tell(|| format!("the watcher reads {what}"));
+            daemon.batch.extend(daemon.reader.answer(job));
             worked = true;
         }
         if let Ok(job) = daemon.compactions.try_recv() {
             self.observer().tell(|| format!("the compactor: {:?}", job.step));
-            self.summary.compactions += u64::from(matches!(job.step, CompactStep::Rewrite(_)));
+            self.summary.compactions += u64::from(matches!(job.step, CompactStep::Rewrite(..)));
             daemon.batch.push(Command::Compacted(compactor::run(&self.disk, &job)));
             worked = true;
         }

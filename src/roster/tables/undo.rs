@@ -3,10 +3,11 @@
 
 use super::{Change, Tables};
 use crate::ids::SessionId;
+use crate::limits::PLACES_BETWEEN_BATCHES;
 use crate::model::ItemType;
 
 /// How far a batch has got: how many changes it has made of rows, and of what is in memory alone.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) journal: usize,
     pushes: [usize; 2],
@@ -20,7 +21,19 @@ impl Tables {
         self.pushes.commit();
         self.waiters.commit();
         self.mail.commit();
+        if self.journal.iter().any(|change| change.persist) {
+            // Others may have written between this batch's lines and the next one's, also when that is written already.
+            self.next_place += PLACES_BETWEEN_BATCHES;
+        }
+        self.batch_place = self.next_place;
         std::mem::take(&mut self.journal)
+    }
+
+    /// Leaves so many places free behind all that are in use, and all up to this one: what is added from now on is newer
+    /// than what gets them. To be called between batches.
+    pub(crate) fn leave_places(&mut self, count: u64, last: u64) {
+        self.next_place = self.next_place.saturating_add(count).max(last.saturating_add(1));
+        self.batch_place = self.next_place;
     }
 
     /// How far the batch has got.
@@ -36,6 +49,9 @@ impl Tables {
         self.pushes.undo_to(mark.pushes);
         self.waiters.undo_to(mark.waiters);
         self.mail.undo_to(mark.leases);
+        if mark == Mark::default() {
+            self.next_place = self.batch_place;
+        }
     }
 
     fn undo_rows_to(&mut self, length: usize) {

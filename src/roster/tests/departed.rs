@@ -276,7 +276,7 @@ fn what_nobody_claims_ends_at_its_time_and_the_sender_learns_it() {
     let expires_at = Some(world.now.wall_ms + 3 * DAY);
     let soon = sent.id.clone();
     let terms = Some(Box::new(Terms { expires_at, ..Terms::default() }));
-    world.apply(Request::External(vec![ExternalEvent::Set(Message { terms, ..sent }.into())])).reply.unwrap();
+    world.apply(Request::External(vec![ExternalEvent::Set(Message { terms, ..sent }.into(), None)])).reply.unwrap();
     world.roster.commit();
     world.end("old");
     let ended = |standing: DeliveryStanding| {
@@ -374,7 +374,7 @@ fn a_row_of_an_outsider_about_one_who_is_there_or_left_nothing_is_dropped() {
     let Some(Row::Departed(old)) = world.roster.row(ItemType::Departed, "old") else { panic!() };
     for id in ["b", "never"] {
         let row = crate::model::Departed { id: id.into(), ..old.row.clone() };
-        world.ok(Request::External(vec![ExternalEvent::Set(row.into())]));
+        world.ok(Request::External(vec![ExternalEvent::Set(row.into(), None)]));
         assert!(world.is_departed(id));
     }
     world.sweep();
@@ -388,7 +388,7 @@ fn a_row_of_an_outsider_by_which_one_left_nothing_takes_its_mail_from_nobody() {
         let (mut world, _) = bereaved();
         let Some(Row::Departed(old)) = world.roster.row(ItemType::Departed, "old") else { panic!() };
         let row = crate::model::Departed { has_mail: false, due_at: world.now.wall_ms, ..old.row.clone() };
-        world.ok(Request::External(vec![ExternalEvent::Set(row.into())]));
+        world.ok(Request::External(vec![ExternalEvent::Set(row.into(), None)]));
         world.pass(passed);
         world.sweep();
         assert!(world.is_departed("old"));

@@ -298,6 +298,7 @@ fn a_receipt_goes_with_its_own_message_only() {
                 terms: None,
             }
             .into(),
+            None,
         )
     };
     world.ok(Request::External(vec![message("m", BIRTH - 15 * DAY), message("m::x", BIRTH)]));

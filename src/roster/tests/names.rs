@@ -179,7 +179,7 @@ fn what_others_write_into_the_log_gets_names_that_mean_one_thing() {
     world.roster.load(rows.map(Row::from), None, world.now);
     world.sweep();
     assert_eq!(["s1", "s2", "s3", "s4"].map(|id| world.nickname(id)), ["s2-2", "a_b", "_op:ana", "xy"]);
-    let outside = |row: Session| Request::External(vec![ExternalEvent::Set(row.into())]);
+    let outside = |row: Session| Request::External(vec![ExternalEvent::Set(row.into(), None)]);
     world.ok(outside(named_so("s5", "［x］")));
     assert_eq!(world.nickname("s5"), "_x_");
     world.ok(outside(named_so("a_b", "n")));

@@ -5,7 +5,7 @@ use crate::ids::{MemberId, ReadId};
 use crate::model::{MessageRead, Recipient, Room, RoomKind, RoomMember};
 
 fn set(row: impl Into<Row>) -> ExternalEvent {
-    ExternalEvent::Set(row.into())
+    ExternalEvent::Set(row.into(), None)
 }
 
 fn session(id: &str, nickname: &str) -> Session {
@@ -168,10 +168,13 @@ fn ghosts_in_a_log_stay_at_load_and_go_with_the_first_sweep() {
 #[test]
 fn what_hangs_on_a_row_that_is_still_being_read_is_no_orphan() {
     let mut world = World::new();
-    external(&mut world, vec![ExternalEvent::Set(room("r").into()), ExternalEvent::Set(member("r", "late").into())]);
+    external(
+        &mut world,
+        vec![ExternalEvent::Set(room("r").into(), None), ExternalEvent::Set(member("r", "late").into(), None)],
+    );
     world.apply(Request::Sweep { settled: false }).reply.unwrap();
     assert!(world.has_room("r"));
-    external(&mut world, vec![ExternalEvent::Set(session("late", "late").into())]);
+    external(&mut world, vec![ExternalEvent::Set(session("late", "late").into(), None)]);
     world.sweep();
     assert!(world.has_room("r") && world.rooms_of("late").contains(&"r".to_owned()));
     world.apply(Request::session_end("late".into())).reply.unwrap();
@@ -210,7 +213,7 @@ fn rows_that_would_break_the_indexes_are_not_taken() {
     let mut world = loaded(odd.clone());
     assert_eq!(world.roster.counts(), RosterCounts::default());
     world.start("a", "/w/x");
-    external(&mut world, odd.into_iter().map(ExternalEvent::Set).collect());
+    external(&mut world, odd.into_iter().map(|row| ExternalEvent::Set(row, None)).collect());
     let counts = world.roster.counts();
     assert_eq!((counts.sessions, counts.members, counts.reads), (1, 2, 0));
 }
@@ -267,7 +270,7 @@ fn rows_that_are_loaded_at_once_come_to_what_they_come_to_one_by_one() {
     for rows in [in_order, reversed, twice] {
         let (mut at_once, mut one_by_one) = (Roster::new(), Roster::new());
         at_once.load(rows.clone(), None, world.now);
-        rows.into_iter().for_each(|row| one_by_one.load([row], None, world.now));
+        (1..).zip(rows).for_each(|placed| one_by_one.load_placed(vec![placed], None, world.now));
         assert_eq!(model::contents(&at_once), model::contents(&one_by_one));
         assert_eq!(at_once.suspects, one_by_one.suspects);
         for roster in [&at_once, &one_by_one] {

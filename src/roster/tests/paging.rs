@@ -158,7 +158,7 @@ fn long_winded() -> World {
             let mut message = sent.message.row.clone();
             message.id = "longest".into();
             message.body = "x".repeat(PAGE_BODY_BYTES_MAX + 1).into();
-            world.apply(Request::External(vec![ExternalEvent::Set(message.into())])).reply.unwrap();
+            world.apply(Request::External(vec![ExternalEvent::Set(message.into(), None)])).reply.unwrap();
         }
         world.roster.commit();
     }
@@ -277,7 +277,7 @@ fn filters_by_time_words_room_and_thread_are_the_obvious_ones() {
     let mut answer = world.send("b", "a", "the answer").message.row.clone();
     answer.terms =
         Some(Box::new(Terms { reply_to: Some(first.id.clone()), thread: Some(first.id.clone()), ..Terms::default() }));
-    world.apply(Request::External(vec![ExternalEvent::Set(answer.clone().into())])).reply.unwrap();
+    world.apply(Request::External(vec![ExternalEvent::Set(answer.clone().into(), None)])).reply.unwrap();
     world.roster.commit();
     world.send("a", "b", "something else");
     for limit in [1, 4, 200] {

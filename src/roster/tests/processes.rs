@@ -52,6 +52,7 @@ fn a_session_whose_shim_goes_stays_while_its_process_lives() {
     // As a registration leaves it: with a process and without hooks.
     world.ok(Request::External(vec![ExternalEvent::Set(
         Session { process: Some(process(9)), ..Session::new("r".into(), "r", "/w/x", BIRTH) }.into(),
+        None,
     )]));
     world.publish("k", "r", "r");
     world.gone("k");
@@ -76,7 +77,7 @@ fn an_older_line_does_not_put_a_session_back_into_an_older_process() {
     world.hook(Request::session_start(report_in("a", process(8))));
     for process in [older.process.clone(), None] {
         let line = Session { process, ..older.clone() };
-        world.ok(Request::External(vec![ExternalEvent::Set(line.into())]));
+        world.ok(Request::External(vec![ExternalEvent::Set(line.into(), None)]));
         assert_eq!(world.session("a").process, Some(super::process(8)));
     }
 }

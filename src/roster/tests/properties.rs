@@ -149,13 +149,13 @@ impl Run {
     fn external(&mut self, kind: u8, a: usize, b: usize, c: usize) {
         let message = || self.messages.iter().rev().nth(b % 4).map_or("none".to_owned(), MessageId::to_string);
         let event = match kind {
-            60..=62 => ExternalEvent::Set(external_session(a, b, c, self.world.now).into()),
-            63 => ExternalEvent::Set(external_member(a, b).into()),
-            64 => ExternalEvent::Set(external_room(b).into()),
-            65 => ExternalEvent::Set(external_read(&message(), pick(&SESSIONS, a)).into()),
-            66 => ExternalEvent::Set(external_message(a, b, c, self.world.now).into()),
+            60..=62 => ExternalEvent::Set(external_session(a, b, c, self.world.now).into(), None),
+            63 => ExternalEvent::Set(external_member(a, b).into(), None),
+            64 => ExternalEvent::Set(external_room(b).into(), None),
+            65 => ExternalEvent::Set(external_read(&message(), pick(&SESSIONS, a)).into(), None),
+            66 => ExternalEvent::Set(external_message(a, b, c, self.world.now).into(), None),
             67 => ExternalEvent::Delete(ItemType::Session, pick(&SESSIONS, a).to_owned()),
-            68 if c.is_multiple_of(2) => ExternalEvent::Set(external_departed(a, b, self.world.now).into()),
+            68 if c.is_multiple_of(2) => ExternalEvent::Set(external_departed(a, b, self.world.now).into(), None),
             68 => ExternalEvent::Delete(ItemType::Message, message()),
             _ => match c % 3 {
                 0 => ExternalEvent::Delete(ItemType::RoomMember, external_member(a, b).id.to_string()),
@@ -166,7 +166,7 @@ impl Run {
         // An outsider's line is in the log before it is read from there.
         self.commit();
         match &event {
-            ExternalEvent::Set(row) => {
+            ExternalEvent::Set(row, _) => {
                 if let Row::Message(stored) = row {
                     self.messages.push(stored.row.id.clone());
                 }

@@ -199,7 +199,7 @@ fn times_from_a_shim_are_never_in_the_future_and_never_crash() {
     let ancient =
         Session { last_activity_at: Some(i64::MIN), connected_at: i64::MIN, ..Session::new("b".into(), "b", "/", 0) };
     world.ok(stated("k", ancient.clone()));
-    world.ok(Request::External(vec![ExternalEvent::Set(Session { id: "c".into(), ..ancient }.into())]));
+    world.ok(Request::External(vec![ExternalEvent::Set(Session { id: "c".into(), ..ancient }.into(), None)]));
     world.ok(update("c", SessionChange::LastActivityAt(i64::MIN)));
     world.ok(update("c", SessionChange::LastToolAt(Some(i64::MIN))));
     world.sweep();

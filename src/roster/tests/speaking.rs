@@ -43,7 +43,7 @@ fn world() -> World {
     for (id, pid) in [("a", 10), ("b", 20)] {
         let Some(Row::Session(stored)) = world.roster.row(ItemType::Session, id) else { panic!() };
         let row = Session { process: Some(process(pid)), ..stored.row.clone() };
-        rows.push(ExternalEvent::Set(row.into()));
+        rows.push(ExternalEvent::Set(row.into(), None));
     }
     for id in ["b", "c"] {
         let row = Registration {
@@ -52,7 +52,7 @@ fn world() -> World {
             registered_at: world.now.wall_ms,
             renewed_at: world.now.wall_ms,
         };
-        rows.push(ExternalEvent::Set(row.into()));
+        rows.push(ExternalEvent::Set(row.into(), None));
     }
     world.ok(Request::External(rows));
     world

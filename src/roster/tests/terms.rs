@@ -84,7 +84,7 @@ fn all_that_came_in_the_place_of_one_are_named_and_no_circle_is_followed_for_eve
         let mut row = all[0].message().row.clone();
         (row.id, row.from_session_id) = (id.into(), from.into());
         row.terms = Some(Box::new(Terms { supersedes: Some(old.into()), ..Terms::default() }));
-        ExternalEvent::Set(row.into())
+        ExternalEvent::Set(row.into(), None)
     };
     let rows =
         vec![row("o1", "aaa1", "o2"), row("o2", "aaa1", "o1"), row("o4", "bbb2", "o3"), row("o3", "aaa1", "none")];

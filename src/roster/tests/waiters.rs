@@ -22,7 +22,7 @@ fn mail(world: &mut World, id: &str, to: &str, priority: Priority) {
         proof: None,
         terms: Some(Box::new(Terms { priority, ..Terms::default() })),
     };
-    world.ok(Request::External(vec![ExternalEvent::Set(message.into())]));
+    world.ok(Request::External(vec![ExternalEvent::Set(message.into(), None)]));
 }
 
 fn event(id: &str, kind: EventKind, takes: Option<Path>) -> HookEvent {

@@ -20,8 +20,9 @@ impl Bench {
 
     /// Until a reloaded file holds all rows.
     fn settle(&mut self) {
-        while self.store.tail.has_work() {
+        while self.store.tail.has_work() || !self.jobs.is_empty() {
             self.turn();
+            self.read_for_store();
         }
     }
 }
@@ -222,9 +223,9 @@ fn what_the_same_batch_has_changed_is_newer_than_the_file_that_was_read() {
     bench.batch.push(Command::LogTouched);
     bench.turn();
     let job = bench.jobs.try_recv().unwrap();
-    let read = read(&job);
+    let read = bench.reader.answer(job);
     bench.ask("end", Request::session_end("hook".into()));
-    bench.batch.push(Command::LogRead(read));
+    bench.batch.extend(read);
     bench.turn();
     bench.read_for_store();
     assert!(!bench.living().iter().any(|row| row.contains(r#""id":"hook""#)), "{:#?}", bench.rows());
@@ -256,8 +257,7 @@ fn what_we_change_behind_an_outsiders_line_that_is_not_read_yet_is_newer_than_th
         bench.turn();
         bench.task("hook", "newer");
         if in_the_batch_with_what_was_read {
-            let job = bench.jobs.try_recv().unwrap();
-            bench.batch.push(Command::LogRead(read(&job)));
+            bench.read_next();
         }
         bench.turn();
         bench.read_for_store();
@@ -308,7 +308,8 @@ fn an_outsiders_event_behind_a_line_that_a_crash_tore_is_what_a_replay_makes_of_
         bench.append_from_outside(r#"{"item":{"id":"torn"#);
         // A start after a crash knows the whole of the file, its torn end included.
         let (watcher, jobs) = bounded(64);
-        bench.store.tail = Tail::new(bench.log_bytes().len() as u64, true, 1, watcher);
+        let places = Places { last: bench.store.roster.rows_in_order().len() as u64 };
+        bench.store.tail = Tail::new(bench.log_bytes().len() as u64, true, 1, places, watcher);
         bench.jobs = jobs;
         if race {
             bench.disk.state().faults.race = Some((LOG_NAME.to_owned(), line("glued", "glued").into_bytes()));
@@ -348,8 +349,8 @@ fn a_start_whose_new_name_could_not_be_synced_is_not_believed_by_the_next_one() 
     use crate::event_log::recover;
     let disk = SimDisk::new();
     disk.state().faults.fail_sync_names = Some(0);
-    assert!(recover::open(disk.clone()).is_err());
-    let mut opened = recover::open(disk.clone()).unwrap();
+    assert!(recover::open(disk.clone(), KEY).is_err());
+    let mut opened = recover::open(disk.clone(), KEY).unwrap();
     opened.log.append(line("a", "a").as_bytes()).unwrap();
     opened.log.sync().unwrap();
     let state = disk.state();
@@ -424,14 +425,7 @@ fn a_row_that_is_written_back_behind_an_outsiders_line_that_is_not_read_yet_is_n
 impl Bench {
     /// Reads for the store as the watcher does, in as many pieces as it takes, each of them a batch.
     fn read_in_pieces(&mut self) {
-        while let Ok(job) = self.jobs.try_recv() {
-            let mut pieces = Vec::new();
-            crate::watcher::read(&job, &mut |piece| pieces.push(piece));
-            for piece in pieces {
-                self.batch.push(Command::LogRead(piece));
-                self.turn();
-            }
-        }
+        self.read_for_store();
     }
 
     fn join(&mut self, session: &str) {
@@ -528,7 +522,7 @@ fn a_log_that_grows_while_it_is_read_is_read_again_and_not_believed_so_far() {
     for number in 0..=crate::limits::LOG_REREADS_MAX {
         let job = bench.jobs.try_recv().unwrap();
         bench.append_from_outside(&line(&format!("ext-{number}"), "ext"));
-        bench.batch.push(Command::LogRead(read(&job)));
+        bench.read(job);
         bench.turn();
     }
     bench.settle();
@@ -546,9 +540,10 @@ fn a_log_that_somebody_goes_on_writing_in_place_while_it_is_read_is_read_again()
     bench.disk.rewrite_from_outside(LOG_NAME, half.as_bytes());
     bench.batch.push(Command::LogTouched);
     bench.turn();
-    let half_read = read(&bench.jobs.try_recv().unwrap());
+    let job = bench.jobs.try_recv().unwrap();
+    let half_read = bench.reader.answer(job);
     bench.disk.rewrite_from_outside(LOG_NAME, whole.as_bytes());
-    bench.batch.push(Command::LogRead(half_read));
+    bench.batch.extend(half_read);
     bench.turn();
     bench.read_in_pieces();
     bench.settle();
