@@ -285,6 +285,10 @@ pub const HANDINGS_MAX: u32 = 25;
 /// How often in a row the end of a turn is answered with mail, which begins another one. Hosts have bounds of their own
 /// (Claude Code: 8).
 pub const STOP_HANDINGS_MAX: u32 = 4;
+/// Bytes of a process' environment that are looked at for signs of an agent; a longer one tells nothing.
+pub const ENVIRONMENT_BYTES_MAX: usize = 256 * 1024;
+/// Processes on one terminal that are looked at for agents; of a terminal with more nothing is told.
+pub const TERMINAL_PROCESSES_MAX: usize = 1024;
 /// Prompts of a session without the end of any turn, after which its hooks are taken not to report ends. Until then a prompt
 /// proves nothing of an earlier one, which another hook may have erased.
 pub const PROMPTS_WITHOUT_END_MAX: u32 = 5;

@@ -152,6 +152,38 @@ fn only_at_a_terminal_outside_of_all_agents_a_human_is_verified() {
     assert_eq!(inbox.matches(", the human operator, verified): ").count(), 1, "{inbox}");
 }
 
+/// row 104: a process between the person's shell and the agent takes what the agent leaves behind.
+#[test]
+fn what_an_agent_leaves_behind_on_its_terminal_is_not_the_human() {
+    let prctl = match std::env::consts::ARCH {
+        "x86_64" => 157,
+        "aarch64" => 167,
+        other => return eprintln!("skipped: the number of prctl(2) on {other} is not known here"),
+    };
+    if !["/usr/bin/script", "/usr/bin/perl"].iter().all(|tool| std::path::Path::new(tool).exists()) {
+        return eprintln!("skipped: there is no script(1) or perl(1)");
+    }
+    let (place, daemon, _a, _b) = world();
+    let (mut outside, home) = (Shell::start(&place), place.dir.path().to_owned());
+    let write = |name: &str, text: String| std::fs::write(home.join(name), text).unwrap();
+    // The agent says its pid, waits until it is on the roster, and leaves a process behind that has lost its parents.
+    write("left", "read word <$HOME/next; $MARSHAL send c-1 left; :".to_owned());
+    write(
+        "agent",
+        "echo $$ >$HOME/pid; read word <$HOME/go; sh -c 'sh $HOME/left & :'; read word <$HOME/end".to_owned(),
+    );
+    write("reaper", format!("perl -e 'syscall({prctl}, 36, 1); system(qw(sh), \"$ENV{{HOME}}/agent\"); wait'"));
+    assert_eq!(outside.run("mkfifo $HOME/pid $HOME/go $HOME/next $HOME/end").1, 0);
+    assert_eq!(outside.run("script -qec \"sh $HOME/reaper\" /dev/null >/dev/null &").1, 0);
+    let (pid, _) = outside.run("cat $HOME/pid");
+    start_session(&daemon, "agent-1", Some(pid.trim().parse().unwrap()));
+    assert_eq!(outside.run("echo go >$HOME/go; echo go >$HOME/next").1, 0);
+    let mut watch = support::Watch::start(&daemon, "Message");
+    watch.until("the message", |rows| rows.len() == 1);
+    assert_eq!(senders(&place), [is("left", "human:tester", "operator")]);
+    assert_eq!(outside.run("echo end >$HOME/end").1, 0);
+}
+
 #[test]
 fn however_deep_an_agent_goes_it_stays_the_agent() {
     let (place, _daemon, mut a, _b) = world();

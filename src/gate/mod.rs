@@ -20,7 +20,7 @@ pub use parking::{Farewells, Left, Parked, Terms};
 pub use stream::Stream;
 
 use crate::model::TokenHash;
-use crate::process::{Lineage, PeerHandle};
+use crate::process::{self, Lineage, PeerHandle};
 use crate::roster::{Hearing, Known};
 use crate::{limits, thread};
 use connection::Pending;
@@ -60,15 +60,17 @@ pub enum Credential {
 
 impl Credential {
     /// The caller's identity as proven by its credential. It reads the ancestors of the caller's process, which is not for
-    /// the gate's thread.
-    pub fn known(self, maker: &PeerHandle) -> Known {
+    /// the gate's thread. Only where a person may speak does it look at the caller's terminal, which costs milliseconds.
+    pub fn known(self, maker: &PeerHandle, may_be_person: bool) -> Known {
         match self {
             Self::None => Known::Unproven,
             Self::Machine => Known::Machine,
-            Self::Nobody => Known::Owner { chain: [].into(), at_terminal: false },
+            Self::Nobody => Known::Owner { chain: [].into(), terminal: None },
             Self::Peer(peer) => {
-                let Lineage { chain, at_terminal } = maker.lineage(peer.pid);
-                Known::Owner { chain: chain.into(), at_terminal }
+                let Lineage { chain, terminal } = maker.lineage(peer.pid);
+                let terminal = terminal.filter(|_| may_be_person);
+                let terminal = terminal.and_then(|terminal| process::on_terminal_of(peer.pid, terminal));
+                Known::Owner { chain: chain.into(), terminal: terminal.map(Arc::from) }
             }
         }
     }

@@ -15,8 +15,20 @@ const SESSION_HEADER: &str = "marshal-session";
 /// # Errors
 /// The session token is there more than once or cannot be one.
 pub(super) fn caller(request: &gate::Request) -> Result<Caller, RequestError> {
+    of(request, true)
+}
+
+/// The caller of a hook, which is no person.
+///
+/// # Errors
+/// As for [`caller`].
+pub(super) fn hook_caller(request: &gate::Request) -> Result<Caller, RequestError> {
+    of(request, false)
+}
+
+fn of(request: &gate::Request, may_be_person: bool) -> Result<Caller, RequestError> {
     Ok(Caller {
-        known: request.credential.known(&request.maker),
+        known: request.credential.known(&request.maker, may_be_person),
         token: session_token(request)?.map(Box::new),
         ..Caller::default()
     })

@@ -76,8 +76,15 @@ fn lineage_with(pid: u32, memory: &mut Remembered) -> Lineage {
     let Some(Walk { own: Some(own), chain, .. }) = whole else { return Lineage::default() };
     // A process that was left behind by its parents still names its terminal; the shell of that terminal is not among its
     // ancestors any more.
-    let at_terminal = own.has_terminal && chain.iter().any(|process| process.pid == own.session_leader);
-    Lineage { chain, at_terminal }
+    let has_shell = || chain.iter().any(|process| process.pid == own.session_leader);
+    let terminal = (own.terminal != 0 && has_shell()).then_some(own.terminal);
+    Lineage { chain, terminal }
+}
+
+/// The processes on the terminal of a process, itself among them; none if an agent has started it, or if that cannot be
+/// told.
+pub fn on_terminal_of(pid: u32, terminal: i32) -> Option<Vec<Process>> {
+    super::terminal::shared_with(pid, terminal)
 }
 
 /// A process and those from which it descends, nearest first, as far as they can be read: without the first process of
@@ -158,14 +165,15 @@ pub(super) fn handle(pid: u32) -> io::Result<Option<OwnedFd>> {
 }
 
 /// A process as it was found.
-struct Seen {
-    process: Process,
+pub(super) struct Seen {
+    pub(super) process: Process,
     parent: u32,
     session_leader: u32,
-    has_terminal: bool,
+    /// The number of its terminal; zero if it has none.
+    pub(super) terminal: i32,
 }
 
-fn look(pid: u32) -> io::Result<Option<Seen>> {
+pub(super) fn look(pid: u32) -> io::Result<Option<Seen>> {
     // The system gives ids that fit a signed number, from one on; zero is not a process.
     let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
     let mut buffer = [0; STAT_BYTES_MAX];
@@ -180,13 +188,13 @@ fn look(pid: u32) -> io::Result<Option<Seen>> {
     }
     // Moments are counted in hundredths of a second, in which no system gives all other ids away and this one again.
     let process = Process { pid, started: stat.started, boot: boot()? };
-    let Stat { parent, session_leader, has_terminal, .. } = stat;
-    Ok(Some(Seen { process, parent, session_leader, has_terminal }))
+    let Stat { parent, session_leader, terminal, .. } = stat;
+    Ok(Some(Seen { process, parent, session_leader, terminal }))
 }
 
 /// Reads a file of `/proc` that fits, which gives all of itself at once. Hooks look at some of these: the usual way to read a
 /// file, of which the size is not known, would ask the system several times as often.
-fn read_once<'a>(path: &str, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+pub(super) fn read_once<'a>(path: &str, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
     let mut file = File::open(path)?;
     loop {
         match file.read(buffer) {
@@ -226,7 +234,7 @@ struct Stat {
     is_dead: bool,
     parent: u32,
     session_leader: u32,
-    has_terminal: bool,
+    terminal: i32,
     started: u64,
 }
 
@@ -248,7 +256,7 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
         is_dead,
         parent: field(4)?.parse().ok()?,
         session_leader: field(6)?.parse().ok()?,
-        has_terminal: field(7)? != "0",
+        terminal: field(7)?.parse().ok()?,
         started: field(22)?.parse().ok()?,
     })
 }
@@ -270,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_command_may_look_like_the_fields_behind_it() {
-        let alive = Some(Stat { is_dead: false, parent: 12, session_leader: 77, has_terminal: false, started: 4242 });
+        let alive = Some(Stat { is_dead: false, parent: 12, session_leader: 77, terminal: 0, started: 4242 });
         for command in ["sleep", "a b", ") Z 1 (", "x) Z 9 9", "", "\u{e9}"] {
             assert_eq!(parse_stat(stat(command, "S", 1).as_bytes()), alive, "{command}");
         }

@@ -12,9 +12,11 @@ mod listed;
 mod peer;
 #[cfg(target_os = "linux")]
 mod remembered;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod watch;
 
-pub use facts::{ancestors, identify, identify_all, identify_own, lineage};
+pub use facts::{ancestors, identify, identify_all, identify_own, lineage, on_terminal_of};
 pub use peer::{PeerHandle, now};
 pub use watch::start;
 
@@ -25,8 +27,8 @@ use crate::model::{Host, Process};
 pub struct Lineage {
     /// The process and its ancestors, nearest first, as [`ancestors`] gives them.
     pub chain: Vec<Process>,
-    /// Whether it runs in a terminal whose shell (the leader of the terminal's session) is among its ancestors.
-    pub at_terminal: bool,
+    /// Its terminal's number, if the terminal's shell (the leader of its session) is among the ancestors.
+    pub terminal: Option<i32>,
 }
 
 /// Describes this machine.

@@ -379,8 +379,8 @@ pub enum Known {
         /// Its process and those that it descends from, nearest first, as far as they could be read; empty if it ended
         /// before it could be looked at.
         chain: Arc<[Process]>,
-        /// Whether it runs in a terminal whose shell is among those.
-        at_terminal: bool,
+        /// The processes on its terminal, if the terminal's shell is among its ancestors and no agent has started it.
+        terminal: Option<Arc<[Process]>>,
     },
 }
 

@@ -91,7 +91,12 @@ impl Roster {
         match (standing, &caller.known) {
             (Standing::Nobody, _) => self.must_be_unproven(id).map(|()| Proof::Asserted),
             (Standing::Unproven, _) => Ok(Proof::Asserted),
-            (_, Known::Owner { at_terminal: true, .. }) if id.is_human() => Ok(Proof::Human),
+            // An agent's terminal is no person's, whoever has started the caller.
+            (_, Known::Owner { terminal: Some(on_it), .. })
+                if id.is_human() && !on_it.iter().any(|process| self.lives_in(process)) =>
+            {
+                Ok(Proof::Human)
+            }
             // Every agent of the owner can read the machine's token: it speaks for nobody who can prove who he is.
             (_, Known::Machine) if self.can_prove(id) => {
                 Err(forbidden(format!("{id} is known by its process or its token; show its token (Marshal-Session)")))

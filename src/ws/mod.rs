@@ -181,7 +181,7 @@ fn start_with<H: Heard + 'static>(
     let door = thread::spawn("ws-door", exits, move || {
         for upgrade in upgrades {
             // Here, since it takes a look at processes, for which those who are connected must not wait.
-            let known = upgrade.credential.known(&upgrade.maker);
+            let known = upgrade.credential.known(&upgrade.maker, true);
             // An error means that the reader is gone, and the daemon is stopping.
             if arrivals.send((upgrade, known)).is_err() {
                 break;

@@ -2,7 +2,7 @@
 //! a process what the caller cannot know.
 
 use super::super::Home;
-use super::super::caller::{caller, is_related};
+use super::super::caller::{hook_caller, is_related};
 use super::Query;
 use super::told::Told;
 use crate::error::RequestError;
@@ -85,7 +85,7 @@ pub(super) fn of(
 ) -> Result<(HookReport, Caller), RequestError> {
     let (host, operator) = (place.host(request, home), place.operator(request, home));
     let process = if with_process { process(place) } else { None };
-    let caller = caller(request)?;
+    let caller = hook_caller(request)?;
     let process = process.filter(|process| is_own(&caller, process));
     let is_named = named(place.query).is_some();
     Ok((HookReport { session_id, is_named, cwd, host, operator, process }, caller))

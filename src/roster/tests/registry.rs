@@ -321,7 +321,7 @@ fn why_a_session_goes_is_noted() {
 /// A caller on the Unix socket that descends from these processes.
 fn owner(pids: &[u32]) -> Caller {
     let chain = pids.iter().copied().map(process).collect();
-    Caller { known: Known::Owner { chain, at_terminal: false }, ..Caller::default() }
+    Caller { known: Known::Owner { chain, terminal: None }, ..Caller::default() }
 }
 
 #[test]

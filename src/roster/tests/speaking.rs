@@ -12,13 +12,19 @@ fn process(pid: u32) -> Process {
 /// A caller on the Unix socket: its process, its parent, and so on.
 fn owner(pids: &[u32]) -> Caller {
     let chain = pids.iter().copied().map(process).collect();
-    Caller { known: Known::Owner { chain, at_terminal: false }, ..Caller::default() }
+    Caller { known: Known::Owner { chain, terminal: None }, ..Caller::default() }
 }
 
 /// The same in a terminal of its own.
 fn at_terminal(pids: &[u32]) -> Caller {
+    beside(pids, pids)
+}
+
+/// The same in a terminal with these processes.
+fn beside(pids: &[u32], on_it: &[u32]) -> Caller {
     let Known::Owner { chain, .. } = owner(pids).known else { panic!() };
-    Caller { known: Known::Owner { chain, at_terminal: true }, ..Caller::default() }
+    let terminal = Some(on_it.iter().copied().map(process).collect());
+    Caller { known: Known::Owner { chain, terminal }, ..Caller::default() }
 }
 
 fn machine() -> Caller {
@@ -92,6 +98,9 @@ fn a_sender_is_what_it_has_shown_to_be() {
         (human(owner(&[99])), ok("human:ana", Proof::Operator)),
         (or_human(owner(&[99])), ok("human:ana", Proof::Operator)),
         (human(at_terminal(&[99])), ok("human:ana", Proof::Human)),
+        // row 104: what an agent leaves behind on its terminal.
+        (human(beside(&[99], &[99, 10])), ok("human:ana", Proof::Operator)),
+        (human(beside(&[99], &[])), ok("human:ana", Proof::Human)),
         (or_human(at_terminal(&[99])), ok("human:ana", Proof::Human)),
         (saying("a", at_terminal(&[99])), ok("a", Proof::Operator)),
         (or_human(at_terminal(&[99, 10])), ok("a", Proof::Process)),
@@ -135,7 +144,7 @@ fn another_start_of_the_same_number_is_another_process() {
     let later = Process { started: 101, ..process(10) };
     let other_boot = Process { boot: "later".into(), ..process(10) };
     for imposter in [later, other_boot] {
-        let known = Known::Owner { chain: [imposter].into(), at_terminal: false };
+        let known = Known::Owner { chain: [imposter].into(), terminal: None };
         let caller = Caller { known, ..Caller::default() };
         assert_eq!(send(&mut world, saying("a", caller)).unwrap().1, Proof::Operator);
     }

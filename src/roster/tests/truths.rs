@@ -108,7 +108,7 @@ fn how_far_a_message_got_with_others_is_shown_to_its_sender_alone() {
     world.ok(Request::session_start(report_in("c", crate::model::Process { pid: 7, started: 1, boot: "x".into() })));
     let message = world.broadcast("a", "everyone", "m").message.row.id.to_string();
     let chain = Arc::from([crate::model::Process { pid: 7, started: 1, boot: "x".into() }]);
-    let as_c = Caller { known: Known::Owner { chain, at_terminal: false }, ..Caller::default() };
+    let as_c = Caller { known: Known::Owner { chain, terminal: None }, ..Caller::default() };
     let mut shown = |caller: Caller| {
         let query =
             HistoryQuery { caller: Box::new(caller), message: Some(message.clone()), ..HistoryQuery::default() };

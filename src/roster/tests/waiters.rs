@@ -346,7 +346,7 @@ fn a_session_is_waited_for_by_whoever_may_speak_for_it() {
     let mut world = World::new();
     world.ok(Request::session_start(report_in("a", process(10))));
     world.ok(Request::session_start(report_in("b", process(20))));
-    let known = Known::Owner { chain: Arc::from([process(11), process(10)]), at_terminal: false };
+    let known = Known::Owner { chain: Arc::from([process(11), process(10)]), terminal: None };
     let caller = Caller { known, ..Caller::default() };
     assert_eq!(world.err(waits("b", Priority::Now).by(caller.clone())).kind, ErrorKind::Forbidden);
     world.ok(waits("a", Priority::Now).by(caller));

@@ -311,7 +311,7 @@ fn a_stream_that_was_begun_before_its_process_was_a_sessions_ends_then() {
     let agent = Process { pid: 7, started: 1, boot: "boot".into() };
     let (sender, frames) = bounded(8);
     let outbox = Outbox::new(sender, Box::new(|| panic!("it takes its frames")));
-    let known = Known::Owner { chain: [agent.clone()].into(), at_terminal: false };
+    let known = Known::Owner { chain: [agent.clone()].into(), terminal: None };
     let hearing = Hearing { limit: None, known };
     bench.batch.push(Command::Subscribe { client: "k".into(), outbox, hearing, since: None });
     bench.turn();
