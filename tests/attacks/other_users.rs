@@ -37,7 +37,7 @@ fn a_link_in_the_place_of_a_file_leads_nowhere() {
     let target = place.dir.path().join("target");
     std::fs::write(&target, b"precious\n").unwrap();
     chmod(&target, 0o600);
-    for name in ["token", "token.header", "events.jsonl", "marshal.lock"] {
+    for name in ["token", "token.header", "events.jsonl", "log.key", "marshal.lock"] {
         let path = place.state().join(name);
         let _ = std::fs::remove_file(&path);
         std::os::unix::fs::symlink(&target, &path).unwrap();
@@ -102,7 +102,7 @@ fn files_are_for_their_owner_alone_whatever_the_umask() {
     }
     let mut names: Vec<_> = found.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["events.jsonl", "marshal.lock", "marshal.sock", "token", "token.header"]);
+    assert_eq!(names, ["events.jsonl", "log.key", "marshal.lock", "marshal.sock", "token", "token.header"]);
     assert_eq!(daemon.stop(), Some(0));
 }
 
