@@ -75,7 +75,9 @@ pub fn fault_of_name(text: &str) -> Option<String> {
     let fault = |c: char| match c {
         c if c.is_control() => Some("holds control characters".to_owned()),
         c if is_hidden(c) || is_blank(c) => Some(format!("holds a character that is not seen (U+{:04X})", c as u32)),
-        c if looks_like_a_mark(c) => Some(format!("holds '{c}', which looks like a mark of marshal's own")),
+        c if looks_like_a_mark(c) => {
+            Some(format!("holds '{c}' (U+{:04X}), which looks like a mark of marshal's own", c as u32))
+        }
         _ => None,
     };
     let claims = || imitates(text).then(|| "reads like marshal's own words about a sender".to_owned());
