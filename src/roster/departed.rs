@@ -12,7 +12,7 @@ use crate::limits::{
     NOTICE_IDS_MAX, SWEEP_ROWS_MAX, UNCLAIMED_MAIL_AGE_MAX_MS,
 };
 use crate::model::{Departed, ItemType, Message, Reason, Recipient, Session, Step};
-use crate::text::{nfc, quoted};
+use crate::text::quoted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -77,9 +77,9 @@ impl Departures {
         self.by_due.remove(&(row.due_at, row.id.clone()));
     }
 
-    /// The sessions that ended under this name.
+    /// The sessions that ended under this name, which is composed.
     pub(crate) fn named(&self, nickname: &str) -> impl Iterator<Item = &SessionId> {
-        self.by_nickname.get(&*nfc(nickname)).into_iter().flatten()
+        self.by_nickname.get(nickname).into_iter().flatten()
     }
 
     /// Whether one of them worked for this person.

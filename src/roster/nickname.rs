@@ -136,9 +136,9 @@ impl Nicknames {
         }
     }
 
-    /// The sessions that are called `nickname`, however it is spelled.
+    /// The sessions that are called `nickname`, which is composed.
     pub(crate) fn holders(&self, nickname: &str) -> impl Iterator<Item = &SessionId> {
-        self.holders.get(&*nfc(nickname)).into_iter().flatten()
+        self.holders.get(nickname).into_iter().flatten()
     }
 
     /// Nicknames that begin with `text`; none for an empty text, which all do.

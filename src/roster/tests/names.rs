@@ -52,6 +52,9 @@ fn a_session_that_ended_is_shown_by_its_nickname() {
         let names: Vec<&str> =
             page.messages.iter().flat_map(|entry| &entry.deliveries).map(|view| &*view.name).collect();
         assert_eq!(names, ["nick-gone"; 3]);
+        world.publish("silent", "silent", "nick-silent");
+        world.end("silent");
+        assert_eq!(&*world.send("here", "silent", "m").message.row.to_nick, "nick-silent", "who never had mail");
         // Even when nothing but its mail is known of it.
         world.roster.tables.delete(ItemType::Departed, "gone");
         world.roster.commit();

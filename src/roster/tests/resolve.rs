@@ -255,3 +255,36 @@ fn to_both(address: &str) -> Request {
     let to = vec![address.to_owned(), address.to_owned()];
     Request::Send(Box::new(Sending { to, ..Sending::new(caller("asker"), "", "m") }))
 }
+
+// row 6
+#[test]
+fn a_name_that_a_log_gives_to_one_that_ended_and_to_one_that_is_here_is_nobody_s() {
+    let mut world = World::new();
+    let session = Session { hooks: true, ..Session::new("here".into(), "web", "/w/here", BIRTH) };
+    let ended = crate::model::Departed {
+        id: "gone".into(),
+        nickname: "web".into(),
+        cwd: "/w/gone".into(),
+        operator: None,
+        ended_at: BIRTH,
+        due_at: BIRTH + DAY,
+        has_mail: true,
+    };
+    let message = Message {
+        id: "m".into(),
+        from_session_id: "human:ana".into(),
+        from_nick: "ana".into(),
+        to: Recipient::Session("gone".into()),
+        to_nick: "web".into(),
+        body: "kept".into(),
+        sent_at: BIRTH,
+        read_at: None,
+        proof: None,
+        terms: None,
+    };
+    world.roster.load([session.into(), message.into(), ended.into()], None, world.now);
+    assert_eq!(found(&world, "web"), "one of here gone");
+    let error = world.err(Request::send(Caller::session("web"), "human:ana", "m"));
+    assert_eq!(error.candidates, ["here (web, /w/here)", "gone (web, ended, /w/gone)"]);
+    assert_eq!((found(&world, "here"), found(&world, "gone")), ("here here".to_owned(), "ended gone".to_owned()));
+}
