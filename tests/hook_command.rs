@@ -91,12 +91,7 @@ fn no_input_and_no_daemon_is_in_an_agent_s_way() {
             assert_silent(&run(&mut hook(&place, which), input), &format!("{which} {input:?}"));
         }
         for closed in ["<&-", "<&- >&- 2>&-"] {
-            let line = format!("exec {} hook {which} {closed}", env!("CARGO_BIN_EXE_marshal"));
-            let mut shell = Command::new("sh");
-            let variables = place.command();
-            let variables = variables.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
-            shell.args(["-c", &line]).env_clear().envs(variables).stdout(Stdio::piped()).stderr(Stdio::piped());
-            assert_silent(&run(&mut shell, b""), &line);
+            assert_silent(&run(&mut redirected(&place, which, closed), b""), closed);
         }
     }
     assert!(daemon.sessions().is_empty());
@@ -136,6 +131,16 @@ fn a_daemon_that_hangs_is_as_good_as_none() {
     }
 }
 
+/// `marshal hook WHICH` under a shell that redirects it.
+fn redirected(place: &Place, which: &str, redirection: &str) -> Command {
+    let variables = place.command();
+    let variables = variables.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("exec {} hook {which} {redirection}", env!("CARGO_BIN_EXE_marshal"))]);
+    shell.env_clear().envs(variables).stdout(Stdio::piped()).stderr(Stdio::piped());
+    shell
+}
+
 // row 117
 #[test]
 fn mail_that_could_not_be_printed_comes_again() {
@@ -144,22 +149,28 @@ fn mail_that_could_not_be_printed_comes_again() {
     let mut receipts = Watch::start(&daemon, "MessageRead");
     daemon.start_session("a", "/w/a");
     assert!(!run(&mut hook(&place, "claude"), &event("s", "SessionStart")).stdout.is_empty());
-    let id = daemon.send("a", "s", "do not lose me");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut deaf = hook(&place, "claude");
     deaf.stdout(writer);
-    assert_silent(&run(&mut deaf, &event("s", "UserPromptSubmit")), "a pipe without a reader");
-    // The message is free again and counts as never delivered.
-    let end = Instant::now() + DEADLINE;
-    let state = || daemon.get(&format!("/v1/messages?message={id}")).json()["messages"][0]["deliveries"][0].clone();
-    while state()["state"] != "queued" {
-        assert!(Instant::now() < end, "{}", state());
+    for (what, deaf) in [
+        ("a pipe without a reader", &mut deaf),
+        ("a closed stdout", &mut redirected(&place, "claude", ">&-")),
+        ("a discarded stdout", &mut redirected(&place, "claude", ">/dev/null")),
+    ] {
+        let id = daemon.send("a", "s", what);
+        assert_silent(&run(deaf, &event("s", "UserPromptSubmit")), what);
+        // The message is free again and counts as never delivered.
+        let end = Instant::now() + DEADLINE;
+        let state = || daemon.get(&format!("/v1/messages?message={id}")).json()["messages"][0]["deliveries"][0].clone();
+        while state()["state"] != "queued" {
+            assert!(Instant::now() < end, "{what}: {}", state());
+        }
+        let answer = run(&mut hook(&place, "claude"), &event("s", "UserPromptSubmit")).stdout;
+        assert!(String::from_utf8_lossy(&answer).contains(what), "{answer:?}");
+        daemon.until_handed("s", 1);
+        assert!(!receipts.rows.values().any(|row| row["messageId"] == id.as_str()), "{what}");
+        assert_silent(&run(&mut hook(&place, "claude"), &event("s", "PreToolUse")), "what shows that it was read");
+        receipts.until("the receipt", |rows| rows.values().any(|row| row["messageId"] == id.as_str()));
     }
-    let answer = String::from_utf8(run(&mut hook(&place, "claude"), &event("s", "UserPromptSubmit")).stdout).unwrap();
-    assert!(answer.contains("do not lose me"), "{answer}");
-    daemon.until_handed("s", 1);
-    assert!(!receipts.rows.values().any(|row| row["messageId"] == id.as_str()));
-    assert_silent(&run(&mut hook(&place, "claude"), &event("s", "PreToolUse")), "what shows that it was read");
-    receipts.until("the receipt", |rows| rows.values().any(|row| row["messageId"] == id.as_str()));
 }

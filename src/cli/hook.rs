@@ -13,8 +13,10 @@ use crate::limits::{
     HOOK_BODY_BYTES_MAX, HOOK_DEADLINE, WAIT_AGAIN_PAUSES_S, WAIT_PATIENCE, WAIT_SECONDS_MAX, WAIT_UNHEARD_OF_MAX,
 };
 use crossbeam_channel::after;
+use rustix::fs::{FileType, Stat};
 use rustix::process::{Pid, getppid, test_kill_process};
 use serde_json::{Map, Value};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -91,11 +93,19 @@ fn tell(call: &Call, host: &str, input: Vec<u8>, is_named: bool, world: &mut Wor
     if let Ok(held) = client.post_and_hold(&target(&format!("/hook/{host}"), &call.query), &input)
         && held.answer.status == 200
         && world.print(&held.answer.body).is_ok()
+        && !is_discarded(std::io::stdout())
     {
         // Without this the daemon counts the answer as lost, and delivers its mail again.
         held.take();
     }
     Ok(())
+}
+
+/// Returns `true` for `/dev/null`, which the runtime also opens in the place of a closed stdout.
+fn is_discarded(output: impl AsFd) -> bool {
+    let device = |found: Stat| (FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice, found.st_rdev);
+    let (null, output) = (rustix::fs::stat("/dev/null").map(device), rustix::fs::fstat(output).map(device));
+    output.is_ok() && output == null
 }
 
 /// Drops the largest fields of an event until the daemon keeps all of it: tool results, which the daemon never reads. Bytes
