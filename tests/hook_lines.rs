@@ -268,7 +268,7 @@ fn over_tcp_headers_say_whose_hook_it_is_as_it_stands() {
     post("/hook/claude", "empty", &[said[0], ("Marshal-Operator", ""), ("Marshal-Host", "")]);
     let all = request(daemon.hooks, "GET", "/v1/sessions", &said[..1], b"").json();
     let of = |id: &str| {
-        let found = all["sessions"].as_array().unwrap().iter().find(|session| session["id"] == id).unwrap();
+        let found = all["sessions"].as_array().unwrap().iter().find(|session| session["sessionId"] == id).unwrap();
         (found["operator"].clone(), found["host"]["name"].clone())
     };
     assert_eq!(of("header"), (json!("ana b+c#%41"), json!("box")));
