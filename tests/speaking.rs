@@ -184,6 +184,27 @@ fn what_an_agent_leaves_behind_on_its_terminal_is_not_the_human() {
     assert_eq!(outside.run("echo end >$HOME/end").1, 0);
 }
 
+/// row 16: Codex' sandbox forbids its commands to connect.
+#[test]
+fn a_sandboxed_command_is_told_which_setting_lets_it_out() {
+    if !std::path::Path::new("/usr/bin/strace").exists() {
+        return eprintln!("SKIPPED: there is no strace(1)");
+    }
+    let place = Place::new();
+    let _daemon = place.start();
+    for (sandbox, expected) in [(Some("1"), "network_access = true"), (None, "the system forbids this process")] {
+        let model = place.command();
+        let mut command = std::process::Command::new("strace");
+        command.env_clear().envs(model.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.envs(sandbox.map(|value| ("CODEX_SANDBOX_NETWORK_DISABLED", value)));
+        command.args(["-f", "-o", "/dev/null", "-e", "inject=connect:error=EPERM"]).arg(model.get_program());
+        let output = command.args(["send", "x", "hi"]).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(77), "{said}");
+        assert!(said.contains(expected) && !said.contains("another user"), "{said}");
+    }
+}
+
 #[test]
 fn however_deep_an_agent_goes_it_stays_the_agent() {
     let (place, _daemon, mut a, _b) = world();

@@ -24,6 +24,8 @@ pub(crate) struct Caller<'a> {
     pub(crate) parsed: &'a Parsed,
     pub(crate) state_dir: &'a Path,
     pub(crate) socket: &'a Path,
+    /// Whether Codex runs the command in a sandbox without network.
+    pub(crate) in_codex_sandbox: bool,
 }
 
 impl Caller<'_> {
@@ -64,6 +66,7 @@ impl Caller<'_> {
             Failure::NotPermitted => {
                 (exit_code::PERMISSION, format!("no permission to use {socket}: it belongs to another user"))
             }
+            Failure::Sandboxed => (exit_code::PERMISSION, self.sandboxed(&socket)),
             Failure::PathTooLong => {
                 let message = format!("the path {socket} is too long for a socket: set a shorter MARSHAL_STATE_DIR");
                 (exit_code::CONFIG, message)
@@ -78,6 +81,17 @@ impl Caller<'_> {
             Failure::System(error) => (exit_code::UNAVAILABLE, format!("cannot talk to {socket}: {error}.{unknown}")),
         };
         Problem { is_foreign: matches!(failure, Failure::Garbage(_)), ..Problem::new(code, message) }
+    }
+
+    /// Says which setting lets a sandboxed command out.
+    fn sandboxed(&self, socket: &str) -> String {
+        if self.in_codex_sandbox {
+            return "Codex' sandbox keeps commands from marshal's socket. Ask your user to allow them network access \
+                    (network_access = true under [sandbox_workspace_write] in ~/.codex/config.toml), or to approve this \
+                    command outside the sandbox"
+                .to_owned();
+        }
+        format!("the system forbids this process to use {socket}, as a sandbox does: run the command outside of it")
     }
 
     /// No answer came within `deadline`.

@@ -137,6 +137,9 @@ impl Events {
 
 fn failure(error: &std::io::Error) -> Failure {
     match error.kind() {
+        ErrorKind::PermissionDenied if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) => {
+            Failure::Sandboxed
+        }
         ErrorKind::NotFound => Failure::NoSocket,
         ErrorKind::ConnectionRefused => Failure::NotListening,
         ErrorKind::PermissionDenied => Failure::NotPermitted,

@@ -27,8 +27,10 @@ pub(crate) enum Failure {
     NoSocket,
     /// Nobody listens at the socket any more.
     NotListening,
-    /// The socket is somebody else's.
+    /// The socket is another user's.
     NotPermitted,
+    /// The system forbids this process to use sockets.
+    Sandboxed,
     /// The socket's path is longer than the system takes.
     PathTooLong,
     /// No whole answer within the deadline.
@@ -143,7 +145,8 @@ fn from_errno(error: Errno) -> Failure {
     match error {
         Errno::NOENT => Failure::NoSocket,
         Errno::CONNREFUSED => Failure::NotListening,
-        Errno::ACCESS | Errno::PERM => Failure::NotPermitted,
+        Errno::ACCESS => Failure::NotPermitted,
+        Errno::PERM => Failure::Sandboxed,
         Errno::NAMETOOLONG => Failure::PathTooLong,
         error => from_io(error.into()),
     }

@@ -14,9 +14,13 @@ pub(crate) enum Source {
     Option,
     /// `MARSHAL_SESSION`.
     Marshal,
-    /// `CLAUDE_CODE_SESSION_ID`, which Claude Code sets in the shells that it opens.
-    ClaudeCode,
+    /// A variable that an agent sets in the shells that it opens, by its place in [`AGENT_VARIABLES`].
+    Agent(usize),
 }
+
+/// The variables that hold an agent's session id, each with the agent's name.
+pub(crate) const AGENT_VARIABLES: [(&str, &str); 3] =
+    [("CLAUDE_CODE_SESSION_ID", "Claude Code"), ("CODEX_THREAD_ID", "Codex"), ("CODEX_SESSION_ID", "Codex")];
 
 /// Who speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,13 +86,37 @@ pub(crate) fn speaker(
         (None, Some(name)) => return Ok(Speaker::Human(bare(name))),
         (None, None) => {}
     }
-    for (variable, source) in [("MARSHAL_SESSION", Source::Marshal), ("CLAUDE_CODE_SESSION_ID", Source::ClaudeCode)] {
-        if let Some(id) = set(env, variable) {
-            let id = id.into_string().map_err(|_| parsed.usage(format!("{variable} is not UTF-8")))?;
-            return Ok(Speaker::Session { id, source });
+    if let Some(id) = named(parsed, env, "MARSHAL_SESSION")? {
+        return Ok(Speaker::Session { id, source: Source::Marshal });
+    }
+    match agent_session(parsed, session_flag, env)? {
+        Some(session) => Ok(session),
+        None => Ok(Speaker::HumanElse(bare(&person(env)))),
+    }
+}
+
+/// The session of the agent that runs the command. Where two agents have set their variables, one runs inside the other, and
+/// the variables do not tell which.
+fn agent_session(parsed: &Parsed, session_flag: &str, env: Env<'_>) -> Result<Option<Speaker>, UsageError> {
+    let mut found: Option<(usize, String)> = None;
+    for (at, (variable, agent)) in AGENT_VARIABLES.iter().enumerate() {
+        let Some(id) = named(parsed, env, variable)? else { continue };
+        match &found {
+            Some((first, _)) if AGENT_VARIABLES[*first].1 != *agent => {
+                let other = AGENT_VARIABLES[*first].0;
+                let message = format!("{other} and {variable} name two sessions: say which one with --{session_flag}");
+                return Err(parsed.usage(message));
+            }
+            Some(_) => {}
+            None => found = Some((at, id)),
         }
     }
-    Ok(Speaker::HumanElse(bare(&person(env))))
+    Ok(found.map(|(at, id)| Speaker::Session { id, source: Source::Agent(at) }))
+}
+
+fn named(parsed: &Parsed, env: Env<'_>, variable: &str) -> Result<Option<String>, UsageError> {
+    let value = set(env, variable).map(|id| id.into_string());
+    value.transpose().map_err(|_| parsed.usage(format!("{variable} is not UTF-8")))
 }
 
 /// The name of the person whose environment this is.
@@ -105,11 +133,14 @@ pub(crate) fn answer_for<T>(speaker: &Speaker, answer: Result<T, Problem>) -> Re
             let id = super::text::line(id);
             let message = match source {
                 Source::Option => format!("{}; 'marshal ls' lists the sessions", problem.message),
-                Source::ClaudeCode => format!(
-                    "this shell belongs to the Claude Code session {id} (CLAUDE_CODE_SESSION_ID), which is not on the \
-                     roster: its hooks have not reached this daemon. Prompt it once with the hooks in place, or speak \
-                     as somebody else with an option (see --help)."
-                ),
+                Source::Agent(at) => {
+                    let (variable, agent) = AGENT_VARIABLES[*at];
+                    format!(
+                        "this shell belongs to the {agent} session {id} ({variable}), which is not on the roster: its \
+                         hooks have not reached this daemon. Prompt it once with the hooks in place, or speak as \
+                         somebody else with an option (see --help)."
+                    )
+                }
                 Source::Marshal => {
                     format!("{} (MARSHAL_SESSION); 'marshal ls' lists the sessions", problem.message)
                 }
@@ -152,8 +183,14 @@ mod tests {
         assert_eq!(who("send --as s x y", &all), session("s", Source::Option));
         assert_eq!(who("send --from ana x y", &all), human("ana"));
         assert_eq!(who("send x y", &all), session("m", Source::Marshal));
-        assert_eq!(who("send x y", &all[1..]), session("c", Source::ClaudeCode));
+        assert_eq!(who("send x y", &all[1..]), session("c", Source::Agent(0)));
         assert_eq!(who("send x y", &all[2..]), or_human("o"));
+        // row 17: an agent that runs `marshal send` is never its human.
+        let codex = [("CODEX_THREAD_ID", "t"), ("CODEX_SESSION_ID", "s"), ("USER", "u")];
+        assert_eq!(who("send x y", &codex), session("t", Source::Agent(1)));
+        assert_eq!(who("send x y", &codex[1..]), session("s", Source::Agent(2)));
+        let nested = [("CLAUDE_CODE_SESSION_ID", "c"), ("CODEX_THREAD_ID", "t")];
+        assert!(who("send x y", &nested).unwrap_err().message.contains("say which one with --as"));
         assert_eq!(who("send x y", &all[3..]), or_human("u"));
         assert_eq!(who("send x y", &[("USER", ""), ("USERNAME", "w")]), or_human("w"));
         assert_eq!(who("send x y", &[]), or_human("anonymous"));
@@ -169,12 +206,12 @@ mod tests {
             ..Problem::new(exit_code::REFUSED, "asSession 'c' is not on the roster")
         };
         let speaker = |source| Speaker::Session { id: "c".to_owned(), source };
-        let told = answer_for::<String>(&speaker(Source::ClaudeCode), Err(unknown())).unwrap_err();
+        let told = answer_for::<String>(&speaker(Source::Agent(0)), Err(unknown())).unwrap_err();
         assert!(told.message.starts_with("this shell belongs to the Claude Code session c (CLAUDE_CODE_SESSION_ID)"));
         let told = answer_for::<String>(&speaker(Source::Marshal), Err(unknown())).unwrap_err();
         assert!(told.message.contains("MARSHAL_SESSION"));
         assert_eq!(answer_for::<String>(&Speaker::Human("h".to_owned()), Err(unknown())), Err(unknown()));
         let other = Problem { daemon_code: "not_found".to_owned(), ..unknown() };
-        assert_eq!(answer_for::<String>(&speaker(Source::ClaudeCode), Err(other.clone())), Err(other));
+        assert_eq!(answer_for::<String>(&speaker(Source::Agent(0)), Err(other.clone())), Err(other));
     }
 }

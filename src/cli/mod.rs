@@ -281,7 +281,9 @@ fn with_daemon(
     command: fn(&Caller<'_>, &mut World<'_>) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
     let state_dir = config::state_dir_or(parsed.value("state-dir"), world.env)?;
-    command(&Caller { parsed, state_dir: &state_dir, socket: &config::socket_path(&state_dir) }, world)
+    let in_codex_sandbox = config::set(world.env, "CODEX_SANDBOX_NETWORK_DISABLED").is_some_and(|value| value == "1");
+    let socket = config::socket_path(&state_dir);
+    command(&Caller { parsed, state_dir: &state_dir, socket: &socket, in_codex_sandbox }, world)
 }
 
 fn serve_config(parsed: &Parsed, env: Env<'_>) -> Result<ServeConfig, Problem> {

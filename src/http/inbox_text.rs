@@ -3,7 +3,7 @@
 //! the host would cut it.
 
 use crate::limits::{HOOK_ANSWER_CHARACTERS_MAX, ID_BYTES_MAX};
-use crate::model::{Priority, Recipient, Session, Terms, proof_words};
+use crate::model::{Agent, Priority, Recipient, Session, Terms, proof_words};
 use crate::roster::{Handing, HookReply, Left};
 use crate::text::body::{framed, has_escapes, whole_escapes};
 use crate::text::{MARKS, seen, shown_name};
@@ -43,14 +43,19 @@ pub(super) fn answer(reply: &HookReply, now_ms: i64, program: &str) -> (String, 
     (text, shown)
 }
 
+/// Codex' sandbox keeps commands from the socket unless its user allows them network access.
+const IN_A_SANDBOX: &str = "If your sandbox allows commands network access (otherwise they fail, and only your user can allow \
+                            it), use these. ";
+
 fn introduce(session: &Session, program: &str, text: &mut String) {
     let (id, nickname) = (id(session.id.as_str()), name(&session.nickname));
+    let condition = if session.doing.agent == Some(Agent::Codex) { IN_A_SANDBOX } else { "" };
     // Writing into a String cannot fail.
     let _ = writeln!(
         text,
         "<marshal_session>You are marshal session_id {id} (nickname \"{nickname}\"). Other agent sessions and people can \
          write to you under either name; what they write comes in a marshal_inbox, each message with its id in \
-         brackets before its text. To see who is there run `{program} ls`; to write to one run `{program} send --as {id} NAME \
+         brackets before its text. {condition}To see who is there run `{program} ls`; to write to one run `{program} send --as {id} NAME \
          \"text\"`, to reply to a message `{program} send --as {id} --reply-to MESSAGE_ID \"text\"`. If you have marshal's write \
          tools (command_SendMessage, ...), pass this id as the `asSession` argument.</marshal_session>"
     );
