@@ -34,6 +34,7 @@ pub mod git_branch;
 pub mod http;
 pub mod process;
 pub mod sweeper;
+pub mod transcript;
 pub mod watcher;
 pub mod ws;
 

@@ -303,6 +303,16 @@ pub const TOOL_SILENCE_MAX_MS: i64 = 15 * 60 * 1000;
 pub const OPEN_TOOLS_MAX: usize = 16;
 /// Time for which a transcript is believed that showed a tool at work: it is looked at with each sweep.
 pub const TRANSCRIPT_BELIEVED_MS: i64 = 10_000;
+/// Silence of a session's hooks in the middle of a turn after which its transcript is looked at.
+pub const TRANSCRIPT_AFTER_MS: i64 = 4_000;
+/// Transcripts that wait to be looked at; the others' turn comes with the next sweep.
+pub const TRANSCRIPT_LOOKS_MAX: usize = 64;
+/// Bytes that are read of the end of a transcript.
+pub const TRANSCRIPT_TAIL_BYTES_MAX: usize = 256 * 1024;
+/// Transcripts of which it is known what they showed last; of more, those are read again.
+pub const TRANSCRIPTS_KNOWN_MAX: usize = 1024;
+/// How far the last line of a turn can be before the sign of life that was heard after it.
+pub const TRANSCRIPT_SKEW_MS: i64 = 1_000;
 /// How often a message wakes a session; after that it waits for another hook. Each time begins a turn of the model.
 pub const WAKINGS_MAX: u32 = 3;
 /// Sessions that are woken with one batch; the next follows.

@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 13] = [
     &["row_json"],
     &["api", "event_log", "machine_token"],
     &["store"],
-    &["git_branch", "process"],
+    &["git_branch", "process", "transcript"],
     &["gate"],
     &["compactor", "http", "sweeper", "watcher", "ws"],
     &["daemon", "cli"],

@@ -22,11 +22,11 @@ use crate::limits::{
     STOP_DEADLINE, STORE_QUEUE_MAX, WATCH_QUEUE_MAX, WS_UPGRADE_QUEUE_MAX,
 };
 use crate::machine_token;
-use crate::roster::{Roster, is_operator};
+use crate::roster::{Roster, SilentTurn, is_operator};
 use crate::store::{Command, CompactJob, ProcessWatch, ReadJob, Start, Store};
 use crate::thread::{self, Exit};
 use crate::time::SystemClock;
-use crate::{compactor, git_branch, process, sweeper, watcher, ws};
+use crate::{compactor, git_branch, process, sweeper, transcript, watcher, ws};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use descriptors::Shares;
 use doors::Doors;
@@ -122,7 +122,8 @@ fn start(
     let (compact, to_compact) = bounded(1);
     let (processes, process_watcher) =
         process::start(shares.process_handles, commands.clone(), exits).map_err(no_thread)?;
-    let store = open_store(config, ask, compact, processes, clock)?;
+    let transcripts = transcript::start(commands.clone(), exits).map_err(no_thread)?;
+    let store = open_store(config, Helpers { ask, compact, processes, transcripts }, clock)?;
     let store_thread = start_store(store, queue, clock, exits).map_err(no_thread)?;
     let (ws_door, subscribe) = ws::start(to_upgrade, commands.clone(), shares.ws_clients, exits).map_err(no_thread)?;
     let look = git_branch::start(commands.clone(), exits).map_err(no_thread)?;
@@ -164,14 +165,16 @@ fn start_store(
     })
 }
 
-/// Opens the log and reads it back.
-fn open_store(
-    config: &ServeConfig,
+/// The ways to those who help the store.
+struct Helpers {
     ask: Sender<ReadJob>,
-    compactor: Sender<CompactJob>,
+    compact: Sender<CompactJob>,
     processes: ProcessWatch,
-    clock: SystemClock,
-) -> Result<Store<RealDisk>, Fatal> {
+    transcripts: Sender<SilentTurn>,
+}
+
+/// Opens the log and reads it back.
+fn open_store(config: &ServeConfig, helpers: Helpers, clock: SystemClock) -> Result<Store<RealDisk>, Fatal> {
     let directory = config.state_dir.as_path();
     let begun = std::time::Instant::now();
     let new_key = LogKey::random();
@@ -213,11 +216,12 @@ fn open_store(
         ends_with_newline,
         malformed_lines: damaged,
         places,
-        watcher: ask,
-        processes,
+        watcher: helpers.ask,
+        processes: helpers.processes,
+        transcripts: helpers.transcripts,
         live_bytes,
         compact_over_bytes: COMPACT_OVER_BYTES,
-        compactor,
+        compactor: helpers.compact,
         ids: Box::new(ids),
         source_id,
     }))

@@ -40,6 +40,7 @@ pub(super) fn check(request: &Request) -> Result<(), RequestError> {
         | Request::Hear(_)
         | Request::InboxHanded { .. }
         | Request::WaiterGone(_)
+        | Request::TurnSeen { .. }
         | Request::ClientConnected(_)
         | Request::ClientGone(_)
         | Request::ProcessGone(_)

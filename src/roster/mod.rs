@@ -30,6 +30,7 @@ mod request;
 mod resolve;
 mod rooms;
 mod search;
+mod seen;
 mod sending;
 mod sessions;
 mod speaker;
@@ -48,6 +49,7 @@ pub use outside::{At, ExternalEvent, disowned};
 pub use past::*;
 pub use reach::{Reach, Sighting};
 pub use request::*;
+pub use seen::{SeenTurn, SilentTurn};
 pub use sending::{BroadcastSent, Covered, Expiry, Repeated, Replaced, Sending, Sent, SentTo, Wishes};
 pub use tables::{Change, Gone};
 pub use validate::is_operator;
@@ -95,6 +97,8 @@ pub struct Roster {
     ended: Vec<Process>,
     /// What is known of the turns that sessions are in.
     pulses: Volatile<SessionId, Pulse>,
+    /// The last session whose transcript was worth a look.
+    looked_at: Option<SessionId>,
     /// Sessions of which somebody came or went who makes them hear, so that their reach may be another one.
     reach_moved: BTreeSet<SessionId>,
 }
@@ -168,6 +172,7 @@ impl Roster {
             checked: Vec::new(),
             ended: Vec::new(),
             pulses: Volatile::default(),
+            looked_at: None,
             reach_moved: BTreeSet::new(),
             last_sweep: None,
             believe_clock_from: i64::MIN,
@@ -251,6 +256,7 @@ impl Roster {
             }
             Request::Wait { event, at_least } => self.wait(*event, at_least, ids),
             Request::WaiterGone(session) => Ok(self.waiter_gone(&session)),
+            Request::TurnSeen { session, heard_at, seen } => Ok(self.turn_seen(&session, heard_at, seen)),
             Request::PublishSession { client, session } => self.publish_session(client, *session),
             Request::WithdrawSession { client, session } => self.withdraw_session(&client, &session),
             Request::UpdateSession { session, change } => self.update_session(&session, change),

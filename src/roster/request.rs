@@ -3,7 +3,7 @@
 
 use super::{
     BroadcastSent, Cursor, EventKind, ExternalEvent, HistoryPage, HistoryQuery, HookEvent, HookReply, MessageFilter,
-    Reach, Repeated, Sending, Sent, SentTo,
+    Reach, Repeated, SeenTurn, Sending, Sent, SentTo,
 };
 use crate::error::RequestError;
 use crate::ids::{ClientId, MessageId, RoomId, SessionId};
@@ -41,6 +41,16 @@ pub enum Request {
     },
     /// Nobody waits for mail of this session any more.
     WaiterGone(SessionId),
+    /// The transcript of a silent session shows this.
+    TurnSeen {
+        /// The session.
+        session: SessionId,
+        /// The monotonic millisecond of its last sign of life when its transcript was asked for; if there was another one
+        /// since, this counts for nothing.
+        heard_at: i64,
+        /// What it shows.
+        seen: SeenTurn,
+    },
     /// A shim states its session.
     PublishSession {
         /// The connection that speaks.
@@ -259,6 +269,7 @@ impl Request {
             Self::Guarded { caller, request } => Facts { caller: Some(caller), publisher: request.publisher(), ..none },
             Self::InboxHanded { .. }
             | Self::WaiterGone(_)
+            | Self::TurnSeen { .. }
             | Self::ClientConnected(_)
             | Self::ClientGone(_)
             | Self::ProcessGone(_)

@@ -9,6 +9,7 @@ use crate::limits::{
 };
 use crate::model::{Doing, KnownBy, Session, State, Stored};
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// What is asked of a human, where the host does not say more.
@@ -313,6 +314,14 @@ impl Turns {
     /// All of them.
     fn open(&self) -> impl Iterator<Item = &SessionId> {
         self.working.iter().chain(&self.waiting)
+    }
+
+    /// Those with ids in this range, in order.
+    pub(super) fn open_in(&self, range: (Bound<SessionId>, Bound<SessionId>)) -> Vec<SessionId> {
+        let mut open: Vec<SessionId> =
+            self.working.range(range.clone()).chain(self.waiting.range(range)).cloned().collect();
+        open.sort_unstable();
+        open
     }
 }
 

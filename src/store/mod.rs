@@ -9,6 +9,7 @@ mod hub;
 mod log_upkeep;
 mod outbox;
 mod processes;
+mod replies;
 mod stats;
 mod tail;
 mod waiters;
@@ -29,13 +30,14 @@ use crate::event_log::file::{AppendError, Log};
 use crate::event_log::line::{Places, encode_change};
 use crate::ids::{ClientId, IdSource, MessageId};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMIT_TRIES_MAX, PUBLISH_EVERY_MS, SLOW_TURN};
-use crate::roster::{Hearing, HookReply, Push, Reply, Request, Roster, Roused, SentTo};
+use crate::roster::{Hearing, HookReply, Push, Reply, Request, Roster, Roused, SilentTurn};
 use crate::time::{Now, SystemClock};
 use compaction::Compaction;
 use crossbeam_channel::{Receiver, Sender};
 use events::Events;
 use hub::Hub;
 use processes::Processes;
+use replies::{mark_unreachable, sent_ids};
 use std::time::Instant;
 use tail::Tail;
 use waiters::Waiters;
@@ -64,6 +66,8 @@ pub struct Start<D: Disk> {
     pub processes: ProcessWatch,
     /// Who writes the log anew.
     pub compactor: Sender<CompactJob>,
+    /// Who looks at the transcripts of sessions whose hooks are silent.
+    pub transcripts: Sender<SilentTurn>,
     /// Where ids come from.
     pub ids: Box<dyn IdSource + Send>,
     /// The id of this run of the daemon, for the log.
@@ -81,6 +85,7 @@ pub struct Store<D: Disk> {
     tail: Tail,
     compaction: Compaction<D>,
     processes: Processes,
+    transcripts: Sender<SilentTurn>,
     stats: Stats,
     /// Why the log is not healthy.
     refused: Option<String>,
@@ -153,6 +158,7 @@ impl<D: Disk> Store<D> {
             ),
             compaction: Compaction::new(start.compactor, start.compact_over_bytes, start.live_bytes),
             processes: Processes::new(start.processes),
+            transcripts: start.transcripts,
             roster: start.roster,
             log: start.log,
             ids: start.ids,
@@ -358,6 +364,12 @@ impl<D: Disk> Store<D> {
         // What hangs on rows that are still being read is no orphan.
         self.request(Request::Sweep { settled: self.tail.is_quiet() }, None, now, held);
         self.stats.note_sweep(begun.elapsed());
+        for turn in self.roster.silent_turns(now) {
+            // Full: they are asked for again.
+            if self.transcripts.try_send(turn).is_err() {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -542,28 +554,6 @@ impl<D: Disk> Store<D> {
             compactions: self.compaction.done(),
             malformed_lines: self.tail.malformed_lines(),
         }
-    }
-}
-
-/// A push that found its client's outbox full or gone did not happen, whatever the roster expected.
-fn mark_unreachable(reply: &mut Reply, unreachable: &[ClientId]) {
-    let gone = |live: &Option<ClientId>| live.as_ref().is_some_and(|client| unreachable.contains(client));
-    let lives: Vec<&mut Option<ClientId>> = match reply {
-        Reply::Sent(sent) => vec![&mut sent.live],
-        Reply::Broadcast(broadcast) => broadcast.recipients.iter_mut().map(|(_, _, live)| live).collect(),
-        Reply::SentToAll(all) => all.iter_mut().flat_map(SentTo::live_mut).collect(),
-        _ => return,
-    };
-    lives.into_iter().filter(|live| gone(live)).for_each(|live| *live = None);
-}
-
-/// The messages that an answer tells its caller to have been sent.
-fn sent_ids(reply: &Result<Reply, RequestError>) -> Vec<MessageId> {
-    match reply {
-        Ok(Reply::Sent(sent)) => vec![sent.message.row.id.clone()],
-        Ok(Reply::Broadcast(sent)) => vec![sent.message.row.id.clone()],
-        Ok(Reply::SentToAll(all)) => all.iter().map(|sent| sent.message().row.id.clone()).collect(),
-        _ => Vec::new(),
     }
 }
 

@@ -80,6 +80,7 @@ impl Bench {
             compact_over_bytes: 16 * 1024,
             processes: ProcessWatch::new(wishes, Box::new(|| {})),
             compactor,
+            transcripts: crossbeam_channel::bounded(1).0,
             ids: Box::new(crate::ids::SeededIds::new(1)),
             source_id: "a16f50bd-e0ec-473f-9e1a-e1c8eab281fe".to_owned(),
         };

@@ -61,6 +61,7 @@ fn open(directory: &Path, now: Now) -> (Store<RealDisk>, Rows, u64) {
         compact_over_bytes: u64::MAX,
         processes: ProcessWatch::new(crossbeam_channel::bounded(1).0, Box::new(|| {})),
         compactor,
+        transcripts: crossbeam_channel::bounded(1).0,
         ids: Box::new(ids),
         source_id,
     });

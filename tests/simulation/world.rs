@@ -176,6 +176,7 @@ impl World {
             compact_over_bytes: COMPACT_OVER_BYTES,
             processes: ProcessWatch::new(bounded(1).0, Box::new(|| {})),
             compactor,
+            transcripts: crossbeam_channel::bounded(1).0,
             ids: Box::new(SeededIds::new(self.random.next())),
             source_id: "a16f50bd-e0ec-473f-9e1a-e1c8eab281fe".to_owned(),
         });

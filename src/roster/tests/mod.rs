@@ -20,6 +20,7 @@ mod registration;
 mod registry;
 mod resolve;
 mod rooms;
+mod seen;
 mod sending;
 mod speaking;
 mod terms;
