@@ -24,7 +24,7 @@ use std::time::Duration;
 use terminal::Terminal;
 
 /// How long an agent may take for anything. It is only ever reached when something is broken.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// A session id, for an agent that takes one.
 const ID: &str = "5b0f8c7e-3d14-4a52-9b6f-0c1d2e3f4a5b";
@@ -253,6 +253,65 @@ fn claude_code_that_asks_for_permission_waits_for_its_human() {
     let turn = stage.model.turn();
     stage.roster.until("it works", |sessions| sessions[&id]["state"] == "working");
     turn.say("all done");
+    stage.roster.can_be_woken(&id);
+}
+
+/// row 11: no hook tells that its user broke the turn off.
+#[test]
+fn claude_code_whose_user_presses_esc_in_a_tool_hears_what_is_urgent() {
+    let Some(mut stage) = Stage::for_agent("claude").filter(|_| terminal::is_there()) else { return };
+    stage.home.claude(&host::claude_hooks());
+    let terminal = stage.in_terminal(&["first prompt"]);
+    let turn = stage.model.turn();
+    let id = stage.roster.comes();
+    turn.say("all done");
+    stage.roster.can_be_woken(&id);
+    terminal.until("all done");
+    terminal.type_line("second prompt");
+    stage.model.turn().run(&stage.model.hold("tool"));
+    let _held = stage.model.held("tool");
+    stage.roster.until("it works", |sessions| sessions[&id]["state"] == "working" && sessions[&id]["tool"] == "Bash");
+    terminal.press("Escape");
+    terminal.until("Interrupted");
+    let owl = stage.roster.send(&["--priority", "now"], &id, "the owl sings");
+    let turn = stage.model.turn();
+    assert_eq!(turn.count("the owl sings"), 1, "woken: {}", turn.body);
+    turn.say("thanks to the owl");
+    stage.roster.can_be_woken(&id);
+    stage.model.assert_once(&["the owl sings"]);
+    stage.roster.assert_read(&[&owl]);
+}
+
+/// row 23: a dialog is left in the same way.
+#[test]
+fn claude_code_whose_user_leaves_a_dialog_waits_no_more() {
+    let Some(mut stage) = Stage::for_agent("claude").filter(|_| terminal::is_there()) else { return };
+    stage.home.claude_that_may(&host::claude_hooks(), &[]);
+    let terminal = stage.in_terminal(&["first prompt"]);
+    let turn = stage.model.turn();
+    let id = stage.roster.comes();
+    turn.run("touch asked-for");
+    stage.roster.until("it waits", |sessions| sessions[&id]["state"] == "waiting");
+    terminal.press("Escape");
+    let is_over = |session: &Value| session["state"] == "idle" && session["stateBy"] == "seen";
+    stage.roster.until("its end is seen", |sessions| is_over(&sessions[&id]));
+}
+
+/// row 11: what a long tool looks like.
+#[test]
+fn claude_code_in_a_long_tool_is_seen_to_work() {
+    let Some(mut stage) = Stage::for_agent("claude").filter(|_| terminal::is_there()) else { return };
+    stage.home.claude(&host::claude_hooks());
+    let _terminal = stage.in_terminal(&["first prompt"]);
+    let turn = stage.model.turn();
+    let id = stage.roster.comes();
+    turn.run(&stage.model.hold("tool"));
+    let held = stage.model.held("tool");
+    // After half a minute without a hook.
+    stage.roster.until("it is seen", |sessions| sessions[&id]["stateBy"] == "seen");
+    assert_eq!(stage.roster.sessions()[&id]["state"], "working");
+    drop(held);
+    stage.model.turn().say("all done");
     stage.roster.can_be_woken(&id);
 }
 

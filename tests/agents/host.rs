@@ -15,7 +15,8 @@ const KEY: &str = "sk-ant-made-up-key-of-a-test-00000000000";
 /// The programs: those that `scripts/agents` has installed. `None`, and a word about it, where there are none.
 pub fn installed(name: &str) -> Option<PathBuf> {
     let place = std::env::var_os("MARSHAL_AGENTS").map(PathBuf::from);
-    let place = place.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("agents"));
+    let place =
+        place.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("agents-2026-12"));
     let found = find(&place, name);
     if found.is_none() {
         let why = format!("no {name} in {}; `scripts/agents --install` fetches it", place.display());
@@ -110,8 +111,8 @@ impl Home {
     /// The same, where it may use these tools alone without asking.
     pub fn claude_that_may(&self, hooks: &Value, allowed: &[&str]) {
         let mut settings = hooks.clone();
-        // In its usual mode it would have each command judged by a server that is not there.
-        settings["permissions"] = json!({"allow": allowed, "defaultMode": "default"});
+        // In its auto mode, which it offers at a turn's end, it would have each command judged by a server that is not there.
+        settings["permissions"] = json!({"allow": allowed, "defaultMode": "default", "disableAutoMode": "disable"});
         self.write(".claude/settings.json", &settings.to_string());
         let approved = json!({"approved": [&KEY[KEY.len() - 20..]], "rejected": []});
         let project = self.project.to_str().unwrap();
