@@ -244,8 +244,6 @@ pub const HISTORY_SCAN_BYTES_MAX: usize = 512 * 1024;
 pub const SEARCH_WORDS_MAX: usize = 16;
 /// Characters of a candidate's directory that are shown: its end.
 pub const CANDIDATE_PATH_CHARS_MAX: usize = 48;
-/// Characters of a candidate message's text that are shown.
-pub const CANDIDATE_TEXT_CHARS_MAX: usize = 40;
 /// Candidates listed with an ambiguous address.
 pub const CANDIDATES_MAX: usize = 10;
 /// Messages, each in the place of the one before, that are followed to find the newest one; who asks again from the last
@@ -506,9 +504,12 @@ pub const CELL_COLUMNS_MAX: usize = 40;
 pub const LIST_COLUMNS_MAX: usize = 100;
 /// Columns below which a cell of that list is not cut.
 pub const LIST_CELL_COLUMNS_MIN: usize = 8;
-/// Characters of a message's id that a list shows at least: the time to the millisecond and twelve bits of chance, so that
-/// what is told apart in a list is hardly ever ambiguous among all messages.
-pub const ID_SHOWN_CHARS_MIN: usize = 18;
+/// Characters of a message's id that people are shown at least, so that a short one is not ambiguous soon after.
+pub const SHORT_ID_CHARS_MIN: usize = 5;
+/// Characters of another message's id that is only mentioned, which the daemon has not told from all others.
+pub const MENTIONED_ID_CHARS: usize = 8;
+/// Characters of a text by which marshal's own words call a message.
+pub const EXCERPT_CHARS_MAX: usize = 48;
 /// Nicknames shown for one room.
 pub const ROOM_MEMBERS_SHOWN_MAX: usize = 8;
 /// Recipients shown after a message to a room was sent.

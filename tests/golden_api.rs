@@ -58,7 +58,13 @@ impl Record {
             let count = self.ids.len() + 1;
             return self.ids.entry(token.to_owned()).or_insert_with(|| format!("ID{count}")).clone();
         }
-        let cursor = token.split_once('-').filter(|(seq, id)| seq.parse::<u64>().is_ok() && id.len() >= 8);
+        let is_known =
+            |begin: &str| self.ids.keys().any(|id| id.len() == 36 && begin.len() >= 5 && id.starts_with(begin));
+        let cursor = token.split_once('-').filter(|(_, id)| is_known(id));
+        let whole = self.ids.iter().find(|(id, _)| id.len() == 36 && token.len() >= 5 && id.starts_with(token));
+        if let Some((_, name)) = whole {
+            return format!("{name}-SHORT");
+        }
         match token.len() {
             _ if cursor.is_some() => "CURSOR".to_owned(),
             13 if is_number => "MOMENT".to_owned(),

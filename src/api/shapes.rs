@@ -193,7 +193,7 @@ pub fn message(message: &Message) -> String {
 /// A message of the history.
 pub fn entry(entry: &HistoryEntry) -> Object {
     let mut object = message_row(&entry.message.row);
-    object.add("readBy", &entry.read_by).add("waitingFor", &entry.waiting_for);
+    object.add("shortId", &entry.short_id).add("readBy", &entry.read_by).add("waitingFor", &entry.waiting_for);
     if !entry.deliveries.is_empty() {
         object.add("deliveries", &entry.deliveries.iter().map(delivery_value).collect::<Vec<_>>());
     }
@@ -210,7 +210,8 @@ pub fn page(page: &HistoryPage, entry: impl Fn(&HistoryEntry) -> String) -> Stri
 
 /// The answer to `GET /v1/inbox`.
 pub fn inbox(reader: &str, messages: &[MessageView], waiting: usize) -> String {
-    let messages = list(messages.iter().map(|view| message(&view.message.row)));
+    let message = |view: &MessageView| message_row(&view.message.row).add("shortId", &view.short_id).end();
+    let messages = list(messages.iter().map(message));
     Object::new().add("reader", reader).add_text("messages", &messages).add("waiting", &waiting).end()
 }
 

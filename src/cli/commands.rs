@@ -197,12 +197,12 @@ pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
     }
     let shown = u64::try_from(answer.messages.len()).unwrap_or(u64::MAX);
     if answer.waiting > shown {
-        let rest = answer.waiting - shown;
+        let waiting = answer.waiting;
         let how = match caller.parsed.has("peek") {
             true => "ask for more with --limit".to_owned(),
             false => format!("run '{}' again", caller.again()?),
         };
-        world.note(&format!("{rest} more waiting: {how}."));
+        world.note(&format!("{shown} of {waiting} unread messages shown: {how}."));
     }
     if caller.parsed.has("peek") {
         return Ok(());

@@ -6,6 +6,7 @@ use super::commands::{Caller, age_ms, parse};
 use super::events::Heard;
 use super::follow::Following;
 use super::reader::Reader;
+use super::render::counted;
 use super::wire::Messages;
 use super::{Problem, World, render, text};
 use crate::limits::{PAGE_MESSAGES_DEFAULT, PAGE_MESSAGES_MAX};
@@ -104,7 +105,7 @@ pub(super) fn before(parsed: &Parsed) -> Result<Option<&str>, Problem> {
     let Some(text) = parsed.text("before")? else { return Ok(None) };
     if Cursor::parse(text).is_none() {
         let message =
-            format!("--before {text}: give a cursor, as an earlier page named it ('there may be older messages')");
+            format!("--before {text}: give a cursor, as an earlier page named it ('there may be older ones')");
         return Err(parsed.usage(message).into());
     }
     Ok(Some(text))
@@ -164,7 +165,9 @@ pub(super) fn note_rest(caller: &Caller<'_>, world: &mut World<'_>, found: &Foun
     }
     match (&found.before, found.told.is_empty()) {
         (Some(cursor), _) => {
-            world.note(&format!("there may be older messages: add --before {}", text::shell(cursor)));
+            let shown = counted(found.told.len() as u64, "message");
+            let cursor = text::shell(cursor);
+            world.note(&format!("{shown} shown; there may be older ones: add --before {cursor}"));
         }
         (None, true) => world.note(nothing),
         (None, false) => {}

@@ -72,7 +72,7 @@ pub(crate) fn sessions(answer: &Sessions, wide: bool, reader: &Reader) -> String
     let mut rows: Vec<_> = sessions.iter().map(|session| row(session, now_ms)).collect();
     let mut head = vec!["NICKNAME", "STATE", "AGENT", "BRANCH", "UNREAD", "REACH"];
     if wide {
-        head.extend(["WHERE", "OPERATOR@HOST", "CONNECTION", "MODE", "SEEN", "TASK", "ID"]);
+        head.extend(["MODEL", "WHERE", "OPERATOR@HOST", "CONNECTION", "MODE", "SEEN", "TASK", "ID"]);
         rows.iter_mut().zip(&sessions).for_each(|(row, session)| row.extend(more(session, now_ms)));
     } else {
         fit(&head, &mut rows);
@@ -105,7 +105,7 @@ fn row(session: &Session, now_ms: i64) -> Vec<(String, Ink)> {
     let unread = if session.unread > 0 { Ink::Bold } else { Ink::Plain };
     let reach = if session.reach == "none" { Ink::Red } else { Ink::Plain };
     let text = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(|text| cut(&line(text)));
-    let agent = text(&session.model).or_else(|| text(&session.agent)).unwrap_or_else(|| "-".to_owned());
+    let agent = text(&session.agent).unwrap_or_else(|| "-".to_owned());
     vec![
         (cut(&line(&session.nickname)), Ink::Plain),
         (state(session, now_ms), ink),
@@ -153,6 +153,7 @@ fn more(session: &Session, now_ms: i64) -> Vec<(String, Ink)> {
     let text = |text: &Option<String>| cut(&line(text.as_deref().filter(|text| !text.is_empty()).unwrap_or("-")));
     let task = if session.current_task.is_some() { &session.current_task } else { &session.session_name };
     let cells = [
+        text(&session.model),
         place(session),
         owner(session),
         cut(&line(&session.connection)),
@@ -224,7 +225,7 @@ mod tests {
                   "project":"web","gitBranch":"main","operator":"ana","host":{{"name":"box","os":"linux","arch":"x"}},"agent":"claude",
                   "currentTask":"merge\nit\u001b[2J","connectedAt":{old},"lastActivityAt":{recent},"unread":3,"rooms":["everyone"],"later":{{}}}},
                 {{"sessionId":"c3","nickname":"bad\u202ename","connection":"reconnecting","reach":"none","state":"idle","stateSince":{middle},"cwd":"/","connectedAt":{old},"lastActivityAt":{middle}}},
-                {{"sessionId":"d4","nickname":"asks","reach":"wakeable","state":"waiting","stateSince":{middle},"waitingFor":"permission: Bash","model":"gpt-5","connectedAt":{old}}},
+                {{"sessionId":"d4","nickname":"asks","reach":"wakeable","state":"waiting","stateSince":{middle},"waitingFor":"permission: Bash","model":"gpt-5","agent":"codex","connectedAt":{old}}},
                 {{"sessionId":"e5","nickname":"asks-longer","reach":"between_tools","state":"waiting","stateSince":{old},"connectedAt":{old}}}
             ]}}"#,
             old = NOW - 7_200_000,
@@ -233,12 +234,13 @@ mod tests {
         ))
     }
 
+    // row 53: AGENT is the agent, MODEL the model.
     #[test]
     fn ls_shows_those_first_who_need_a_human() {
         let expected = "\
 NICKNAME     STATE                            AGENT   BRANCH  UNREAD  REACH
 asks-longer  waiting 2 h                      -       -       0       between tools
-asks         waiting 5 min: permission: Bash  gpt-5   -       0       can be woken
+asks         waiting 5 min: permission: Bash  codex   -       0       can be woken
 Ω-web        working 12 s: Bash               claude  main    3       now
 bad\u{fffd}name     idle 5 min                       -       -       0       cannot hear
 quiet        -                                -       -       0       next prompt
@@ -249,7 +251,10 @@ quiet        -                                -       -       0       next promp
         assert_eq!(super::names(&roster()), "asks\nasks-longer\nbad\u{fffd}name\nquiet\nΩ-web\n");
         let wide = sessions(&roster(), true, &Reader::plain(NOW));
         assert!(
-            wide.contains("ana@box") && wide.contains("merge it\u{fffd}[2J") && wide.contains("until/it/ends"),
+            wide.contains("ana@box")
+                && wide.contains("gpt-5")
+                && wide.contains("merge it\u{fffd}[2J")
+                && wide.contains("until/it/ends"),
             "{wide}"
         );
     }

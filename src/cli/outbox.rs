@@ -8,7 +8,7 @@ use super::reader::Reader;
 use super::text::{Ink, cut, line, table};
 use super::wire::{Delivery, Message, Messages};
 use super::{Problem, World, words};
-use crate::limits::{ID_SHOWN_CHARS_MIN, PAGE_MESSAGES_DEFAULT};
+use crate::limits::PAGE_MESSAGES_DEFAULT;
 use crate::time::human_age;
 
 /// `marshal outbox`
@@ -24,10 +24,9 @@ pub(crate) fn outbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), P
     Ok(())
 }
 
-/// A line for each message and recipient, the newest message last.
+/// A line for each message, and for each of its recipients but the first; the newest message last.
 fn sent(answer: &Messages, reader: &Reader) -> String {
-    let chars = id_chars(&answer.messages);
-    let rows: Vec<_> = answer.messages.iter().flat_map(|message| lines(message, chars, reader)).collect();
+    let rows: Vec<_> = answer.messages.iter().flat_map(|message| lines(message, reader)).collect();
     if rows.is_empty() {
         String::new()
     } else {
@@ -35,32 +34,25 @@ fn sent(answer: &Messages, reader: &Reader) -> String {
     }
 }
 
-/// How many characters of their ids tell these messages apart. Every command takes the beginning of an id.
-fn id_chars(messages: &[Message]) -> usize {
-    let mut ids: Vec<&str> = messages.iter().map(|message| message.id.as_str()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let alike = |two: &[&str]| two[0].chars().zip(two[1].chars()).take_while(|(a, b)| a == b).count();
-    let differ_at = ids.windows(2).map(|two| alike(two) + 1).max();
-    differ_at.unwrap_or(0).max(ID_SHOWN_CHARS_MIN)
-}
-
-fn lines(message: &Message, id_chars: usize, reader: &Reader) -> Vec<Vec<(String, Ink)>> {
+fn lines(message: &Message, reader: &Reader) -> Vec<Vec<(String, Ink)>> {
     let room = message.to_room_id.as_deref().map(|room| cut(&format!("@{}", line(room))));
     let row = |to: String, (state, ink): (String, Ink)| {
         let sent = human_age(reader.now_ms.saturating_sub(message.sent_at));
-        let id: String = message.id.chars().take(id_chars).collect();
-        let cells = [sent, line(&id), to, cut(&line(message.body.trim()))];
+        let cells = [sent, message.shown_id(), to, cut(&line(message.body.trim()))];
         cells.into_iter().map(|cell| (cell, Ink::Plain)).chain([(state, ink)]).collect()
     };
     if message.deliveries.is_empty() {
         let to = room.unwrap_or_else(|| cut(&line(&message.to_nick)));
         return vec![row(to, ("nobody is known by whom it is to be read".to_owned(), Ink::Plain))];
     }
-    let each = message.deliveries.iter().map(|delivery| {
+    let each = message.deliveries.iter().enumerate().map(|(at, delivery)| {
         let name = cut(&line(&delivery.nickname));
         let to = room.as_ref().map_or_else(|| name.clone(), |room| format!("{room}: {name}"));
-        row(to, state(delivery, &message.deliveries, reader))
+        let mut row = row(to, state(delivery, &message.deliveries, reader));
+        // The same message for the next one: what is said of it once is not said again.
+        let again = [0, 1, 3].into_iter().filter(|_| at > 0);
+        again.for_each(|column| row[column].0.clear());
+        row
     });
     each.collect()
 }
@@ -82,6 +74,7 @@ mod tests {
     /// 2026-11-21 00:04:13 UTC
     const NOW: i64 = 1_795_219_453_000;
 
+    // row 56: two messages are two, though one is for two.
     #[test]
     fn each_recipient_has_a_line_and_the_newest_stand_last() {
         let answer = format!(
@@ -99,29 +92,14 @@ mod tests {
 SENT  MESSAGE  TO              TEXT     STATE
 2 h   m1       web\u{fffd}            one two  read at 00:04:13 UTC (it said so)
 0 s   m2       @everyone: web  all      is working: waits for the end of its turn
-0 s   m2       @everyone: api  all      not read before it expired at 00:00:00 UTC
+               @everyone: api           not read before it expired at 00:00:00 UTC
 0 s   m3       @x                       nobody is known by whom it is to be read
 ";
         assert_eq!(sent(&answer, &Reader::plain(NOW)), expected);
+        let numbered = sent(&answer, &Reader::plain(NOW)).lines().filter(|line| line.contains(" m")).count();
+        assert_eq!(numbered, answer.messages.len());
         assert!(sent(&answer, &Reader::coloured(NOW)).contains("\x1b[31mnot read before"));
         assert_eq!(sent(&Messages::default(), &Reader::coloured(NOW)), "");
-    }
-
-    #[test]
-    fn ids_are_as_long_as_it_takes_to_tell_them_apart_and_to_name_them() {
-        let list = |ids: &[&str]| {
-            let of = |id: &&str| Message { id: (*id).to_owned(), ..Message::default() };
-            let messages = ids.iter().map(of).collect();
-            let text = sent(&Messages { messages, ..Messages::default() }, &Reader::plain(0));
-            text.lines().skip(1).map(|line| line.split_whitespace().nth(2).unwrap().to_owned()).collect::<Vec<_>>()
-        };
-        let [a, b, c] =
-            ["01a20065-33a8-74ad-9728-ba37", "01a20065-33a8-74ad-9729-ba37", "01a20065-33b3-7514-8fdd-b631"];
-        assert_eq!(list(&[a]), ["01a20065-33a8-74ad"]);
-        assert_eq!(list(&[a, c, a]), ["01a20065-33a8-74ad", "01a20065-33b3-7514", "01a20065-33a8-74ad"]);
-        assert_eq!(list(&[c, b, a]), [&c[..23], &b[..23], &a[..23]]);
-        assert_eq!(list(&[a, &a[..20]]), [&a[..21], &a[..20]], "one that another begins with");
-        assert_eq!(list(&["ä\u{1b}", "äx"]), ["ä\u{fffd}", "äx"]);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 use super::reader::Reader;
 use super::text::{Ink, block, cut, ink, line, table};
-use super::wire::{Compacted, Delivery, Message, Messages, Recipient, Room, Rooms, Sent, Status, Supersedes};
+use super::wire::{
+    Compacted, Delivery, Message, Messages, Recipient, Room, Rooms, Sent, Status, Supersedes, mentioned,
+};
 use super::words;
 use crate::event_log::MALFORMED_NAME;
 use crate::event_log::survey::{Ending, Survey};
@@ -52,15 +54,14 @@ pub(crate) fn messages(answer: &Messages, reader: &Reader) -> String {
 }
 
 fn message_block(message: &Message, reader: &Reader) -> String {
-    let from = ink(&line(&message.from_nick), Ink::Bold, reader.colour);
+    let from = ink(&sender(message), Ink::Bold, reader.colour);
     let age = human_age(reader.now_ms.saturating_sub(message.sent_at));
     let mut text = format!(
-        "{} ({age} ago)  {from} [{}] -> {}\n{}  message {}",
+        "{} ({age} ago)  {from} -> {}\n{}  message {}",
         reader.zone.moment(message.sent_at),
-        line(&message.from_session_id),
         recipient(message),
         block(&message.body),
-        line(&message.id),
+        message.shown_id(),
     );
     let from_human = message.from_session_id.starts_with(HUMAN_PREFIX);
     let proof = message.proof.as_deref().and_then(Proof::parse);
@@ -89,7 +90,7 @@ fn message_block(message: &Message, reader: &Reader) -> String {
 
 /// On what terms it was sent, if not on the usual ones.
 fn terms(message: &Message, reader: &Reader) -> String {
-    let id = |id: &Option<String>| id.as_deref().map(line);
+    let id = |id: &Option<String>| id.as_deref().map(mentioned);
     let at = |at: Option<i64>| at.map(|at| reader.zone.moment(at));
     let parts = [
         message.priority.as_deref().map(|priority| format!("priority {}", line(priority))),
@@ -100,6 +101,12 @@ fn terms(message: &Message, reader: &Reader) -> String {
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     if parts.is_empty() { String::new() } else { format!("    {}\n", parts.join(", ")) }
+}
+
+/// The sender's name. A person's is told from a session's that is called the same.
+fn sender(message: &Message) -> String {
+    let id = &message.from_session_id;
+    if id.starts_with(HUMAN_PREFIX) || message.from_nick.is_empty() { line(id) } else { line(&message.from_nick) }
 }
 
 fn recipient(message: &Message) -> String {
@@ -126,7 +133,7 @@ pub(crate) fn sent(answer: &Sent, reader: &Reader) -> String {
 /// What became of the older message that was to be replaced by `newer`.
 fn replaced(older: &Supersedes, newer: &str, reader: &Reader) -> String {
     let is_replaced = |delivery: &&Delivery| delivery.state == "superseded" && delivery.by.as_deref() == Some(newer);
-    let (id, count, of) = (line(&older.message_id), older.replaced, older.of);
+    let (id, count, of) = (mentioned(&older.message_id), older.replaced, older.of);
     let mut text = match older.deliveries.as_slice() {
         _ if count == 0 => format!("did not replace {id}"),
         [one] if of == 1 => format!("replaced {id} for {}", line(&one.nickname)),
@@ -156,7 +163,7 @@ fn replaced(older: &Supersedes, newer: &str, reader: &Reader) -> String {
 }
 
 fn sent_one(answer: &Sent, duplicate: bool, reader: &Reader) -> String {
-    let id = line(&answer.message_id);
+    let id = answer.shown_id();
     let stored = if duplicate { "sent before as" } else { "stored as" };
     let to_room = answer.to.starts_with('@');
     if let ([one], false) = (answer.recipients.as_slice(), to_room) {
@@ -182,7 +189,7 @@ fn sent_one(answer: &Sent, duplicate: bool, reader: &Reader) -> String {
     }
     for covered in answer.covered.iter().take(RECIPIENTS_SHOWN_MAX) {
         let name = covered.room_id.as_ref().map_or_else(|| line(&covered.nickname), |room| format!("@{}", line(room)));
-        let _ = writeln!(text, "  {name} (also addressed; gets it once, as {})", line(&covered.message_id));
+        let _ = writeln!(text, "  {name} (also addressed; gets it once, as {})", mentioned(&covered.message_id));
     }
     if answer.covered.len() > RECIPIENTS_SHOWN_MAX {
         let _ = writeln!(text, "  +{} more that get it once", answer.covered.len() - RECIPIENTS_SHOWN_MAX);
@@ -235,7 +242,7 @@ fn malformed(lines: u64, program: &str) -> String {
 }
 
 /// A number of things.
-fn counted(count: u64, thing: &str) -> String {
+pub(crate) fn counted(count: u64, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
@@ -371,12 +378,12 @@ ROOM                          KIND   MEMBERS
             second = NOW,
         ));
         let expected = "\
-2026-11-21 00:00:13 UTC (4 min ago)  otter [s1] -> heron
+2026-11-21 00:00:13 UTC (4 min ago)  otter -> heron
     first
       message m0, read by 9\u{fffd}[A
   message m1, verified by its process, read by 0, waiting for 1
 
-2026-11-21 00:04:13 UTC (0 s ago)  ana [human:ana] -> @everyone
+2026-11-21 00:04:13 UTC (0 s ago)  human:ana -> @everyone
     hi
   message m2, sender not verified
 ";

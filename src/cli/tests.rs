@@ -251,14 +251,17 @@ fn refusals_are_printed_with_their_candidates() {
 fn inbox_acknowledges_what_it_has_printed() {
     let answers = vec![(200, INBOX), (200, ACKED)];
     let ran = run_with(&["inbox", "--human", "ana", "--limit", "1"], &[], b"", answers);
-    let expected =
-        "2026-11-21 00:03:13 UTC (1 min ago)  heron [id-2] -> otter\n    hi\n  message m1, sender not verified\n";
+    let expected = "2026-11-21 00:03:13 UTC (1 min ago)  heron -> otter\n    hi\n  message m1, sender not verified\n";
     assert_eq!(ran.stdout, expected);
-    assert_eq!(ran.stderr, "marshal: 2 more waiting: run 'marshal inbox --human ana' again.\n");
+    assert_eq!(ran.stderr, "marshal: 1 of 3 unread messages shown: run 'marshal inbox --human ana' again.\n");
     let asked = ["GET /v1/inbox?human=ana&limit=1 ", r#"POST /v1/messages/ack {"human":"ana","messageIds":["m1"]}"#];
     assert_eq!(ran.asked, asked);
     let ran = run_with(&["inbox", "--session", "it's"], &[], b"", vec![(200, INBOX), (200, ACKED)]);
-    assert!(ran.stderr.contains(r"2 more waiting: run 'marshal inbox --session 'it'\''s'' again"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains(r"1 of 3 unread messages shown: run 'marshal inbox --session 'it'\''s'' again"),
+        "{}",
+        ran.stderr
+    );
     let ran = run_with(&["inbox", "--human", "ana", "--peek"], &[], b"", vec![(200, INBOX)]);
     assert_eq!((ran.step, ran.asked.len()), (Step::Done(0), 1), "a look changes nothing");
     let ran = run_with(&["inbox"], &[("USER", "ana")], b"", vec![(200, r#"{"messages":[],"waiting":0}"#)]);
@@ -354,7 +357,7 @@ fn history_asks_for_what_was_said() {
         format!("{filter}&since=1795212253000&before=3-x&limit=1 "),
     ];
     assert_eq!(ran.asked, asked);
-    assert_eq!(ran.stderr, "marshal: there may be older messages: add --before 2-x\n");
+    assert_eq!(ran.stderr, "marshal: 2 messages shown; there may be older ones: add --before 2-x\n");
     assert!(ran.stdout.find("message m1").unwrap() < ran.stdout.find("message m2").unwrap(), "{}", ran.stdout);
     let json = run_with(&[&line[..], &["--json"]].concat(), &[], b"", answers).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -483,10 +486,10 @@ fn outbox_asks_for_what_one_has_sent() {
     let asked =
         ["GET /v1/outbox?session=otter&before=9-x&limit=2 ", "GET /v1/outbox?session=otter&before=4-x&limit=1 "];
     assert_eq!((ran.step, ran.asked), (Step::Done(0), asked.map(str::to_owned).to_vec()));
-    assert_eq!(ran.stderr, "marshal: there may be older messages: add --before 2-x\n");
+    assert_eq!(ran.stderr, "marshal: 2 messages shown; there may be older ones: add --before 2-x\n");
     assert!(ran.stdout.find(" m1 ").unwrap() < ran.stdout.find(" m2 ").unwrap(), "{}", ran.stdout);
     let ran = run_at(true, &[&line[..], &["--json"]].concat(), &[], b"", answers.clone());
-    assert_eq!(ran.stderr, "marshal: there may be older messages: add --before 2-x\n");
+    assert_eq!(ran.stderr, "marshal: 2 messages shown; there may be older ones: add --before 2-x\n");
     let ran = run_with(&[&line[..], &["--json"]].concat(), &[], b"", answers);
     assert_eq!(ran.stderr, "", "a program finds it in the answer");
     let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();

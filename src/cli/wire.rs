@@ -1,6 +1,8 @@
 //! The daemon's answers, as far as the command line reads them. Everything has a default: a field that a later daemon
 //! adds or leaves out must not break an earlier command line.
 
+use super::text::line;
+use crate::limits::MENTIONED_ID_CHARS;
 use serde::Deserialize;
 
 /// `GET /v1/sessions`
@@ -96,6 +98,8 @@ pub(crate) struct Messages {
 pub(crate) struct Message {
     #[serde(rename = "messageId")]
     pub(crate) id: String,
+    /// As much of the id as tells it from all others, if the daemon says that.
+    pub(crate) short_id: Option<String>,
     pub(crate) from_session_id: String,
     pub(crate) from_nick: String,
     pub(crate) to_session_id: Option<String>,
@@ -112,6 +116,25 @@ pub(crate) struct Message {
     pub(crate) read_by: Option<u64>,
     pub(crate) waiting_for: Option<u64>,
     pub(crate) deliveries: Vec<Delivery>,
+}
+
+impl Message {
+    /// The id as people read and type it.
+    pub(crate) fn shown_id(&self) -> String {
+        self.short_id.as_deref().map_or_else(|| mentioned(&self.id), line)
+    }
+}
+
+impl Sent {
+    /// The id as people read and type it.
+    pub(crate) fn shown_id(&self) -> String {
+        self.short_id.as_deref().map_or_else(|| mentioned(&self.message_id), line)
+    }
+}
+
+/// The beginning of an id that is only mentioned.
+pub(crate) fn mentioned(id: &str) -> String {
+    line(&id.chars().take(MENTIONED_ID_CHARS).collect::<String>())
 }
 
 /// `POST /v1/inbox/claim`
@@ -135,6 +158,8 @@ pub(crate) struct ClaimedFrom {
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Sent {
     pub(crate) message_id: String,
+    /// As much of the id as tells it from all others, if the daemon says that.
+    pub(crate) short_id: Option<String>,
     pub(crate) to: String,
     pub(crate) to_nick: String,
     pub(crate) recipients: Vec<Recipient>,

@@ -3,7 +3,7 @@
 
 use super::reader::Reader;
 use super::text::{line, shell};
-use super::wire::Delivery;
+use super::wire::{Delivery, mentioned};
 use crate::ids::HUMAN_PREFIX;
 
 /// Where a message is for one of its recipients.
@@ -29,7 +29,10 @@ pub(crate) fn delivery_among(delivery: &Delivery, all: &[Delivery], reader: &Rea
         }
         "read" => format!("read at {at}{}", evidence(delivery.evidence.as_deref())),
         "expired" => format!("not read before it expired at {at}"),
-        "superseded" => format!("not read before message {} came in its place at {at}", by()),
+        "superseded" => {
+            let by = mentioned(delivery.by.as_deref().unwrap_or("?"));
+            format!("not read before message {by} came in its place at {at}")
+        }
         "undeliverable" => format!("undeliverable since {at}: {}", reason(delivery.reason.as_deref())),
         "claimed" => {
             let name = delivery.by_nickname.as_ref().or_else(|| heir().map(|heir| &heir.nickname));

@@ -44,6 +44,7 @@ fn sent_value(sent: &Sent) -> Value {
     };
     let mut value = json!({
         "messageId": message.id.as_str(),
+        "shortId": sent.short_id,
         "sentAt": message.sent_at,
         "to": id,
         "toNick": &*message.to_nick,
@@ -76,6 +77,7 @@ fn broadcast_value(sent: &BroadcastSent) -> Value {
     let recipient = |(session, nickname, live): &(crate::ids::SessionId, std::sync::Arc<str>, Option<_>)| json!({ "sessionId": session.as_str(), "nickname": &**nickname, "live": live.is_some() });
     let mut value = json!({
         "messageId": message.id.as_str(),
+        "shortId": sent.short_id,
         "sentAt": message.sent_at,
         "to": format!("@{room}"),
         "toNick": &*message.to_nick,

@@ -6,7 +6,7 @@ use super::evidence::{TurnFacts, Verdict, verdict};
 use super::tables::newest_first;
 use super::turn::InTurn;
 use super::{Arrival, Change, EventKind, MessageState, Roster};
-use crate::ids::{IdSource, MessageId, NOTICE_SENDER, ReadId, RoomId, SessionId, new_id_at};
+use crate::ids::{IdSource, MessageId, NOTICE_SENDER, ReadId, RoomId, SessionId};
 use crate::limits::{HANDED_LEASE_MS, HANDINGS_MAX, KEPT_MESSAGES_MAX, SWEEP_ROWS_MAX};
 use crate::model::{
     Delivery, Evidence, ItemType, Message, MessageRead, Path, Priority, Reason, Recipient, Row, State, Step, Stored,
@@ -403,7 +403,7 @@ impl Roster {
         if matches!(row.to, Recipient::Room(_)) {
             return;
         }
-        let name = quoted(&row.to_nick);
+        let (name, message) = (quoted(&row.to_nick), self.called(&row));
         let text = match step {
             Step::Expired => format!("{name} is not known to have read your message {message} before it expired"),
             Step::Undeliverable(Reason::SessionEnded) => {
@@ -444,7 +444,7 @@ impl Roster {
     pub(super) fn write_notice(&mut self, about: &Message, text: &str, ids: &mut dyn IdSource) {
         let to = &about.from_session_id;
         let terms = Terms { reply_to: Some(about.id.clone()), notice: true, ..Terms::default() };
-        let id = MessageId::from(new_id_at(ids, self.tables.now.wall_ms));
+        let id = MessageId::from(ids.new_id());
         self.tables.set(Message {
             id: id.clone(),
             from_session_id: SessionId::from(NOTICE_SENDER),

@@ -414,7 +414,8 @@ impl Roster {
 
     fn heir_text(&self, messages: &[MessageId], last: &Message, by: &SessionId) -> String {
         let by = quoted(&self.name_of(by));
-        let named: Vec<&str> = messages.iter().take(NOTICE_IDS_MAX).map(MessageId::as_str).collect();
+        let rows = messages.iter().take(NOTICE_IDS_MAX).filter_map(|id| self.tables.messages.get(id));
+        let named: Vec<String> = rows.map(|placed| self.called(&placed.stored.row)).collect();
         let more = messages.len() - named.len();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let (count, name, named) = (messages.len(), quoted(&last.to_nick), named.join(", "));

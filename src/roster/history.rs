@@ -134,7 +134,8 @@ impl Roster {
             }
             total += 1;
             if space.takes(&placed.stored.row) {
-                messages.push(MessageView { message: placed.stored.clone(), read_by_me: !unread });
+                let short_id = self.short_id(&placed.stored.row.id);
+                messages.push(MessageView { message: placed.stored.clone(), short_id, read_by_me: !unread });
             }
         }
         Ok(Answer::new(Reply::Messages { reader: me, messages, total }, Wait::Batch))
@@ -186,7 +187,7 @@ impl Roster {
             (Some(me), _) => Some(me),
             (None, asked) => asked,
         };
-        let place = |cursor: &Cursor| self.tables.messages.get(&cursor.id).map_or(cursor.place, |placed| placed.place);
+        let place = |cursor: &Cursor| self.place_of(cursor);
         let mut sieve = Sieve {
             session,
             room: query
@@ -233,8 +234,8 @@ impl Roster {
                 before = last;
                 break;
             }
-            let here = Cursor { place, id: id.clone() };
-            newest.get_or_insert_with(|| here.clone());
+            let here = (place, id);
+            newest.get_or_insert(here);
             let behind = last.replace(here);
             if !sieve.times.contains(&self.tables.mail.sent_at(place)) {
                 budget.skips = budget.skips.saturating_sub(1);
@@ -250,7 +251,8 @@ impl Roster {
             }
         }
         messages.reverse();
-        HistoryPage { messages, before, newest }
+        let cursor = |(place, id): (u64, &MessageId)| self.cursor(place, id);
+        HistoryPage { messages, before: before.map(cursor), newest: newest.map(cursor) }
     }
 
     fn fits_sieve(&self, sieve: &Sieve, placed: &Placed<Message>, budget: &mut Budget) -> bool {
@@ -325,6 +327,7 @@ impl Roster {
         let receipts = self.tables.receipts(&row.id).count() + gone.count();
         HistoryEntry {
             message: placed.stored.clone(),
+            short_id: self.short_id(&row.id),
             read_by: receipts + usize::from(row.read_at.is_some()),
             waiting_for: self.tables.mail.waiting_for(placed.place),
             deliveries,

@@ -10,7 +10,7 @@ use super::{
     SentTo, Wait, validate,
 };
 use crate::error::{ErrorKind, RequestError};
-use crate::ids::{HUMAN_PREFIX, IdSource, MessageId, SessionId, new_id_at};
+use crate::ids::{HUMAN_PREFIX, IdSource, MessageId, SessionId};
 use crate::limits::{ACK_IDS_MAX, PERSON_MESSAGES_LOOKED_AT_MAX, ROOM_DELIVERIES_SHOWN_MAX};
 use crate::model::{Evidence, Message, Recipient, RoomKind, Row, Step, Stored, Terms};
 use std::sync::Arc;
@@ -71,7 +71,8 @@ impl Roster {
         let known = first.stored.row.terms.as_ref().and_then(|terms| terms.fingerprint.as_deref());
         let is_same = known == Some(fingerprint.as_str());
         if !is_same && !sending.wishes.must_have_id {
-            let ids = super::sending::ids_text(before.iter());
+            let ids: Vec<String> = placed.iter().map(|placed| self.called(&placed.stored.row)).collect();
+            let ids = ids.join(", ");
             let message =
                 format!("'{name}' is the name of something else that you have sent ({ids}); give this another");
             return Err(RequestError::new(ErrorKind::KeyReused, message));
@@ -93,7 +94,8 @@ impl Roster {
             Recipient::Session(session) => {
                 let delivery = self.delivery_to(row, placed.place, session.clone());
                 let is_to_stranger = self.is_stranger(session);
-                SentTo::One(Sent { message, live: None, delivery, is_to_stranger, replaced: None })
+                let short_id = self.short_id(&message.row.id);
+                SentTo::One(Sent { message, short_id, live: None, delivery, is_to_stranger, replaced: None })
             }
             Recipient::Room(_) => {
                 let deliveries = self.deliveries(row, placed.place);
@@ -101,6 +103,7 @@ impl Roster {
                     deliveries.iter().map(|view| (view.session.clone(), view.name.clone(), None)).collect();
                 SentTo::Room(BroadcastSent {
                     room_name: row.to_nick.clone(),
+                    short_id: self.short_id(&message.row.id),
                     message,
                     recipients,
                     deliveries,
@@ -146,13 +149,24 @@ impl Roster {
             sent.push(match (&to, deliveries.pop(), recipients.pop()) {
                 (Target::One(_), Some(delivery), Some((.., live))) => {
                     let is_to_stranger = self.is_stranger(&delivery.session);
-                    SentTo::One(Sent { message, live, delivery, is_to_stranger, replaced: None })
+                    let short_id = self.short_id(&message.row.id);
+                    SentTo::One(Sent { message, short_id, live, delivery, is_to_stranger, replaced: None })
                 }
                 (_, last, last_one) => {
                     deliveries.extend(last);
                     recipients.extend(last_one);
                     let room_name = message.row.to_nick.clone();
-                    SentTo::Room(BroadcastSent { message, room_name, recipients, deliveries, covered, replaced: None })
+                    let short_id = self.short_id(&message.row.id);
+                    let replaced = None;
+                    SentTo::Room(BroadcastSent {
+                        message,
+                        short_id,
+                        room_name,
+                        recipients,
+                        deliveries,
+                        covered,
+                        replaced,
+                    })
                 }
             });
         }
@@ -205,7 +219,7 @@ impl Roster {
         ids: &mut dyn IdSource,
     ) -> Arc<Stored<Message>> {
         let stored = Stored::new(Message {
-            id: MessageId::from(new_id_at(ids, self.tables.now.wall_ms)),
+            id: MessageId::from(ids.new_id()),
             from_session_id: sender.id.clone(),
             from_nick: sender.name.clone(),
             to,

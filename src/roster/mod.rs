@@ -33,6 +33,7 @@ mod search;
 mod seen;
 mod sending;
 mod sessions;
+mod short_ids;
 mod speaker;
 mod sweep;
 mod tables;

@@ -19,7 +19,7 @@ impl Roster {
         let me = self.speaker(caller)?.id;
         let limit = limit.unwrap_or(PAGE_MESSAGES_DEFAULT).clamp(1, PAGE_MESSAGES_MAX);
         let (mut messages, mut cursor) = (Vec::new(), None);
-        let place = |cursor: &Cursor| self.tables.messages.get(&cursor.id).map_or(cursor.place, |placed| placed.place);
+        let place = |cursor: &Cursor| self.place_of(cursor);
         let concerning = self.tables.mail.concerning(&me, before.map_or(u64::MAX, place));
         let (mut last, mut looked) = (None, 0);
         for (place, id) in concerning {
@@ -27,14 +27,21 @@ impl Roster {
                 cursor = last;
                 break;
             }
-            last = Some(Cursor { place, id: id.clone() });
+            last = Some((place, id));
             let placed = self.tables.messages.get(id).filter(|placed| placed.stored.row.from_session_id == me);
             let entry = placed.map(|placed| self.history_entry(placed, true));
             looked += 1 + entry.as_ref().map_or(0, |entry: &HistoryEntry| entry.deliveries.len());
             messages.extend(entry);
         }
         messages.reverse();
-        Ok(Answer::new(Reply::History(HistoryPage { messages, before: cursor, newest: None }), Wait::Batch))
+        Ok(Answer::new(
+            Reply::History(HistoryPage {
+                messages,
+                before: cursor.map(|(place, id)| self.cursor(place, id)),
+                newest: None,
+            }),
+            Wait::Batch,
+        ))
     }
 
     /// Sends a message that did not get there once more, to the one that it was for. The new one comes in the place of the
@@ -69,16 +76,18 @@ impl Roster {
     /// Whether sending a message once more would not give somebody what he has, or what somebody else has taken over.
     fn may_requeue(&self, row: &Message, place: u64, to: &SessionId) -> Result<(), RequestError> {
         let refuse = |why: String| Err(RequestError::new(ErrorKind::Refused, why));
-        let (id, name) = (&row.id, &row.to_nick);
+        let (id, name) = (self.short_id(&row.id), &row.to_nick);
         // One that its sender wrote to somebody else does not stand in its place here.
         if let Some(by) = self.newest_in_place_of(row).into_iter().find(|newest| newest.to == row.to) {
-            return refuse(format!("message {} has come in the place of {id}: ask for that one", by.id));
+            let by = self.short_id(&by.id);
+            return refuse(format!("message {by} has come in the place of {id}: ask for that one"));
         }
         match self.delivery_to(row, place, to.clone()).standing {
             DeliveryStanding::Read(..) => {
                 refuse(format!("message {id} was read by {}: there is nothing to repeat", quoted(name)))
             }
             DeliveryStanding::Settled(Step::Superseded(by), _) => {
+                let by = self.short_id(&by);
                 refuse(format!("message {by} has come in the place of {id}: ask for that one"))
             }
             DeliveryStanding::Settled(Step::Claimed(by), _) => {

@@ -3,7 +3,7 @@
 use super::{Caller, DeliveryView};
 use crate::ids::{MessageId, SessionId};
 use crate::model::{Message, Stored};
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 /// Which messages a reader wants; the filters of marshal 0.9's `ReadMessages`.
@@ -72,13 +72,16 @@ impl MessageState {
     }
 }
 
+/// Digits in which a cursor counts: those and letters, so that it is short.
+const DIGITS: u32 = 36;
+
 /// A place in the order of all messages: that of one message. Places are counted anew when the daemon starts; then the
 /// message's id tells where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// The message's place when the cursor was given.
     pub place: u64,
-    /// The message's id.
+    /// The message's id, or as much of it as told it from all others.
     pub id: MessageId,
 }
 
@@ -86,13 +89,23 @@ impl Cursor {
     /// The cursor that is spelled `text`.
     pub fn parse(text: &str) -> Option<Self> {
         let (place, id) = text.split_once('-')?;
-        Some(Self { place: place.parse().ok()?, id: MessageId::from(id) })
+        Some(Self { place: u64::from_str_radix(place, DIGITS).ok()?, id: MessageId::from(id) })
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.place, self.id)
+        let (mut digits, mut rest) = (Vec::new(), self.place);
+        while rest > 0 || digits.is_empty() {
+            digits.push(rest % u64::from(DIGITS));
+            rest /= u64::from(DIGITS);
+        }
+        for digit in digits.into_iter().rev() {
+            // It is less than the number of digits there are.
+            let digit = u32::try_from(digit).ok().and_then(|digit| char::from_digit(digit, DIGITS));
+            f.write_char(digit.unwrap_or('0'))?;
+        }
+        write!(f, "-{}", self.id)
     }
 }
 
@@ -141,6 +154,8 @@ pub struct HistoryPage {
 pub struct HistoryEntry {
     /// The message.
     pub message: Arc<Stored<Message>>,
+    /// The shortest beginning of its id that fits no other message now.
+    pub short_id: String,
     /// How many of its recipients have read it.
     pub read_by: usize,
     /// For how many it is waiting.

@@ -514,6 +514,8 @@ pub struct Claimed {
 pub struct MessageView {
     /// The message.
     pub message: Arc<Stored<Message>>,
+    /// The shortest beginning of its id that fits no other message now.
+    pub short_id: String,
     /// Whether the reader has read it.
     pub read_by_me: bool,
 }

@@ -106,6 +106,8 @@ pub struct Replaced {
 pub struct Sent {
     /// The message.
     pub message: Arc<Stored<Message>>,
+    /// The shortest beginning of its id that fits no other message now.
+    pub short_id: String,
     /// The connection that it is pushed to, if there is one.
     pub live: Option<ClientId>,
     /// Where it is.
@@ -121,6 +123,8 @@ pub struct Sent {
 pub struct BroadcastSent {
     /// The message.
     pub message: Arc<Stored<Message>>,
+    /// The shortest beginning of its id that fits no other message now.
+    pub short_id: String,
     /// The room's name.
     pub room_name: Arc<str>,
     /// Those for whom it is stored: session, nickname, and the connection that it is pushed to.
@@ -208,11 +212,6 @@ pub struct Repeated {
     pub fingerprint: String,
     /// Whether the same was asked for then.
     pub is_same: bool,
-}
-
-/// The ids of messages, as one text for people.
-pub(super) fn ids_text<'a>(ids: impl Iterator<Item = &'a MessageId>) -> String {
-    ids.map(MessageId::as_str).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@ use super::{DeliveryStanding, DeliveryView, Roster, Sending, validate};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
 use crate::limits::{
-    CANDIDATE_TEXT_CHARS_MAX, CANDIDATES_MAX, EXPIRY_MAX_MS, ID_BEGINNINGS_MAX, ID_BYTES_MAX, META_BYTES_MAX,
+    CANDIDATES_MAX, EXCERPT_CHARS_MAX, EXPIRY_MAX_MS, ID_BEGINNINGS_MAX, ID_BYTES_MAX, META_BYTES_MAX,
     REPLACED_LINKS_MAX, REPLY_EXPECTED_MAX_MS, ROOM_DELIVERIES_SHOWN_MAX, SWEEP_ROWS_MAX,
 };
 use crate::model::{Message, Recipient, Step, Terms};
-use crate::text::{quoted, readable, shown_name};
+use crate::text::body::excerpt;
+use crate::text::{quoted, shown_name};
 use crate::time::human_age;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -99,10 +100,12 @@ impl Roster {
         if newest.is_empty() {
             return Ok(old.id.clone());
         }
-        let newest: Vec<String> = newest.iter().take(CANDIDATES_MAX).map(|row| row.id.to_string()).collect();
-        let by = newest.join(", ");
-        let message = format!("message {by} has come in the place of {} already: replace that one", old.id);
-        Err(RequestError { candidates: newest, ..RequestError::new(ErrorKind::Refused, message) })
+        let newest = newest.iter().take(CANDIDATES_MAX);
+        let by: Vec<String> = newest.clone().map(|row| self.short_id(&row.id)).collect();
+        let (by, old) = (by.join(", "), self.short_id(&old.id));
+        let message = format!("message {by} has come in the place of {old} already: replace that one");
+        let candidates = newest.map(|row| self.told(row)).collect();
+        Err(RequestError { candidates, ..RequestError::new(ErrorKind::Refused, message) })
     }
 
     /// What its sender has put in the place of a message, and in the place of that, as far as the newest, in the order of the
@@ -137,7 +140,8 @@ impl Roster {
         if row.from_session_id == sender.id {
             return Ok(row);
         }
-        let message = format!("message {} is not yours: only who sent a message can replace it", row.id);
+        let id = self.short_id(&row.id);
+        let message = format!("message {id} is not yours: only who sent a message can replace it");
         Err(RequestError::new(ErrorKind::Forbidden, message))
     }
 
@@ -183,13 +187,8 @@ impl Roster {
             Recipient::Room(room) => format!("@{room}"),
             Recipient::Session(_) => shown_name(&message.to_nick),
         };
-        let text: String = readable(message.body.trim()).chars().take(CANDIDATE_TEXT_CHARS_MAX + 1).collect();
-        let mut text = text.replace(['\n', '\t'], " ");
-        if let Some((end, _)) = text.char_indices().nth(CANDIDATE_TEXT_CHARS_MAX) {
-            text.truncate(end);
-            text.push('…');
-        }
-        format!("{} ({age} ago, {} -> {to}: {text})", message.id, shown_name(&message.from_nick))
+        let (id, from) = (self.short_id(&message.id), shown_name(&message.from_nick));
+        format!("{id} ({age} ago, {from} -> {to}: {})", excerpt(&message.body, EXCERPT_CHARS_MAX))
     }
 
     /// Settles an older message for those who have not read it: another one came in its place.
@@ -257,7 +256,7 @@ impl Roster {
             let name = quoted(&row.to_nick);
             let room = if matches!(row.to, Recipient::Room(_)) { "room " } else { "" };
             let unread = if self.awaiting(&id).is_empty() { "" } else { ", and it is not known to be read" };
-            let text = format!("no reply to your message {id} to {room}{name} came in time{unread}");
+            let text = format!("no reply to your message {} to {room}{name} came in time{unread}", self.called(&row));
             // Also to a sender that is not there: it may come back, and must not be looked for by every sweep until then.
             self.write_notice(&row, &text, ids);
         }

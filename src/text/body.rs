@@ -56,6 +56,26 @@ pub fn whole_escapes(framed: &str) -> &str {
     if is_open { &framed[..at] } else { framed }
 }
 
+/// The beginning of a text on one line, of at most so many characters and a sign that there is more.
+pub fn excerpt(text: &str, chars: usize) -> String {
+    // Of words that are separated by more than that, no more than their number is of interest.
+    let plain = lines_of(text);
+    let mut words = plain.split_whitespace();
+    let mut line = String::new();
+    while let Some(word) = words.next().filter(|_| line.chars().count() <= chars) {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.extend(word.chars().take(chars + 1));
+    }
+    if let Some((end, _)) = line.char_indices().nth(chars) {
+        line.truncate(end);
+        line.truncate(line.trim_end().len());
+        line.push('…');
+    }
+    line
+}
+
 /// The lines of a text, each ended by a newline but the last, without what is hidden in them.
 pub(super) fn lines_of(text: &str) -> Cow<'_, str> {
     let text = text.trim_end_matches(is_line_end);
@@ -161,6 +181,24 @@ mod tests {
             assert_eq!(unframed(expected), lines_of(text), "{text:?}");
         }
         assert!(has_escapes("x && &lt;marshal"));
+    }
+
+    // row 55
+    #[test]
+    fn an_excerpt_is_one_line_and_says_that_there_is_more() {
+        let table = [
+            ("one", "one"),
+            (" one\n\ttwo ", "one two"),
+            ("1234567890", "1234567890"),
+            ("12345678901", "1234567890…"),
+            ("123456789 x", "123456789…"),
+            ("a\u{1b}[31m\u{202e}b", "a[31mb"),
+            ("\n \n", ""),
+        ];
+        for (text, expected) in table {
+            assert_eq!(excerpt(text, 10), expected, "{text:?}");
+        }
+        assert_eq!(excerpt(&"é ".repeat(10_000), 5), "é é é…");
     }
 
     #[test]

@@ -409,7 +409,8 @@ mod tests {
             crate::roster::DeliveryView { session: "b".into(), name: "b".into(), heir: None, standing, times: 0 };
         let one = |message, live| {
             let delivery = delivery.clone();
-            Sent { message, live, delivery, is_to_stranger: false, replaced: None }
+            let short_id = "m".to_owned();
+            Sent { message, short_id, live, delivery, is_to_stranger: false, replaced: None }
         };
         let sent = |to, live| Reply::Sent(one(message(to), live));
         let common = json!({"messageId": "m", "sentAt": 7, "toNick": "bob"});
@@ -444,6 +445,7 @@ mod tests {
         let recipients = vec![("b".into(), Arc::from("bob"), None)];
         let (message_to_room, room_name) = (message(room), "the room".into());
         let broadcast = BroadcastSent {
+            short_id: "m".to_owned(),
             message: message_to_room,
             room_name,
             recipients,
@@ -454,7 +456,7 @@ mod tests {
         let delivered = json!([{"deliveredLive": false, "sessionId": "b", "toNick": "bob", "toSessionId": "b"}]);
         let more = json!({"delivered": delivered, "failed": [], "toRoomId": "r", "toRoomName": "the room", "total": 1});
         check(Reply::Broadcast(broadcast), &with(more));
-        let messages = vec![MessageView { message: message(session), read_by_me: true }];
+        let messages = vec![MessageView { message: message(session), short_id: "m".to_owned(), read_by_me: true }];
         let view = with(json!({
             "body": "line\n\u{1}end é", "fromNick": "ann \"x\"", "fromSessionId": "a", "readByMe": true, "toSessionId": "b"
         }));

@@ -121,7 +121,7 @@ fn one_in_its_place_is_told_what_it_left_and_takes_it_over_and_the_sender_learns
         assert!(notices[0].starts_with(
             "2 of your messages to 'x@old', which ended before reading them, were taken over by 'x@new': "
         ));
-        assert!(notices[0].contains(ids[0].as_str()) && notices[0].contains(ids[2].as_str()), "{notices:?}");
+        assert!([0, 2].iter().all(|id| notices[0].contains(&ids[*id].as_str()[..5])), "{notices:?}");
         assert_eq!(total(&world.claims("new", None)), 0);
         assert!(world.start("old", "/w/x").inbox.is_empty(), "what was taken over is not its own any more");
         let mut again = world.restarted(0);
@@ -291,7 +291,7 @@ fn what_nobody_claims_ends_at_its_time_and_the_sender_learns_it() {
     world.tick(2 * DAY);
     assert!(ended(world.standing(&soon, "old")), "at the time that the message says");
     let told = world.inbox("a");
-    assert!(told.len() == 1 && told[0].contains(soon.as_str()), "{told:?}");
+    assert!(told.len() == 1 && told[0].contains(&soon.as_str()[..5]), "{told:?}");
     world.tick(UNCLAIMED_MAIL_AGE_MAX_MS - 3 * DAY - HOUR);
     assert!(!ended(world.standing(&ids[0], "old")) && world.is_departed("old"));
     world.tick(2 * HOUR);
@@ -450,7 +450,7 @@ fn what_comes_for_one_who_has_ended_ends_a_week_after_it_was_sent_whatever_is_kn
         let ended = DeliveryStanding::Settled(Step::Undeliverable(Reason::SessionEnded), 0);
         assert_eq!(world.standing(&id, "old").as_str(), ended.as_str(), "{later}");
         let told = world.inbox("a");
-        assert!(told.len() == 1 && told[0].contains(id.as_str()), "{later}: {told:?}");
+        assert!(told.len() == 1 && told[0].contains(&id.as_str()[..5]), "{later}: {told:?}");
         assert!(world.roster.row(ItemType::Departed, "old").is_none(), "{later}: nothing is kept of it");
     }
 }

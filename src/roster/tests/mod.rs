@@ -22,6 +22,7 @@ mod resolve;
 mod rooms;
 mod seen;
 mod sending;
+mod short_ids;
 mod speaking;
 mod terms;
 mod truths;
@@ -96,6 +97,15 @@ impl World {
 
     fn apply(&mut self, request: Request) -> Outcome {
         self.roster.apply(request, self.now, &mut self.ids)
+    }
+
+    /// Gives a message another id, as an outsider can: those that are made here have nothing in common.
+    fn rename(&mut self, message: &MessageId, id: &str) -> MessageId {
+        let Some(Row::Message(stored)) = self.roster.row(ItemType::Message, message.as_str()) else { panic!() };
+        let renamed = Message { id: MessageId::from(id), ..stored.row.clone() };
+        let gone = ExternalEvent::Delete(ItemType::Message, message.to_string());
+        self.ok(Request::External(vec![gone, ExternalEvent::Set(renamed.into(), None)]));
+        MessageId::from(id)
     }
 
     fn ok(&mut self, request: Request) -> Reply {
