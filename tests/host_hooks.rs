@@ -197,6 +197,8 @@ fn between_tools_only_urgent_mail_goes_out_and_once_a_step() {
     assert_eq!(mail(&claude(&daemon, "s", "PostToolUse", bash())), ["first", "second"]);
     assert_eq!(mail(&claude(&daemon, "s", "PostToolBatch", json!({}))), [""; 0]);
     assert_eq!(mail(&claude(&daemon, "s", "Stop", json!({}))), ["patient"]);
+    // The news that the answer has arrived comes by another way than the next event.
+    daemon.until_handed("s", 1);
     assert_eq!(mail(&claude(&daemon, "s", "Stop", json!({}))), [""; 0]);
     assert_eq!(mail(&claude(&daemon, "s", "UserPromptSubmit", json!({}))), ["idle"]);
 }

@@ -181,6 +181,13 @@ fn a_session_that_went_on_in_another_process_survives_the_first() {
 }
 
 /// Checklist M16, of hook sessions.
+/// The key under which the daemon signs its lines.
+fn log_key(place: &Place) -> marshal::event_log::key::LogKey {
+    let digits = std::fs::read_to_string(place.state().join("log.key")).unwrap();
+    let byte = |at: usize| u8::from_str_radix(&digits[at * 2..at * 2 + 2], 16).unwrap();
+    marshal::event_log::key::LogKey::of(std::array::from_fn(byte))
+}
+
 #[test]
 fn after_a_restart_those_who_died_meanwhile_go_at_once_and_the_others_stay() {
     let place = Place::new();
@@ -194,9 +201,13 @@ fn after_a_restart_those_who_died_meanwhile_go_at_once_and_the_others_stay() {
     // As if the machine had been started anew, and another process had this id: only the boot tells.
     let boot = process_of(&place, "s5")["boot"].as_str().unwrap().to_owned();
     let log = std::fs::read_to_string(place.log_path()).unwrap();
-    let of_another_boot = |line: &str| match line.contains(r#""id":"s5""#) {
-        true => line.replace(&boot, "00000000-0000-0000-0000-000000000000") + "\n",
-        false => line.to_owned() + "\n",
+    let key = log_key(&place);
+    let of_another_boot = |line: &str| match line.rsplit_once(r#","sum":""#) {
+        Some((said, _)) if line.contains(r#""id":"s5""#) => {
+            let said = said.replace(&boot, "00000000-0000-0000-0000-000000000000");
+            format!("{said},\"sum\":\"{:016x}\"}}\n", key.sum(said.as_bytes()))
+        }
+        _ => line.to_owned() + "\n",
     };
     std::fs::write(place.log_path(), log.lines().map(of_another_boot).collect::<String>()).unwrap();
     let daemon = place.start();

@@ -50,7 +50,7 @@ impl LogKey {
     }
 
     /// The check sum of a line, up to where that stands in it.
-    pub(super) fn sum(&self, line: &[u8]) -> u64 {
+    pub fn sum(&self, line: &[u8]) -> u64 {
         self.hash(Use::Line, line)
     }
 

@@ -207,7 +207,7 @@ fn half_body() -> Vec<u8> {
 }
 
 fn get_messages() -> Vec<u8> {
-    b"GET /v1/messages?human=alice&limit=200 HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()
+    b"GET /v1/messages?limit=200 HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec()
 }
 
 /// All the ways to say a body's length wrongly.

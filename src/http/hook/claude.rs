@@ -78,13 +78,15 @@ fn permission(message: &str) -> String {
     tool.filter(is_name).map_or_else(|| "permission".to_owned(), |tool| format!("permission: {tool}"))
 }
 
-fn takes(event: &str) -> Option<(Path, Wrap)> {
+fn takes(event: &str, told: &Told<'_>) -> Option<(Path, Wrap)> {
     Some(match event {
         "SessionStart" => (Path::Start, Wrap::Context("SessionStart")),
         "UserPromptSubmit" => (Path::Prompt, Wrap::Context("UserPromptSubmit")),
         "PostToolUse" => (Path::Tools, Wrap::Context("PostToolUse")),
         "PostToolBatch" => (Path::Tools, Wrap::Context("PostToolBatch")),
-        // Versions before 2.1.163 refuse context there; every version takes a decision.
+        // Versions before 2.1.163 refuse context there; all take a decision, which newer ones show twice, as an error. Those
+        // that name prompts, from 2.1.196 on, take context.
+        "Stop" if told.prompt_id().is_some() => (Path::Stop, Wrap::Context("Stop")),
         "Stop" => (Path::Stop, Wrap::Decision("block")),
         _ => return None,
     })
@@ -93,6 +95,17 @@ fn takes(event: &str) -> Option<(Path, Wrap)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// row 1: the version shows in whether it names prompts.
+    #[test]
+    fn mail_at_a_turns_end_takes_the_form_of_the_version() {
+        let form = |fields: &str| {
+            let body = format!(r#"{{"session_id":"s"{fields}}}"#);
+            takes("Stop", &Told::read(body.as_bytes()).unwrap()).unwrap()
+        };
+        assert_eq!(form(""), (Path::Stop, Wrap::Decision("block")));
+        assert_eq!(form(r#","prompt_id":"p""#), (Path::Stop, Wrap::Context("Stop")));
+    }
 
     fn meant(event: &str, fields: &str) -> EventKind {
         let body = format!(r#"{{"session_id":"s"{fields}}}"#);

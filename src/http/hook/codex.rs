@@ -27,7 +27,7 @@ fn kind(event: &str, told: &Told<'_>) -> EventKind {
     }
 }
 
-fn takes(event: &str) -> Option<(Path, Wrap)> {
+fn takes(event: &str, _: &Told<'_>) -> Option<(Path, Wrap)> {
     Some(match event {
         "SessionStart" => (Path::Start, Wrap::Context("SessionStart")),
         "UserPromptSubmit" => (Path::Prompt, Wrap::Context("UserPromptSubmit")),

@@ -42,7 +42,7 @@ fn names_own_transcript(told: &Told<'_>) -> bool {
 
 /// Such a program as a host. `$CLAUDE_PID` in the hook line is not its process.
 pub(super) fn host(agent: Agent) -> Host {
-    Host { agent, kind, takes: |_| None, silence: "", tells_process: false }
+    Host { agent, kind, takes: |_, _| None, silence: "", tells_process: false }
 }
 
 fn kind(event: &str, told: &Told<'_>) -> EventKind {

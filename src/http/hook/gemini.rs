@@ -24,7 +24,7 @@ fn kind(event: &str, told: &Told<'_>) -> EventKind {
     }
 }
 
-fn takes(event: &str) -> Option<(Path, Wrap)> {
+fn takes(event: &str, _: &Told<'_>) -> Option<(Path, Wrap)> {
     Some(match event {
         "SessionStart" => (Path::Start, Wrap::Context("SessionStart")),
         "BeforeAgent" => (Path::Prompt, Wrap::Context("BeforeAgent")),

@@ -18,7 +18,7 @@ pub(super) struct Host {
     /// What an event means. The ids that a prompt quotes are filled in for it.
     pub(super) kind: fn(&str, &Told<'_>) -> EventKind,
     /// Whether text in the answer to an event reaches the model, by which way, and in which form.
-    pub(super) takes: fn(&str) -> Option<(Path, Wrap)>,
+    pub(super) takes: fn(&str, &Told<'_>) -> Option<(Path, Wrap)>,
     /// The body of an answer that says nothing.
     pub(super) silence: &'static str,
     /// `true` if the `pid` in its hook lines is its own process.
@@ -57,7 +57,7 @@ impl Host {
             kind = EventKind::Other;
         }
         // A subagent is no session of its own, and no mail is for it.
-        let takes = (self.takes)(&name).filter(|_| !of_subagent);
+        let takes = (self.takes)(&name, told).filter(|_| !of_subagent);
         let form = Form { wrap: takes.map(|(_, wrap)| wrap), silence: self.silence };
         let place = Place { query: &query, headers: &request.headers };
         let (report, caller) =
