@@ -55,6 +55,9 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// How many there are.
+    pub const COUNT: usize = Self::Internal as usize + 1;
+
     /// The stable code on the wire.
     pub fn code(self) -> &'static str {
         match self {

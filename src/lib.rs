@@ -10,6 +10,8 @@ pub mod bom;
 pub mod error;
 pub mod ids;
 pub mod limits;
+pub mod log_pace;
+pub mod log_queue;
 pub mod text;
 pub mod thread;
 pub mod time;

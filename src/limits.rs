@@ -50,8 +50,6 @@ pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 pub const GATE_EVENTS_PER_TURN_MAX: usize = 256;
 /// Time between two looks, while stopping, whether the workers still hold connections.
 pub const STOP_LOOK_EVERY: Duration = Duration::from_millis(10);
-/// Time between two lines about refused requests in the daemon's own log.
-pub const REFUSAL_LOG_EVERY: Duration = Duration::from_secs(1);
 /// Hexadecimal digits in a row that are taken for a secret, and not shown, in such a line: a token has 64.
 pub const SECRET_DIGITS_MIN: usize = 40;
 /// Characters of a `Host` header that a refusal repeats: the longest name in DNS.
@@ -65,6 +63,19 @@ pub const LOGGED_LINE_CHARACTERS_MAX: usize = 200;
 pub const WAITERS_MAX: usize = 12_288;
 /// Seconds that a caller waits for a session's mail at most, and when it does not say.
 pub const WAIT_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
+
+// ---- the daemon's own log, on stderr ----
+
+/// Time between two lines for one reason that callers and outsiders can cause.
+pub const LOG_LINE_EVERY: Duration = Duration::from_secs(1);
+/// Lines waiting to be written to stderr. Lines that find no room are lost.
+pub const LOG_QUEUE_LINES_MAX: usize = 1024;
+/// Lines of these that only errors may take: the last words of a daemon that nobody read for long.
+pub const LOG_QUEUE_LINES_RESERVED: usize = 64;
+/// Bytes of a line that are written.
+pub const LOG_LINE_BYTES_SHOWN_MAX: usize = 8 * 1024;
+/// Time for the lines so far to be written when the daemon ends, and after a panic. It is part of [`STOP_DEADLINE`].
+pub const LOG_FLUSH_DEADLINE: Duration = Duration::from_millis(200);
 
 // ---- queues between threads ----
 
@@ -529,6 +540,8 @@ const _: () = assert!(
     "with what is asked for, descriptors are not what runs out"
 );
 const _: () = assert!(STOP_LOOK_EVERY.as_millis() < STOP_DEADLINE.as_millis());
+const _: () = assert!(4 * LOG_FLUSH_DEADLINE.as_millis() <= STOP_DEADLINE.as_millis());
+const _: () = assert!(2 * LOG_QUEUE_LINES_RESERVED < LOG_QUEUE_LINES_MAX);
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX < BODY_BYTES_MAX / 2, "an escaped body must fit a request");
 const _: () = assert!(BODY_BYTES_MAX < WS_MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BODY_BYTES_MAX * 8 <= EVENTS_KEPT_BYTES_MAX && REGISTRATION_BYTES_MAX <= BODY_BYTES_MAX);

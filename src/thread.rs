@@ -44,5 +44,7 @@ pub fn log_panics() {
         let text = text.or_else(|| info.payload().downcast_ref::<String>().cloned());
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         log::error!("panic in thread {} at {place}: {}", thread.name().unwrap_or("?"), text.unwrap_or_default());
+        // A panic of the main thread ends the process before anything else is written.
+        log::logger().flush();
     }));
 }

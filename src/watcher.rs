@@ -5,6 +5,7 @@ use crate::event_log::LOG_NAME;
 use crate::event_log::index::{Events, Index};
 use crate::event_log::line::Places;
 use crate::limits::{LOG_CHUNK_BYTES, LOG_CHUNK_EVENTS_MAX, WATCH_DEBOUNCE};
+use crate::log_pace::Pace;
 use crate::store::{Command, LogRead, ReadAsk, ReadBegin, ReadDone, ReadJob};
 use crate::thread::{self, Exit};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -156,7 +157,8 @@ fn begin_reading(begin: ReadBegin) -> std::io::Result<Events> {
     let ReadBegin { source, range, whole, places, key } = begin;
     let mut damaged = |at, reason: &str| {
         if !whole {
-            log::warn!("skipped a line that somebody wrote to the log at byte {at}: {reason}");
+            static SKIPPED: Pace = Pace::new();
+            SKIPPED.warn(|| format!("skipped a line that somebody wrote to the log at byte {at}: {reason}"));
         }
     };
     let index = Index::read(&source, range, places, &key, &mut damaged)?;
@@ -164,7 +166,8 @@ fn begin_reading(begin: ReadBegin) -> std::io::Result<Events> {
 }
 
 fn failed(number: u64, error: &std::io::Error) -> Command {
-    log::error!("cannot read the log: {error}");
+    static UNREADABLE: Pace = Pace::new();
+    UNREADABLE.error(|| format!("cannot read the log: {error}"));
     let done = ReadDone { unfinished: None, malformed_lines: 0, places: Places::default(), failed: true };
     Command::LogRead(LogRead { number, events: Vec::new(), done: Some(done) })
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The modules, each of which may use only those in the groups before its own, and itself.
 const LAYERS: [&[&str]; 13] = [
     &["limits"],
-    &["bom", "error", "ids", "text", "thread", "time"],
+    &["bom", "error", "ids", "log_pace", "log_queue", "text", "thread", "time"],
     &["config"],
     &["model"],
     &["attestation"],

@@ -28,6 +28,8 @@ mod zone;
 
 use crate::config::{self, Env, ServeConfig, ServeFlags};
 use crate::error::{ErrorKind, Fatal, exit_code};
+use crate::limits::LOG_FLUSH_DEADLINE;
+use crate::log_queue;
 use crate::time::SystemClock;
 use args::{Parsed, UsageError};
 use commands::Caller;
@@ -179,11 +181,12 @@ pub fn main_with(serve: fn(ServeConfig) -> Result<(), Fatal>) -> u8 {
         Step::Done(code) => return code,
         Step::Serve(config) => config,
     };
-    // Nothing is locked here any more: the threads of the daemon write to stderr as well.
+    // Nothing is locked here any more: a thread of the daemon writes to stderr as well.
     match serve(config) {
         Ok(()) => exit_code::OK,
         Err(fatal) => {
-            let _ = writeln!(io::stderr(), "marshal: {}", text::line(&fatal.message));
+            // The exit code says it too, so that a stderr that nothing reads may lose it.
+            log_queue::write_within(&format!("marshal: {}", text::line(&fatal.message)), LOG_FLUSH_DEADLINE);
             fatal.code
         }
     }

@@ -18,8 +18,8 @@ use crate::gate::{self, Auth};
 use crate::http::{self, About, Home};
 use crate::ids::{IdSource, SystemIds};
 use crate::limits::{
-    BATCH_COMMANDS_MAX, COMPACT_OVER_BYTES, FAULT_STOP_DEADLINE, HTTP_WORKERS, REQUEST_QUEUE_MAX, ROTATE_QUEUE_MAX,
-    STOP_DEADLINE, STORE_QUEUE_MAX, WATCH_QUEUE_MAX, WS_UPGRADE_QUEUE_MAX,
+    BATCH_COMMANDS_MAX, COMPACT_OVER_BYTES, FAULT_STOP_DEADLINE, HTTP_WORKERS, LOG_FLUSH_DEADLINE, REQUEST_QUEUE_MAX,
+    ROTATE_QUEUE_MAX, STOP_DEADLINE, STORE_QUEUE_MAX, WATCH_QUEUE_MAX, WS_UPGRADE_QUEUE_MAX,
 };
 use crate::machine_token;
 use crate::roster::{Roster, SilentTurn, is_operator};
@@ -38,7 +38,8 @@ use std::thread::JoinHandle;
 /// # Errors
 /// Fatal: why it could not start, or had to stop.
 pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
-    logging::start(config.log_level);
+    let (exits, exited) = bounded(16);
+    let own_log = logging::start(config.log_level, &exits)?;
     thread::log_panics();
     let shares = descriptors::raise();
     let clock = SystemClock::start();
@@ -59,13 +60,13 @@ pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
             machine: process::this_machine(),
         },
         parents: parents::load(&config.state_dir)?,
+        own_log: own_log.clone(),
         clock,
     };
     let (sign, socket) = (signature(&about), doors.socket.clone());
     if let Some(coord_dir) = &config.coord_dir {
         state_dir::migrate(coord_dir, &config.state_dir);
     }
-    let (exits, exited) = bounded(16);
     signals::listen(exits.clone())?;
     let parts = start(config, doors, auth, shares, about, clock, &exits)?;
     if let Err(error) = lock.sign(&sign) {
@@ -79,6 +80,7 @@ pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
     }
     let exit = exited.recv().unwrap_or(Exit::Signal);
     stop(parts, &exit, &socket);
+    own_log.flush(LOG_FLUSH_DEADLINE);
     drop(lock);
     match exit {
         Exit::Signal => Ok(()),
@@ -285,7 +287,7 @@ fn stop(parts: Parts, exit: &Exit, socket: &Path) {
         let _ = done.send(());
     });
     // After a fault nobody who still waits can be served.
-    let deadline = if matches!(exit, Exit::Signal) { STOP_DEADLINE } else { FAULT_STOP_DEADLINE };
+    let deadline = if matches!(exit, Exit::Signal) { STOP_DEADLINE } else { FAULT_STOP_DEADLINE } - LOG_FLUSH_DEADLINE;
     if stopper.is_err() || finished.recv_timeout(deadline).is_err() {
         log::warn!("not everything ended within {} ms", deadline.as_millis());
     }

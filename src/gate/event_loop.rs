@@ -6,12 +6,12 @@ use super::doors::{Accepted, OpenDoor};
 use super::head::{Access, DoorFacts, Head};
 use super::parking::Parking;
 use super::place::Place;
-use super::refusal_log::RefusalLog;
 use super::respond::{self, Line, Reason, Refusal};
 use super::stream::Socket;
 use super::{Auth, Caller, Counts, Credential, DoorKind, Exchange, Request, Returned, Settings, Upgrade};
 use crate::error::exit_code;
 use crate::limits;
+use crate::log_pace::Pace;
 use crate::model::TokenHash;
 use crate::process::{self, PeerHandle};
 use crate::thread::Exit;
@@ -126,9 +126,6 @@ pub(super) struct EventLoop {
     /// No worker holds a caller any more; seen only while stopping.
     callers_gone: bool,
     counts: Counts,
-    log: RefusalLog,
-    /// The same for each reason that is about security.
-    security_log: [RefusalLog; 3],
     scratch: Vec<u8>,
 }
 
@@ -167,8 +164,6 @@ impl EventLoop {
             stop_at: None,
             callers_gone: false,
             counts: Counts::default(),
-            log: RefusalLog::default(),
-            security_log: Default::default(),
             scratch: vec![0; limits::GATE_READ_BYTES],
         })
     }
@@ -261,7 +256,7 @@ impl EventLoop {
         if worth == Worth::Answering && !self.connections.get(&oldest).is_some_and(|found| may_end(&found.place)) {
             return false;
         }
-        self.close_for_others(oldest, now);
+        self.close_for_others(oldest);
         true
     }
 
@@ -275,14 +270,15 @@ impl EventLoop {
             return false;
         };
         drop(holders);
-        self.close_for_others(if first == newest { second } else { first }, Instant::now());
+        self.close_for_others(if first == newest { second } else { first });
         true
     }
 
-    fn close_for_others(&mut self, token: usize, now: Instant) {
+    fn close_for_others(&mut self, token: usize) {
         drop(self.take(token));
         self.counts.evicted += 1;
-        self.log.say(now, || "closed an unfinished connection to make room".to_owned());
+        static CLOSED: Pace = Pace::new();
+        CLOSED.warn(|| "closed an unfinished connection to make room".to_owned());
     }
 
     fn accept(&mut self) {
@@ -307,17 +303,18 @@ impl EventLoop {
 
     /// There is nobody to be closed for it, or it would not help: what is waiting goes on waiting.
     fn pause_accepting(&mut self, error: &str) {
-        let now = Instant::now();
-        self.accept_again = Some(now + limits::ACCEPT_PAUSE);
+        static PAUSED: Pace = Pace::new();
+        self.accept_again = Some(Instant::now() + limits::ACCEPT_PAUSE);
         self.counts.accept_pauses += 1;
-        self.log.say(now, || format!("cannot accept a connection: {error}"));
+        PAUSED.warn(|| format!("cannot accept a connection: {error}"));
     }
 
     fn welcome(&mut self, socket: Socket, door: usize) {
         self.counts.accepted += 1;
         if self.connections.len() >= self.connections_max && !self.evict(Worth::Refused) {
             self.counts.evicted += 1;
-            self.log.say(Instant::now(), || "closed a new connection: there is no room".to_owned());
+            static NO_ROOM: Pace = Pace::new();
+            NO_ROOM.warn(|| "closed a new connection: there is no room".to_owned());
             return;
         }
         let token = self.next_token;
@@ -489,16 +486,13 @@ impl EventLoop {
             Reason::Overload => &mut self.counts.refused_overload,
         };
         *counter += 1;
-        let now = Instant::now();
-        let said = || format!("refused {} with {} {}", line.for_log(refusal.reason), refusal.status, refusal.code);
-        match refusal.reason {
-            Reason::Host => self.security_log[0].say(now, || format!("security: {}", said())),
-            Reason::Origin => self.security_log[1].say(now, || format!("security: {}", said())),
-            Reason::Credential => self.security_log[2].say(now, || format!("security: {}", said())),
-            _ => self.log.say(now, said),
-        }
+        static REFUSED: [Pace; Reason::COUNT] = [const { Pace::new() }; Reason::COUNT];
+        let prefix = if refusal.reason.is_security() { "security: " } else { "" };
+        REFUSED[refusal.reason as usize].warn(|| {
+            format!("{prefix}refused {} with {} {}", line.for_log(refusal.reason), refusal.status, refusal.code)
+        });
         let answering = Answering::new(respond::refusal(refusal, line), 0, After::Drain);
-        self.answer(token, answering, Place { deadline: now + self.answer_deadline, ..place });
+        self.answer(token, answering, Place { deadline: Instant::now() + self.answer_deadline, ..place });
     }
 
     // ---- an answer goes out ----
@@ -521,7 +515,8 @@ impl EventLoop {
                 }
                 Ok(Returned::Arrival(arrival)) => {
                     if !self.parking.admit(*arrival, self.poll.registry()) {
-                        self.log.say(Instant::now(), || "sent a waiting caller away: there is no room".to_owned());
+                        static SENT_AWAY: Pace = Pace::new();
+                        SENT_AWAY.warn(|| "sent a waiting caller away: there is no room".to_owned());
                     }
                 }
                 Ok(Returned::Speech { number, bytes, settle }) => {

@@ -12,7 +12,6 @@ mod head;
 mod host;
 mod parking;
 mod place;
-mod refusal_log;
 pub mod respond;
 mod stream;
 

@@ -109,7 +109,7 @@ pub(super) fn switching_protocols(accept_key: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Which counter a refusal belongs to.
+/// The counter that a refusal belongs to, and the reason for which it is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     Head,
@@ -120,6 +120,16 @@ pub(super) enum Reason {
     WebSocket,
     Timeout,
     Overload,
+}
+
+impl Reason {
+    /// How many there are.
+    pub(super) const COUNT: usize = Self::Overload as usize + 1;
+
+    /// Whether an operator should look at who was refused.
+    pub(super) fn is_security(self) -> bool {
+        matches!(self, Self::Host | Self::Origin | Self::Credential)
+    }
 }
 
 /// A refusal. Its text is constant; the caller's own words come from [`Line`] alone.

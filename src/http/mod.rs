@@ -16,6 +16,8 @@ use crate::gate::respond::{event_stream_head, head_and_body};
 use crate::gate::{Caller, Counts, Credential, Exchange, Farewells, Parked, Settle, Subscribe};
 use crate::git_branch::Look;
 use crate::limits::ANSWER_QUEUE_MAX;
+use crate::log_pace::Pace;
+use crate::log_queue::LogQueue;
 use crate::machine_token::RotateJob;
 use crate::model::{Host, Path};
 use crate::process;
@@ -51,6 +53,8 @@ pub struct About {
     pub home: Home,
     /// The keys that may attest a session's presence; without it, any may.
     pub parents: Option<Arc<[String]>>,
+    /// The daemon's own log, of which lines can be lost.
+    pub own_log: LogQueue,
     /// When it began, on the clock's monotonic part.
     pub clock: SystemClock,
 }
@@ -374,7 +378,7 @@ impl Worker {
             Page::Metrics => Response {
                 status: 200,
                 content_type: Some("text/plain; version=0.0.4; charset=utf-8"),
-                body: metrics::text(report, counts).into_bytes(),
+                body: metrics::text(report, counts, self.about.own_log.lost()).into_bytes(),
                 ..Response::default()
             },
             Page::Status => json_response(200, &v1::status(report, &self.about)),
@@ -386,7 +390,8 @@ impl Worker {
 /// empty, so that what stands in it is small and the answer elsewhere.
 fn deliver(answers: &Sender<Box<Answer>>, answer: Answer) {
     if answers.try_send(Box::new(answer)).is_err() {
-        log::error!("the queue of answers is full; an answer was dropped, and its connection closed");
+        static FULL: Pace = Pace::new();
+        FULL.error(|| "the queue of answers is full; an answer was dropped, and its connection closed".to_owned());
     }
 }
 

@@ -9,6 +9,7 @@ use crate::attestation::{self, Refusal};
 use crate::error::{ErrorKind, RequestError};
 use crate::gate;
 use crate::limits::REGISTRATION_BYTES_MAX;
+use crate::log_pace::Pace;
 use crate::model::{Presence, Process};
 use crate::process;
 use crate::roster::{Registering, Reply, Request};
@@ -84,7 +85,8 @@ fn presence(block: Option<&str>, mesh: &str, about: &About) -> (Option<Presence>
     match attestation::check(block, mesh, about.clock.now().wall_ms, about.parents.as_deref()) {
         Ok(presence) => (Some(presence), Shown::Accepted),
         Err(refusal) => {
-            log::warn!("a session is registered without its presence, which proves nothing: {refusal}");
+            static UNPROVEN: Pace = Pace::new();
+            UNPROVEN.warn(|| format!("a session is registered without its presence, which proves nothing: {refusal}"));
             (None, Shown::Refused(refusal))
         }
     }

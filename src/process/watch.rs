@@ -5,6 +5,7 @@
 use super::facts;
 use crate::error::exit_code;
 use crate::limits::{PROCESS_EVENTS_PER_TURN_MAX, PROCESS_LOOK_EVERY, PROCESS_WISHES_MAX};
+use crate::log_pace::Pace;
 use crate::model::Process;
 use crate::store::{Command, ProcessWatch, ProcessWish};
 use crate::thread::{self, Exit};
@@ -194,7 +195,8 @@ impl<L: Look> Watcher<L> {
         self.next_token += 1;
         let registered = self.poll.registry().register(&mut SourceFd(&handle.as_raw_fd()), token, Interest::READABLE);
         if let Err(error) = registered {
-            log::warn!("process {} is looked after without a handle: {error}", process.pid);
+            static NO_HANDLE: Pace = Pace::new();
+            NO_HANDLE.warn(|| format!("process {} is looked after without a handle: {error}", process.pid));
             self.looked_after.insert(process);
             self.next_look = self.next_look.or_else(|| Some(Instant::now() + PROCESS_LOOK_EVERY));
             return;

@@ -5,6 +5,7 @@
 use super::command::{CompactDone, CompactJob, CompactStep, CompactTo, Compacted};
 use super::tail::Tail;
 use crate::error::{ErrorKind, RequestError};
+use crate::event_log::MALFORMED_NAME;
 use crate::event_log::disk::{Disk, DiskFile, ReadAt};
 use crate::event_log::file::{AppendError, Log, ReplaceError};
 use crate::event_log::line::set_line_bytes;
@@ -13,10 +14,12 @@ use crate::limits::{
     COMPACT_EXTENDS_MAX, COMPACT_LAST_BYTES_MAX, COMPACT_RATIO, COMPACT_RETRY_MS, COMPACT_SWAP_BYTES_MAX,
     COMPACT_WAITING_MAX, LOG_CHUNK_BYTES, OLD_LOG_WATCH_MS, OLD_LOGS_MAX,
 };
+use crate::log_pace::Pace;
 use crate::model::Row;
 use crate::roster::Change;
 use crate::time::Now;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use log::Level;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -240,7 +243,8 @@ impl<D: Disk> Compaction<D> {
     }
 
     fn fail(&mut self, log: &Log<D>, side_before: Option<u64>, error: &io::Error, now: Now) {
-        log::warn!("the log could not be compacted: {error}");
+        static FAILED: Pace = Pace::new();
+        FAILED.warn(|| format!("the log could not be compacted: {error}"));
         self.abandon(log, side_before);
         self.not_before_ms = now.mono_ms + COMPACT_RETRY_MS;
         let full = error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::WriteZero;
@@ -269,7 +273,8 @@ impl<D: Disk> Compaction<D> {
             Ok(true) => return Ok(()),
             Ok(false) => {
                 if let Err(error) = tail.look(log) {
-                    log::error!("cannot look at the log: {error}");
+                    static UNSEEN: Pace = Pace::new();
+                    UNSEEN.error(|| format!("cannot look at the log: {error}"));
                 }
                 tail.begin(log);
                 return Ok(());
@@ -333,9 +338,11 @@ impl<D: Disk> Compaction<D> {
 
     fn finish(&mut self, compacted: Compacted) {
         let Compacted { bytes_before, bytes_after, malformed_lines } = compacted;
-        log::info!("compacted the log from {bytes_before} to {bytes_after} bytes");
+        static COMPACTED: Pace = Pace::new();
+        static MOVED: Pace = Pace::new();
+        COMPACTED.log(Level::Info, || format!("compacted the log from {bytes_before} to {bytes_after} bytes"));
         if malformed_lines > 0 {
-            log::warn!("moved {malformed_lines} lines that cannot be read to {}", crate::event_log::MALFORMED_NAME);
+            MOVED.warn(|| format!("moved {malformed_lines} lines that cannot be read to {MALFORMED_NAME}"));
         }
         self.stage = Stage::Idle;
         self.done += 1;
@@ -382,7 +389,8 @@ impl<D: Disk> Compaction<D> {
 /// Moves the next piece of what was appended to an old log. Says whether nothing is left, or nothing can be moved.
 fn rescue_from<D: Disk>(old: &mut Old<D>, last: bool, log: &mut Log<D>, tail: &mut Tail) -> Result<bool, AppendError> {
     let mut lines = late_lines(old, last).unwrap_or_else(|error| {
-        log::error!("cannot look at the log that was replaced: {error}");
+        static UNSEEN: Pace = Pace::new();
+        UNSEEN.error(|| format!("cannot look at the log that was replaced: {error}"));
         Vec::new()
     });
     let read = lines.len() as u64;
@@ -394,7 +402,8 @@ fn rescue_from<D: Disk>(old: &mut Old<D>, last: bool, log: &mut Log<D>, tail: &m
     }
     match tail.append_for_others(log, &lines) {
         Ok(()) => {
-            log::info!("moved {read} bytes that were appended to the old log to the new one");
+            static RESCUED: Pace = Pace::new();
+            RESCUED.log(Level::Info, || format!("moved {read} bytes that were appended to the old log to the new one"));
             old.read_to += read;
             Ok(false)
         }

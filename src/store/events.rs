@@ -5,6 +5,7 @@
 use super::outbox::{Frame, Outbox};
 use crate::ids::{ClientId, SessionId};
 use crate::limits::{EVENTS_KEPT_BYTES_MAX, EVENTS_KEPT_MAX, EVENTS_RETRY_MS};
+use crate::log_pace::Pace;
 use crate::model::{ItemType, Message, Recipient, Row, Session, Stored};
 use crate::roster::{Change, DeliveryView, Gone, Hearing, Known, Limit, Reach, Roster, Sighting};
 use crate::time::Now;
@@ -292,7 +293,8 @@ impl Events {
             }
         }
         for client in unheard {
-            log::warn!("cutting off subscriber {client}, which does not take its events");
+            static CUT_OFF: Pace = Pace::new();
+            CUT_OFF.warn(|| format!("cutting off subscriber {client}, which does not take its events"));
             self.cut(&client);
         }
     }

@@ -6,6 +6,7 @@ use super::events::{Event, News};
 use super::outbox::{Frame, Outbox};
 use crate::ids::{ClientId, MessageId};
 use crate::limits::{WS_QUERIES_MAX, WS_TRACKED_MAX};
+use crate::log_pace::Pace;
 use crate::model::{ItemType, Row, Session};
 use crate::roster::{Change, Known, Roster};
 use crate::row_json::{delivery_news, row_text};
@@ -100,8 +101,7 @@ impl Hub {
         if slot.outbox.send(frame) {
             return true;
         }
-        log::warn!("disconnecting client {client}, which does not take its frames");
-        self.kick(client);
+        self.disconnect_slow(client);
         false
     }
 
@@ -211,9 +211,14 @@ impl Hub {
             taken &= slot.outbox.send(Frame::Diff { tx, sequence, total, body: body.clone() });
         }
         if !taken {
-            log::warn!("disconnecting client {client}, which does not take its frames");
-            self.kick(client);
+            self.disconnect_slow(client);
         }
+    }
+
+    fn disconnect_slow(&mut self, client: &ClientId) {
+        static SLOW: Pace = Pace::new();
+        SLOW.warn(|| format!("disconnecting client {client}, which does not take its frames"));
+        self.kick(client);
     }
 }
 

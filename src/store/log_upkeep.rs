@@ -6,6 +6,7 @@ use crate::error::Fatal;
 use crate::event_log::disk::Disk;
 use crate::event_log::file::AppendError;
 use crate::event_log::line::Stamp;
+use crate::log_pace::Pace;
 use crate::roster::Request;
 use crate::time::Now;
 
@@ -13,7 +14,8 @@ impl<D: Disk> Store<D> {
     /// Looks for what others did to the log, and asks for what they wrote.
     pub(super) fn look(&mut self) {
         if let Err(error) = self.tail.look(&mut self.log) {
-            log::error!("cannot look at the log: {error}");
+            static UNSEEN: Pace = Pace::new();
+            UNSEEN.error(|| format!("cannot look at the log: {error}"));
         }
     }
 

@@ -30,6 +30,7 @@ use crate::event_log::file::{AppendError, Log};
 use crate::event_log::line::{Places, encode_change};
 use crate::ids::{ClientId, IdSource, MessageId};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMIT_TRIES_MAX, PUBLISH_EVERY_MS, SLOW_TURN};
+use crate::log_pace::Pace;
 use crate::roster::{Hearing, HookReply, Push, Reply, Request, Roster, Roused, SilentTurn};
 use crate::time::{Now, SystemClock};
 use compaction::Compaction;
@@ -199,7 +200,10 @@ impl<D: Disk> Store<D> {
             self.turn(&mut batch, clock.now(), || !commands.is_empty())?;
             self.stats.depth = commands.len();
             if begun.elapsed() > SLOW_TURN {
-                log::warn!("a turn of the store with {size} commands took {} ms", begun.elapsed().as_millis());
+                static SLOW: Pace = Pace::new();
+                SLOW.warn(|| {
+                    format!("a turn of the store with {size} commands took {} ms", begun.elapsed().as_millis())
+                });
             }
         }
         let finished = self.finish(clock.now());

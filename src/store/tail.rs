@@ -9,12 +9,20 @@ use crate::event_log::disk::Disk;
 use crate::event_log::file::{AppendError, Log, Look};
 use crate::event_log::line::{Places, last_place};
 use crate::limits::{LOG_END_BYTES, LOG_REREADS_MAX};
+use crate::log_pace::Pace;
 use crate::model::ItemType;
 use crossbeam_channel::Sender;
 use reading::Job;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::ops::Range;
+
+/// The paces of the lines about what others did to the file.
+static REPLACED: Pace = Pace::new();
+static CUT: Pace = Pace::new();
+static REWRITTEN: Pace = Pace::new();
+static DISTURBED: Pace = Pace::new();
+static NAMELESS: Pace = Pace::new();
 
 type Key = (ItemType, String);
 
@@ -235,19 +243,22 @@ impl Tail {
             match log.reopen() {
                 // Whoever writes next is told, and ends the daemon.
                 Err(error) if log.is_broken() => {
-                    log::error!("somebody replaced the log, and it cannot be said which one will be there: {error}");
+                    NAMELESS.error(|| {
+                        format!("somebody replaced the log, and it cannot be said which one will be there: {error}")
+                    });
                     return Ok(());
                 }
                 reopened => reopened?,
             }
             let look = log.look()?;
-            log::warn!("somebody replaced the log; reading the new one ({} bytes)", look.length);
+            REPLACED.warn(|| format!("somebody replaced the log; reading the new one ({} bytes)", look.length));
             self.begin_anew(log, look)
         } else if look.length < self.known {
-            log::warn!("somebody cut the log from {} to {} bytes; reading it again", self.known, look.length);
+            let known = self.known;
+            CUT.warn(|| format!("somebody cut the log from {known} to {} bytes; reading it again", look.length));
             self.begin_anew(log, look)
         } else if self.is_rewritten(log, look)? {
-            log::warn!("somebody rewrote the log in place; reading it again");
+            REWRITTEN.warn(|| "somebody rewrote the log in place; reading it again".to_owned());
             self.begin_anew(log, look)
         } else if self.half_read == Some((look.length, look.changed_ns)) {
             Ok(())
@@ -381,7 +392,7 @@ impl Tail {
     pub(super) fn holds(&mut self, log: &mut Log<impl Disk>) -> io::Result<bool> {
         let look = log.look()?;
         if std::mem::take(&mut self.disturbed) && !look.replaced {
-            log::warn!("somebody cut or rewrote the log while it was written; reading it again");
+            DISTURBED.warn(|| "somebody cut or rewrote the log while it was written; reading it again".to_owned());
             self.begin_anew(log, look)?;
             return Ok(false);
         }

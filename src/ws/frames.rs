@@ -8,6 +8,7 @@ use crate::bom;
 use crate::error::RequestError;
 use crate::ids::SessionId;
 use crate::limits::{EVENTS_AT_ONCE_MAX, ID_BYTES_MAX, WS_ECHO_BYTES_MAX, WS_ERROR_CHARACTERS_MAX};
+use crate::log_pace::Pace;
 use crate::model::ItemType;
 use crate::roster::{Caller, Request};
 use crate::row_json::parse_session;
@@ -142,7 +143,8 @@ impl Frames {
                 Some(Request::WithdrawSession { client, session: session.id }.by(self.caller()))
             }
             ("Session", _, Err(error)) => {
-                log::warn!("client {client}: ignored a Session that cannot be read: {error}");
+                static UNREADABLE: Pace = Pace::new();
+                UNREADABLE.warn(|| format!("client {client}: ignored a Session that cannot be read: {error}"));
                 None
             }
             // Rooms, memberships and messages come about by commands, which check who may do what.

@@ -13,7 +13,8 @@ use crate::error::exit_code;
 use crate::gate::respond::event_stream_head;
 use crate::gate::{Stream, Subscriber, Upgrade};
 use crate::ids::{ClientId, IdSource, SystemIds};
-use crate::limits::{REFUSAL_LOG_EVERY, WS_EVENTS_PER_TURN_MAX, WS_PUSH_PROOFS_MAX};
+use crate::limits::{WS_EVENTS_PER_TURN_MAX, WS_PUSH_PROOFS_MAX};
+use crate::log_pace::Pace;
 use crate::roster::Known;
 use crate::store::{Command, Frame, FrameQueue};
 use crate::thread::Exit;
@@ -54,7 +55,6 @@ pub(super) struct Reader<H, M> {
     ids: SystemIds,
     /// Clients who have a place.
     seats: Arc<AtomicUsize>,
-    refused_at: Option<Instant>,
     /// The gate is there.
     is_open: bool,
 }
@@ -73,7 +73,6 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
             next_client: 0,
             ids: SystemIds::new(),
             seats: Arc::default(),
-            refused_at: None,
             is_open: true,
         }
     }
@@ -184,11 +183,10 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
         self.seats.load(Ordering::SeqCst) < self.clients_max
     }
 
-    fn refuse(&mut self, stream: &Stream) {
-        if self.refused_at.is_none_or(|at| at.elapsed() >= REFUSAL_LOG_EVERY) {
-            self.refused_at = Some(Instant::now());
-            log::warn!("refused a WebSocket client, or a subscriber of events: {} are connected", self.clients_max);
-        }
+    fn refuse(&self, stream: &Stream) {
+        static REFUSED: Pace = Pace::new();
+        let connected = self.clients_max;
+        REFUSED.warn(|| format!("refused a WebSocket client, or a subscriber of events: {connected} are connected"));
         disconnect(stream);
     }
 
@@ -225,7 +223,8 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
         let registered =
             self.listener.registry().register(&mut SourceFd(&stream.as_raw_fd()), Token(number), Interest::READABLE);
         if let Err(error) = registered {
-            log::error!("cannot serve a client: {error}");
+            static UNSERVED: Pace = Pace::new();
+            UNSERVED.error(|| format!("cannot serve a client: {error}"));
             disconnect(&stream);
             return None;
         }

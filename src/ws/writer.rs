@@ -8,6 +8,7 @@ use super::{Seat, Settings, disconnect};
 use crate::error::exit_code;
 use crate::gate::Stream;
 use crate::limits::{WS_EVENTS_PER_TURN_MAX, WS_WRITES_PER_TURN_MAX};
+use crate::log_pace::Pace;
 use crate::thread::Exit;
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use mio::unix::SourceFd;
@@ -293,7 +294,8 @@ impl Writer {
             }
         }
         if let Err(error) = watched {
-            log::error!("cannot wait for a WebSocket client: {error}");
+            static UNWATCHED: Pace = Pace::new();
+            UNWATCHED.error(|| format!("cannot wait for a WebSocket client: {error}"));
             self.remove(number, false);
         }
         while self.held_bytes > self.held_bytes_max && self.give_up_longest_blocked() {}

@@ -14,7 +14,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -76,6 +76,23 @@ impl Place {
         Daemon::from_child(command.spawn().unwrap(), self.state().join("marshal.sock"))
     }
 
+    /// A daemon whose stderr is a pipe that nothing reads after its first lines.
+    pub fn start_unread(&self, change: impl FnOnce(&mut Command)) -> (Daemon, BufReader<ChildStderr>) {
+        let mut command = self.command();
+        command.arg("serve").stdout(Stdio::null()).stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
+        let mut pipe = BufReader::new(child.stderr.take().unwrap());
+        let mut daemon = Daemon::new(child, channel().1, self.state().join("marshal.sock"));
+        let mut line = String::new();
+        while !line.contains("ready: ") {
+            line.clear();
+            assert!(pipe.read_line(&mut line).unwrap() > 0, "it ended before it was ready");
+        }
+        daemon.is_at(&line);
+        (daemon, pipe)
+    }
+
     /// A daemon as users have it: with the token asked for and senders bounded.
     pub fn start_locked(&self) -> Daemon {
         self.start_with(|command| {
@@ -120,13 +137,22 @@ impl Daemon {
             .name("stderr".to_owned())
             .spawn(move || pipe.lines().map_while(Result::ok).for_each(|line| drop(lines.send(line))))
             .unwrap();
-        let unknown = "127.0.0.1:0".parse().unwrap();
-        let mut daemon = Self { child, stderr, said: Vec::new(), hooks: unknown, websocket: unknown, socket };
+        let mut daemon = Self::new(child, stderr, socket);
         let ready = daemon.wait_for_line("ready: ");
-        let word = |key: &str| ready.split_whitespace().skip_while(|w| *w != key).nth(1).unwrap().to_owned();
-        daemon.hooks = word("hooks").trim_start_matches("http://").parse().unwrap();
-        daemon.websocket = word("websocket").trim_start_matches("ws://").trim_end_matches("/myko").parse().unwrap();
+        daemon.is_at(&ready);
         daemon
+    }
+
+    fn new(child: Child, stderr: Receiver<String>, socket: PathBuf) -> Self {
+        let unknown = "127.0.0.1:0".parse().unwrap();
+        Self { child, stderr, said: Vec::new(), hooks: unknown, websocket: unknown, socket }
+    }
+
+    /// Learns its addresses from the line with which it is ready.
+    fn is_at(&mut self, ready: &str) {
+        let word = |key: &str| ready.split_whitespace().skip_while(|w| *w != key).nth(1).unwrap().to_owned();
+        self.hooks = word("hooks").trim_start_matches("http://").parse().unwrap();
+        self.websocket = word("websocket").trim_start_matches("ws://").trim_end_matches("/myko").parse().unwrap();
     }
 
     pub fn pid(&self) -> u32 {
@@ -170,6 +196,19 @@ impl Daemon {
         assert!(Instant::now() < end, "the daemon does not end; it said: {:#?}", self.said);
         let status = self.child.wait().unwrap();
         (status, std::mem::take(&mut self.said))
+    }
+
+    /// Waits for the end of one whose stderr nothing reads.
+    #[cfg(target_os = "linux")]
+    pub fn wait_unread(mut self) -> ExitStatus {
+        use rustix::event::{PollFd, PollFlags, Timespec};
+        use rustix::process::{Pid, PidfdFlags, pidfd_open};
+        let pid = Pid::from_child(&self.child);
+        let handle = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let deadline = Timespec { tv_sec: DEADLINE.as_secs().try_into().unwrap(), tv_nsec: 0 };
+        let ended = rustix::event::poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&deadline)).unwrap();
+        assert_eq!(ended, 1, "the daemon does not end");
+        self.child.wait().unwrap()
     }
 
     /// Stops it in order and says its exit code.

@@ -4,6 +4,7 @@
 use super::super::Response;
 use crate::error::{ErrorKind, RequestError};
 use crate::limits::LOGGED_LINE_CHARACTERS_MAX;
+use crate::log_pace::Pace;
 use serde_json::json;
 
 /// The form of the answer to a hook.
@@ -76,7 +77,8 @@ pub(in crate::http) fn error(error: &RequestError) -> Response {
         error.to_string().chars().take(LOGGED_LINE_CHARACTERS_MAX).flat_map(char::escape_default).collect();
     // The store has said once that the log is full; saying it for each hook would fill the next disk.
     let level = if error.kind == ErrorKind::StorageFull { log::Level::Debug } else { log::Level::Warn };
-    log::log!(level, "a hook was refused: {}: {quoted}", error.kind.code());
+    static REFUSED: [Pace; ErrorKind::COUNT] = [const { Pace::new() }; ErrorKind::COUNT];
+    REFUSED[error.kind as usize].log(level, || format!("a hook was refused: {}: {quoted}", error.kind.code()));
     let reason = format!("{}; {}", error.kind.code(), error);
     Response { status: error.kind.http_status(), headers: vec![("Marshal-Error", reason)], ..Response::default() }
 }

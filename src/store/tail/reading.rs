@@ -9,6 +9,7 @@ use crate::event_log::index::{Index, Unfinished};
 use crate::event_log::key::LogKey;
 use crate::event_log::line::{Places, Stamp, encode_delete, encode_set};
 use crate::limits::{BATCH_BYTES_MAX, LOG_CHUNK_EVENTS_MAX, LOG_REREADS_MAX};
+use crate::log_pace::Pace;
 use crate::roster::{Change, ExternalEvent, Roster};
 use crate::store::command::{LogRead, ReadAsk, ReadBegin, ReadDone, ReadJob};
 use std::collections::BTreeSet;
@@ -187,7 +188,9 @@ impl Tail {
         self.missing.extend(lacking.map(|key| (key.clone(), Behind::Newer)));
         if self.missing.len() > before {
             job.is_completed = true;
-            log::warn!("the log lacks {} rows that the roster has; writing them to it", self.missing.len() - before);
+            static LACKS: Pace = Pace::new();
+            let count = self.missing.len() - before;
+            LACKS.warn(|| format!("the log lacks {count} rows that the roster has; writing them to it"));
         }
         job.stage = Stage::Compares(rows.last().cloned());
     }
