@@ -143,13 +143,18 @@ impl Roster {
         if self.tables.mail.handed_count(session) == 0 {
             return;
         }
-        for (message, path) in self.tables.mail.handed_to(session) {
+        for (message, path, is_of_this_run) in self.tables.mail.handed_to(session) {
+            // A prompt may have come, and been erased, while the daemon was down.
+            if !is_of_this_run && !turn.is_legacy {
+                continue;
+            }
             match verdict(kind, path, turn) {
                 Verdict::Read => drop(self.mark_read(session, &message, Evidence::WentOn)),
                 Verdict::Lost => self.deliver_again(session, &message),
                 Verdict::Open if matches!(kind, EventKind::Prompt { .. }) && path == Path::Start => {
-                    self.goes_with_prompt(session, &message);
+                    self.await_proof(session, &message, Path::Prompt);
                 }
+                Verdict::Holds => self.await_proof(session, &message, path),
                 Verdict::Open => {}
             }
         }
@@ -163,13 +168,13 @@ impl Roster {
         self.tables.waiters.rouse(session);
     }
 
-    /// What a session was handed with its start goes to the model with its first prompt, however long that takes: from here
-    /// on it counts as handed with that.
-    fn goes_with_prompt(&mut self, session: &SessionId, message: &MessageId) {
+    /// Awaits anew a proof of a delivery, as one by this way. The answer to a start of marshal 0.9's hooks goes to the model
+    /// with the first prompt, however long that takes.
+    fn await_proof(&mut self, session: &SessionId, message: &MessageId, path: Path) {
         let Some(place) = self.tables.messages.get(message).map(|placed| placed.place) else { return };
         let times = self.tables.delivery(message, session).map_or(0, |delivery| delivery.times);
         let until = self.tables.now.mono_ms + HANDED_LEASE_MS;
-        self.tables.mail.note_handed(place, session, Some((Path::Prompt, until)), times);
+        self.tables.mail.note_handed(place, session, Some((path, until)), times);
     }
 
     /// Whether a session was handed a message, or is being handed it now.
@@ -245,6 +250,8 @@ impl Roster {
     fn hand(&mut self, session: &SessionId, message: &MessageId, path: Path) {
         let times = self.tables.delivery(message, session).map_or(0, |delivery| delivery.times) + 1;
         self.set_step(session, message, Step::Handed(path), times);
+        let place = self.tables.messages.get(message).map(|placed| placed.place);
+        place.into_iter().for_each(|place| self.tables.mail.note_of_this_run(place, session));
     }
 
     pub(super) fn set_step(&mut self, session: &SessionId, message: &MessageId, step: Step, times: u32) {

@@ -23,6 +23,8 @@ pub struct HookEvent {
     pub title: Option<String>,
     /// Which prompt the event belongs to, if the event says.
     pub prompt_id: Option<String>,
+    /// Of a turn's end: whether a hook had prolonged the turn, if the event says.
+    pub prolonged: Option<bool>,
     /// The use of a tool that the event is about.
     pub tool: Option<ToolUse>,
     /// What the tool asks the human, where it does nothing else.

@@ -96,12 +96,14 @@ impl Roster {
         let is_legacy = event.agent.is_none() && row.is_none_or(|row| row.doing.agent.is_none());
         let has_ended_turns = row.is_some_and(|row| row.doing.paths.has(Path::Stop));
         let tells_ends = has_ended_turns || (!is_legacy && pulse.prompts_without_end < PROMPTS_WITHOUT_END_MAX);
-        TurnFacts { prompt, tells_steps: pulse.by_step, tells_ends, is_legacy }
+        TurnFacts { prompt, tells_steps: pulse.by_step, tells_ends, is_legacy, prolonged: event.prolonged }
     }
 
     /// Whether mail may go into the answer to this event.
     fn may_take(&self, path: Path, event: &HookEvent, pulse: &Pulse) -> bool {
         match path {
+            // No version of an agent calls its model before the first prompt, and some drop what the hook of a start says.
+            Path::Start => event.agent.is_none(),
             Path::Stop => !pulse.may_not_stop(),
             // The end of the step follows, and is heard of.
             Path::Tools => !(pulse.by_step && matches!(event.kind, EventKind::AfterTool(_))),

@@ -206,13 +206,21 @@ impl Mailboxes {
         }
     }
 
-    /// What a session was handed and has not been seen to read, oldest first.
-    pub(crate) fn handed_to(&self, session: &SessionId) -> Vec<(MessageId, Path)> {
+    /// Notes that this run of the daemon has handed a message to a session.
+    pub(crate) fn note_of_this_run(&mut self, place: u64, session: &SessionId) {
+        let Some(waiting) = self.unread.get_mut(session).and_then(|inbox| inbox.get_mut(place)) else { return };
+        self.before.push((session.clone(), place, *waiting));
+        waiting.is_of_this_run = true;
+    }
+
+    /// What a session was handed and has not been seen to read, oldest first; of each also whether this run of the daemon
+    /// did it.
+    pub(crate) fn handed_to(&self, session: &SessionId) -> Vec<(MessageId, Path, bool)> {
         let Some(inbox) = self.unread.get(session) else { return Vec::new() };
-        let handed = inbox
-            .handed
-            .iter()
-            .filter_map(|place| Some((self.order.get(place)?.id.clone(), inbox.get(*place)?.handed?)));
+        let handed = inbox.handed.iter().filter_map(|place| {
+            let waiting = inbox.get(*place)?;
+            Some((self.order.get(place)?.id.clone(), waiting.handed?, waiting.is_of_this_run))
+        });
         handed.collect()
     }
 

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Erased prompts in a row; after more of them the daemon takes a session's hooks not to report ends of turns.
 const ERASED_IN_A_ROW_MAX: u32 = 4;
+/// Tools in one step: they begin and end without a call of the model between them.
+const TOOLS_IN_A_STEP_MAX: usize = 3;
 
 pub struct Agent {
     shared: Shared,
@@ -23,6 +25,10 @@ pub struct Agent {
     turn: usize,
     /// Prompts in a row that were erased.
     erased: u32,
+    /// Whether its hooks report the end of a step.
+    reports_steps: bool,
+    /// How often a hook may prolong one turn; after that the agent ends the turn, whatever the hook says.
+    blocks_max: usize,
     /// The process that it lives in.
     process: Process,
 }
@@ -57,6 +63,8 @@ impl Agent {
             taken: Vec::new(),
             turn: 0,
             erased: 0,
+            reports_steps: !number.is_multiple_of(3),
+            blocks_max: 1 + number % 4,
             process: Process::begin(),
         }
     }
@@ -115,33 +123,56 @@ impl Agent {
         self.erased = 0;
         self.call_model()?;
         for _ in 0..self.random.below(3) {
+            got += self.step()?;
+            self.call_model()?;
+        }
+        for blocks in 0.. {
+            let before = self.taken.len();
+            let more = self.event("Stop", json!({"stop_hook_active": blocks > 0}));
+            got += more;
+            if more == 0 {
+                break;
+            }
+            if blocks == self.blocks_max && !self.is_calm() {
+                // row 1: the answer to the turn's end is dropped.
+                self.tell("ends its turn in spite of a hook".to_owned());
+                self.taken.truncate(before);
+                break;
+            }
+            self.call_model()?;
+        }
+        Ok(got)
+    }
+
+    /// The tools of one step, in the midst of which the agent can die.
+    fn step(&mut self) -> Result<usize, Crashed> {
+        let mut got = 0;
+        for _ in 0..=self.random.below(TOOLS_IN_A_STEP_MAX) {
             let tool = json!({"tool_name": "Bash", "tool_input": {}, "tool_use_id": "t"});
             got += self.event("PreToolUse", tool.clone());
             got += self.event("PostToolUse", tool);
+            self.may_die()?;
+        }
+        if self.reports_steps {
             got += self.event("PostToolBatch", json!({"tool_calls": []}));
-            self.call_model()?;
         }
-        let mut again = false;
-        loop {
-            let more = self.event("Stop", json!({"stop_hook_active": again}));
-            got += more;
-            if more == 0 {
-                return Ok(got);
-            }
-            again = true;
-            self.call_model()?;
-        }
+        Ok(got)
     }
 
     /// The model is given what was taken, or the agent dies before that.
     fn call_model(&mut self) -> Result<(), Crashed> {
-        if !self.is_calm() && self.random.below(25) == 0 {
-            self.tell("dies".to_owned());
-            return Err(Crashed);
-        }
+        self.may_die()?;
         let mut models = self.shared.models.lock().unwrap();
         for message in self.taken.drain(..) {
             models.give(&self.id, message);
+        }
+        Ok(())
+    }
+
+    fn may_die(&mut self) -> Result<(), Crashed> {
+        if !self.is_calm() && self.random.below(25) == 0 {
+            self.tell("dies".to_owned());
+            return Err(Crashed);
         }
         Ok(())
     }
@@ -175,6 +206,8 @@ impl Agent {
         // row 1: a version before 2.1.163 takes nothing at a turn's end but a decision.
         let text = match event {
             "Stop" => &said["reason"],
+            // Versions of Claude Code drop what the hook of a start says.
+            "SessionStart" => &Value::Null,
             _ => &said["hookSpecificOutput"]["additionalContext"],
         };
         let messages = messages_in(text.as_str().unwrap_or_default());

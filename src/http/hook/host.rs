@@ -70,6 +70,7 @@ impl Host {
             permission_mode: told.permission_mode().filter(|_| !of_subagent),
             title: told.title().filter(|_| !of_subagent),
             prompt_id: told.prompt_id().filter(|_| !of_subagent),
+            prolonged: told.prolonged().filter(|_| !of_subagent),
             tool: told.tool_use(),
             question: told.asks(),
             own_task: told.own_task(),

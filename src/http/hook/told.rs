@@ -141,6 +141,12 @@ impl<'a> Told<'a> {
         self.text(&["prompt_id", "turn_id", "promptId", "generation_id"]).map(|id| cut(id, NAME_BYTES_MAX))
     }
 
+    /// Of a turn's end: whether a hook had prolonged the turn. That none had is said by a value which says nothing elsewhere.
+    pub(super) fn prolonged(&self) -> Option<bool> {
+        let mut named = self.fields.iter().rev().filter(|(name, _)| &**name == "stop_hook_active");
+        serde_json::from_str(&named.next()?.1).ok()
+    }
+
     /// The tool's name.
     pub(super) fn tool(&self) -> String {
         self.text(&["tool_name", "toolName"]).map_or_else(|| "unknown".to_owned(), |tool| cut(tool, NAME_BYTES_MAX))

@@ -27,10 +27,12 @@ pub(super) struct Waiting {
     pub(super) handed: Option<Path>,
     /// How often it was handed.
     pub(super) times: u32,
+    /// Whether this run of the daemon handed it, and so has heard all that followed.
+    pub(super) is_of_this_run: bool,
 }
 
 pub(super) const FREE: Waiting =
-    Waiting { leased_until: i64::MIN, lease: 0, path: Path::Inbox, handed: None, times: 0 };
+    Waiting { leased_until: i64::MIN, lease: 0, path: Path::Inbox, handed: None, times: 0, is_of_this_run: false };
 
 impl Inbox {
     pub(super) fn get_mut(&mut self, place: u64) -> Option<&mut Waiting> {

@@ -80,9 +80,9 @@ fn what_was_handed_is_read_by_what_only_a_model_that_has_it_does() {
     // BeforeTool, AfterTool, AfterTools where those are told of, AfterTools for the first time, Stop, NeedsHuman, Failed,
     // Idle, Other, End. r: it is read; h: as before, handed; q: it waits again (row 1, row 2).
     let table = [
-        (Path::Start, "qhhhrrrrrhhhhh"),
-        (Path::Prompt, "qhqhrrrrrhhhhh"),
-        (Path::Tools, "qhqhrhrhrhhhhh"),
+        (Path::Start, "qhqqhhhhhhhhhh"),
+        (Path::Prompt, "qhqhrhhhrhhhhh"),
+        (Path::Tools, "qhqhhhhhrhhhhh"),
         (Path::Stop, "qhqhrrrrrhhhhh"),
         (Path::Wait, "qhhhhhhhhhhhhh"),
         (Path::Inbox, "qhhhhhhhhhhhhh"),
@@ -232,8 +232,8 @@ fn every_state_goes_only_where_it_may_and_final_ones_stay() {
         // An answer that it is not in says nothing of it.
         ("queued", [q, q, push, read, q, e, s, c, u, ended, u, q]),
         ("leased", [h, q, push, read, quote, e, s, c, u, leased, u, q]),
-        // That it ends shows that the prompt with which it came was taken.
-        ("handed", [h, h, push, read, quote, e, s, c, u, "read ?", "read ?", h]),
+        // That it ends proves nothing: it may have ended before its model was called.
+        ("handed", [h, h, push, read, quote, e, s, c, u, h, u, h]),
         ("read", [read, read, read, read, read, read, read, read, read, "read ?", "read ?", read]),
         ("expired", [e; 12]),
         ("superseded", [s; 12]),
@@ -317,7 +317,8 @@ fn ids(reply: &HookReply) -> Vec<MessageId> {
 fn urgency_decides_which_mail_an_event_may_take() {
     let all = ["now", "low", "next"];
     let table: [(Path, &[&str]); 6] = [
-        (Path::Start, &all),
+        // Some versions drop a start's answer. The first prompt comes before the model is called.
+        (Path::Start, &[]),
         (Path::Prompt, &all),
         (Path::Tools, &["now"]),
         (Path::Stop, &["now", "next"]),
@@ -435,7 +436,7 @@ fn what_was_handed_to_an_earlier_run_is_read_by_none_of_the_next_not_even_after_
             if answer_is_lost {
                 // It is handed over again when nothing has shown that it was read, but that answer does not arrive.
                 world.pass(crate::limits::HANDED_LEASE_MS + 1);
-                let again = happens(&mut world, in_run(1, EventKind::Other, Some(Path::Start)));
+                let again = happens(&mut world, in_run(1, EventKind::Other, Some(Path::Prompt)));
                 let Reply::Hook(again) = again else { panic!() };
                 assert_eq!(again.inbox.len(), 1);
                 world.ok(handed(messages.clone(), again.lease, false));

@@ -214,3 +214,86 @@ fn mail_that_is_over_keeps_no_answer_empty() {
         }
     }
 }
+
+/// row 2: with marshal 0.9's hooks another prompt is the only sign there is, and the session's end is none.
+#[test]
+fn the_end_of_a_session_proves_nothing_of_its_last_prompt() {
+    let mut world = World::new();
+    world.start("a", "/w/x");
+    world.start("b", "/w/x");
+    let old_prompt = || HookEvent { agent: None, ..prompt("") };
+    world.send("a", "b", "one");
+    assert_eq!(take(&mut world, old_prompt()), first("one"));
+    world.send("a", "b", "two");
+    assert_eq!(take(&mut world, old_prompt()), first("two"));
+    assert!(is_read(&world, "one") && !is_read(&world, "two"));
+    world.end("b");
+    assert!(!is_read(&world, "two"));
+    assert_eq!(take(&mut world, old_prompt()), again("two"));
+}
+
+/// row 1: an agent bounds how often hooks may prolong a turn. It ends the turn then, and the answer is lost.
+#[test]
+fn the_end_of_a_turn_that_no_hook_has_prolonged_disproves_the_answer_before_it() {
+    let table = [(Some(true), true, vec![]), (Some(false), false, again("m")), (None, true, vec![])];
+    for (prolonged, read, taken) in table {
+        let mut world = world();
+        world.send("a", "b", "m");
+        assert_eq!(take(&mut world, stop("p0")), first("m"));
+        let next = HookEvent { prolonged, ..stop("p0") };
+        assert_eq!((take(&mut world, next), is_read(&world, "m")), (taken, read), "{prolonged:?}");
+    }
+}
+
+/// row 1: the next tool of a step begins without a call of the model.
+#[test]
+fn a_tool_proves_nothing_of_the_answer_to_another_one_of_its_step() {
+    let mut world = world();
+    let wishes = Wishes { priority: Priority::Now, ..Wishes::default() };
+    world.ok(Request::Send(Box::new(Sending { wishes, ..Sending::new(caller("a"), "b", "m") })));
+    let before = || event(EventKind::BeforeTool("Bash".into()), None, "p0");
+    let after = || event(EventKind::AfterTool("Bash".into()), Some(Path::Tools), "p0");
+    take(&mut world, before());
+    assert_eq!(take(&mut world, after()), first("m"));
+    for _ in 0..9 {
+        world.pass(crate::limits::HANDED_LEASE_MS);
+        take(&mut world, before());
+        assert_eq!(take(&mut world, after()), [], "and is not repeated while the turn goes on");
+        assert!(!is_read(&world, "m"));
+    }
+    take(&mut world, event(EventKind::AfterTools, Some(Path::Tools), "p0"));
+    assert!(!is_read(&world, "m"));
+    take(&mut world, before());
+    assert!(is_read(&world, "m"), "another step has begun");
+}
+
+/// row 2: prompts that came while the daemon was down were not heard.
+#[test]
+fn nothing_proves_a_delivery_from_before_a_restart_but_its_id() {
+    for quotes in [false, true] {
+        let mut world = world();
+        let message = world.send("a", "b", "m").message.row.id.clone();
+        assert_eq!(take(&mut world, prompt("p1")), first("m"));
+        let mut world = world.restarted(0);
+        take(&mut world, event(EventKind::BeforeTool("Bash".into()), None, "p2"));
+        take(&mut world, stop("p2"));
+        assert!(!is_read(&world, "m"));
+        world.pass(crate::limits::HANDED_LEASE_MS);
+        let quoted = if quotes { vec![message] } else { Vec::new() };
+        let next = event(EventKind::Prompt { quoted }, Some(Path::Prompt), "p3");
+        assert_eq!(take(&mut world, next), if quotes { vec![] } else { again("m") });
+        assert_eq!(is_read(&world, "m"), quotes);
+    }
+}
+
+/// row 1: of a new conversation, and of a compaction, versions of Claude Code drop the start's answer.
+#[test]
+fn mail_goes_with_the_first_prompt_and_not_with_the_start_before_it() {
+    for same_context in [false, true] {
+        let mut world = world();
+        world.send("a", "b", "m");
+        let start = event(EventKind::Start { same_context }, Some(Path::Start), "");
+        assert_eq!(take(&mut world, start), []);
+        assert_eq!(take(&mut world, prompt("p1")), first("m"));
+    }
+}
