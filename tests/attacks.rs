@@ -11,6 +11,7 @@ mod support;
 use other_users::chmod;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use support::skip::skipped;
 use support::{Answer, Daemon, Place, Shim, raw, raw_unix, request};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -495,14 +496,12 @@ fn no_token_is_anywhere_but_in_the_two_files() {
 #[test]
 fn a_real_browser_keeps_to_these_rules() {
     let Some(browser) = browser::find() else {
-        eprintln!("SKIPPED: no chromium here");
-        return;
+        return skipped("chromium", "a page in a real browser");
     };
     let mut locked = Locked::start();
     let page = browser::page(locked.daemon.hooks, locked.daemon.websocket);
     let Some(seen) = browser::visit(&browser, &page) else {
-        eprintln!("SKIPPED: {} does not run here", browser.display());
-        return;
+        return skipped("chromium", "a page in a real browser, which does not run here");
     };
     assert!(seen.contains("[socket closed] [post opaque] [form sent] [fetch failed]"), "{seen}");
     locked.said("GET /myko with 403 foreign_origin");

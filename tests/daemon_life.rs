@@ -13,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use support::rude::post_bytes;
+use support::skip::{is_root, skipped};
 use support::{DEADLINE, Place, Watch, hook_body, post};
 use tungstenite::Message;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -262,8 +263,8 @@ fn a_directory_that_cannot_be_had_is_named() {
     let (code, said) = serve_and_fail(&place, &[("MARSHAL_STATE_DIR", below.to_str().unwrap())]);
     assert_eq!(code, Some(73), "{said}");
     assert!(said.contains(below.to_str().unwrap()), "{said}");
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can run the daemon as somebody else");
+    let what = "a state directory of another user";
+    if !is_root(what) {
         return;
     }
     // Another user, in a directory that is not its own and in one that it may not write to.
@@ -276,8 +277,7 @@ fn a_directory_that_cannot_be_had_is_named() {
         let mut command = place.command();
         command.arg("serve").env("MARSHAL_STATE_DIR", directory).uid(NOBODY).gid(NOBODY);
         if command.output().is_err() {
-            eprintln!("skipped: the binary cannot be run by another user here");
-            return;
+            return skipped("a place that other users may enter", what);
         }
         let (code, said) = fail(command);
         assert_eq!(code, Some(expected), "{said}");

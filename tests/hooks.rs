@@ -347,8 +347,7 @@ fn what_claude_code_sends_is_taken_as_it_is() {
 
 /// Runs the literal one-liner of 0.9 with a hook's input. None where there is no curl.
 fn curl(url: &str, path: &str, body: &str) -> Option<std::process::Output> {
-    if Command::new("curl").arg("--version").stdout(Stdio::null()).status().is_err() {
-        eprintln!("skipped: there is no curl on this machine");
+    if !support::skip::has_program("curl", "the one-liner of marshal 0.9") {
         return None;
     }
     let line = format!(

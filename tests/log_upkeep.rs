@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Output, Stdio};
+use support::skip::{is_root, skipped};
 use support::{Daemon, Place};
 
 const FOREIGN: &str = "{\"item\":{\"id\":\"l\"},\"changeType\":\"SET\",\"itemType\":\"Lease\"}\n";
@@ -228,8 +229,8 @@ fn a_log_that_the_disk_failed_under_is_written_into_a_new_file_before_it_is_beli
 
 /// Runs the daemon in a mount namespace of its own, with `mount` done before.
 fn serve_after(place: &Place, mount: &str) -> Option<(i32, String)> {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can mount");
+    let what = "a read-only or full disk at start";
+    if !is_root(what) {
         return None;
     }
     let mut command = place.command();
@@ -240,7 +241,7 @@ fn serve_after(place: &Place, mount: &str) -> Option<(i32, String)> {
     command.args(["-m", "sh", "-c", &line, env!("CARGO_BIN_EXE_marshal")]).env_clear().envs(variables);
     let output = command.stdin(Stdio::null()).output().ok()?;
     if output.status.code() == Some(99) || output.status.code() == Some(1) {
-        eprintln!("skipped: mounting is not possible here: {}", String::from_utf8_lossy(&output.stderr));
+        skipped("mount", what);
         return None;
     }
     Some((output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap()))

@@ -12,6 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 use support::events::Events;
+use support::skip::{has_program, is_root, skipped};
 use support::{Answer, Daemon, Place, Watch, hook_body, post, request};
 
 /// Within this time a death is known: the promise.
@@ -255,16 +256,13 @@ fn a_pid_that_cannot_be_that_of_an_agent_is_left_out_and_the_hook_succeeds() {
     let elsewhere = format!("{}&host=not-{}", alive.pid(), std::process::id());
     let mut wrong =
         vec!["", "0", "1", "-1", "seven", "4294967296", "4294967295", "99999999999999999999", "%20", &dead, &elsewhere];
-    let other = rustix::process::geteuid().is_root().then(|| {
+    let other = is_root("the pid of another user's process").then(|| {
         Sleeper::start_with(|command| {
             command.uid(65534);
         })
     });
     let other = other.as_ref().map(|sleeper| sleeper.pid().to_string());
-    match &other {
-        Some(other) => wrong.push(other),
-        None => eprintln!("skipped: another user's process, which takes root"),
-    }
+    wrong.extend(other.as_deref());
     for (number, pid) in wrong.iter().enumerate() {
         let id = format!("s{number}");
         assert!(start_in(&daemon, &id, pid).text().contains("marshal"));
@@ -373,18 +371,23 @@ impl Drop for Namespace {
     }
 }
 
-/// Whether tests can give ids to processes here.
-fn can_give_ids() -> bool {
+/// Whether tests can give ids to processes here. If not, that is noted.
+fn can_give_ids(what: &str) -> bool {
     let mut probe = Command::new("unshare");
     probe.args(["--pid", "--fork", "--mount-proc", "test", "-w", "/proc/sys/kernel/ns_last_pid"]);
-    probe.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    let can = probe.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !can {
+        skipped("namespaces", what);
+    }
+    can
 }
 
 /// row 106: a connection outlives the process that made it, and another process gets that one's id.
 #[test]
 fn a_connection_is_not_taken_for_that_of_a_later_process_with_its_makers_id() {
-    if !can_give_ids() || !std::path::Path::new("/usr/bin/perl").exists() {
-        return eprintln!("skipped: no pid namespace, or no perl, can be had here");
+    let what = "a connection of a process whose id another one gets";
+    if !can_give_ids(what) || !has_program("perl", what) {
+        return;
     }
     let place = Place::new();
     let mut world = Namespace::start(&place);
@@ -401,8 +404,8 @@ fn a_connection_is_not_taken_for_that_of_a_later_process_with_its_makers_id() {
 /// Checklist M11.
 #[test]
 fn another_process_with_the_same_id_is_never_mistaken_for_the_one_that_died() {
-    if !can_give_ids() {
-        return eprintln!("skipped: no pid namespace can be had here");
+    if !can_give_ids("another process with the same id") {
+        return;
     }
     let place = Place::new();
     let mut world = Namespace::start(&place);

@@ -8,6 +8,7 @@ mod support;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use support::skip::{has_program, skipped};
 use support::{Daemon, Place, hook_body, raw_unix};
 
 /// A shell that stands for an agent: what it runs descends from it.
@@ -130,8 +131,8 @@ fn from_outside_a_name_is_shown_as_the_operators_word() {
 
 #[test]
 fn only_at_a_terminal_outside_of_all_agents_a_human_is_verified() {
-    if !["/usr/bin/script", "/usr/bin/setsid"].iter().all(|tool| std::path::Path::new(tool).exists()) {
-        return eprintln!("skipped: there is no script(1) or setsid(1)");
+    if !["script", "setsid"].iter().all(|tool| has_program(tool, "the human at a terminal")) {
+        return;
     }
     let (place, daemon, mut a, _b) = world();
     let mut outside = Shell::start(&place);
@@ -158,10 +159,10 @@ fn what_an_agent_leaves_behind_on_its_terminal_is_not_the_human() {
     let prctl = match std::env::consts::ARCH {
         "x86_64" => 157,
         "aarch64" => 167,
-        other => return eprintln!("skipped: the number of prctl(2) on {other} is not known here"),
+        other => return skipped(&format!("the number of prctl(2) on {other}"), "what an agent leaves behind"),
     };
-    if !["/usr/bin/script", "/usr/bin/perl"].iter().all(|tool| std::path::Path::new(tool).exists()) {
-        return eprintln!("skipped: there is no script(1) or perl(1)");
+    if !["script", "perl"].iter().all(|tool| has_program(tool, "what an agent leaves behind")) {
+        return;
     }
     let (place, daemon, _a, _b) = world();
     let (mut outside, home) = (Shell::start(&place), place.dir.path().to_owned());
@@ -187,8 +188,8 @@ fn what_an_agent_leaves_behind_on_its_terminal_is_not_the_human() {
 /// row 16: Codex' sandbox forbids its commands to connect.
 #[test]
 fn a_sandboxed_command_is_told_which_setting_lets_it_out() {
-    if !std::path::Path::new("/usr/bin/strace").exists() {
-        return eprintln!("SKIPPED: there is no strace(1)");
+    if !has_program("strace", "a sandboxed command") {
+        return;
     }
     let place = Place::new();
     let _daemon = place.start();
@@ -219,7 +220,7 @@ fn an_agent_that_has_ended_its_session_is_not_the_human() {
     let (place, _daemon, mut a, _b) = world();
     let end = "printf '{\"session_id\":\"a-1\"}' | curl -sS --unix-socket $MARSHAL_STATE_DIR/marshal.sock -X POST http://localhost/hook/session-end --data-binary @-";
     if a.run("command -v curl").1 != 0 {
-        return eprintln!("skipped: there is no curl");
+        return skipped("curl", "an agent that has ended its session");
     }
     let (text, code) = a.run(end);
     assert_eq!((text.as_str(), code), ("", 0));

@@ -2,6 +2,7 @@
 //! written to it.
 
 use super::PATIENCE;
+use super::support::skip::has_program;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,12 +12,7 @@ use std::time::{Duration, Instant};
 
 /// Whether there is a tmux; if not, a word about it.
 pub fn is_there() -> bool {
-    let there = Command::new("tmux").arg("-V").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
-    if !there {
-        assert!(std::env::var_os("MARSHAL_AGENTS_MUST").is_none(), "no tmux here");
-        eprintln!("SKIPPED: no tmux here");
-    }
-    there
+    has_program("tmux", "agents in a terminal")
 }
 
 pub struct Terminal {

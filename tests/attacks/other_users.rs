@@ -1,6 +1,7 @@
 //! Other users of the machine, and the files and the socket at which they could get in: modes, owners, links, and whose
 //! process is at the other end.
 
+use super::support::skip::{is_root, skipped};
 use super::support::{Answer, Place, raw_unix};
 use super::{Locked, code, refused};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -72,13 +73,11 @@ fn a_token_that_others_could_read_or_have_made_is_not_taken() {
         assert_eq!((shown.status.code(), shown.stdout.len()), (Some(77), 0));
     }
     chmod(&token, 0o600);
-    if rustix::process::geteuid().is_root() {
+    if is_root("a token file of another user") {
         std::os::unix::fs::chown(&token, Some(NOBODY), Some(NOBODY)).unwrap();
         let (code, said) = serve_and_fail(&place);
         assert_eq!(code, Some(77), "{said}");
         assert!(said.contains("another user"), "{said}");
-    } else {
-        eprintln!("SKIPPED: only root can give a file to another user");
     }
 }
 
@@ -109,8 +108,8 @@ fn files_are_for_their_owner_alone_whatever_the_umask() {
 /// As root: the directories are opened up, so that nothing but the peer's user id is in the way.
 #[test]
 fn another_user_at_the_unix_socket_is_sent_away() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can be another user");
+    let what = "another user at the Unix socket";
+    if !is_root(what) {
         return;
     }
     let mut locked = Locked::start();
@@ -123,8 +122,7 @@ fn another_user_at_the_unix_socket_is_sent_away() {
     let auth = format!("Authorization: {}", locked.bearer);
     curl.args(["-H", &auth, "http://localhost/v1/sessions"]).env_clear().current_dir("/").uid(NOBODY).gid(NOBODY);
     let Ok(output) = curl.output() else {
-        eprintln!("SKIPPED: curl cannot be run by another user here");
-        return;
+        return skipped("curl", what);
     };
     let answer = Answer::parse(&output.stdout);
     assert_eq!(code(&answer), refused(403, "foreign_user"), "the token does not help there: {answer:?}");
@@ -136,8 +134,8 @@ fn another_user_at_the_unix_socket_is_sent_away() {
 /// A daemon of another user, as which root comes: root can read everything anyhow.
 #[test]
 fn root_is_let_in_at_another_user_s_socket() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: only root can run the daemon as somebody else");
+    let what = "root at another user's socket";
+    if !is_root(what) {
         return;
     }
     let place = Place::new();
@@ -147,8 +145,7 @@ fn root_is_let_in_at_another_user_s_socket() {
     chmod(&place.state(), 0o700);
     let mut command = place.command();
     if command.arg("version").uid(NOBODY).gid(NOBODY).output().is_err() {
-        eprintln!("SKIPPED: the binary cannot be run by another user here");
-        return;
+        return skipped("a place that other users may enter", what);
     }
     let daemon = place.start_with(|command| {
         command.env_remove("MARSHAL_AUTH").uid(NOBODY).gid(NOBODY);

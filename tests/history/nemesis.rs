@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking, in its helpers too
 
 use crate::support::seeded::Random;
+use crate::support::skip::skipped;
 use crate::support::{DEADLINE, Place};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde_json::{Value, json};
@@ -124,7 +125,7 @@ impl Strace {
         drop(sleeper.stdin.take());
         sleeper.wait().unwrap();
         if !found {
-            eprintln!("SKIPPED: injected I/O errors (there is no strace here, or it may not trace)");
+            skipped("strace", "the history under injected I/O errors");
         }
         found
     }
@@ -197,7 +198,7 @@ impl SmallDisk {
         match command.stdout(Stdio::null()).stderr(Stdio::null()).status() {
             Ok(status) if status.success() => Some(Self(state)),
             _ => {
-                eprintln!("SKIPPED: a full disk (mounting is not allowed here)");
+                skipped("mount", "the history on a full disk");
                 std::fs::remove_dir(&state).unwrap();
                 None
             }

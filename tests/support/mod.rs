@@ -7,6 +7,7 @@ pub mod events;
 pub mod mortal;
 pub mod rude;
 pub mod seeded;
+pub mod skip;
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
