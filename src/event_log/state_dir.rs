@@ -115,14 +115,19 @@ pub fn migrate(coord_dir: &Path, directory: &Path) {
         log::warn!("both {} and {} exist; using the latter and leaving the former alone", old.display(), new.display());
         return;
     }
-    match fs::rename(&old, &new).or_else(|error| copy_across(&old, &new, error)) {
+    match fs::rename(&old, &new).or_else(|error| copy_across(&old, &new, error, sync_directory)) {
         Ok(()) => log::info!("took over the log of claude-coord from {}", old.display()),
         Err(error) => log::error!("cannot take over the log of claude-coord from {}: {error}", old.display()),
     }
 }
 
-/// Another file system: copy, and only then remove.
-fn copy_across(old: &Path, new: &Path, error: io::Error) -> io::Result<()> {
+/// Another file system: copies, and removes the old log only once the name of the new one is on the disk.
+fn copy_across(
+    old: &Path,
+    new: &Path,
+    error: io::Error,
+    sync_directory: impl Fn(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     if error.kind() != io::ErrorKind::CrossesDevices {
         return Err(error);
     }
@@ -130,7 +135,13 @@ fn copy_across(old: &Path, new: &Path, error: io::Error) -> io::Result<()> {
     fs::copy(old, &part)?;
     fs::File::open(&part)?.sync_all()?;
     fs::rename(&part, new)?;
+    sync_directory(new)?;
     fs::remove_file(old)
+}
+
+/// Syncs the directory in which a file stands.
+fn sync_directory(of: &Path) -> io::Result<()> {
+    of.parent().map_or(Ok(()), |directory| fs::File::open(directory)?.sync_all())
 }
 
 #[cfg(test)]
@@ -187,5 +198,26 @@ mod tests {
         migrate(old.path(), new.path());
         assert_eq!(fs::read(new.path().join(LOG_NAME)).unwrap(), b"1\n");
         assert!(old.path().join(LOG_NAME).exists());
+    }
+
+    // row 90
+    #[test]
+    fn a_log_from_another_file_system_is_removed_there_once_its_new_name_is_on_the_disk() {
+        let (old, new) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (from, to) = (old.path().join(LOG_NAME), new.path().join(LOG_NAME));
+        fs::write(&from, b"1\n").unwrap();
+        let copy = |sync: &dyn Fn(&Path) -> io::Result<()>| {
+            copy_across(&from, &to, io::Error::from(io::ErrorKind::CrossesDevices), sync)
+        };
+        let failed = copy(&|_| Err(io::Error::other("a failing disk")));
+        assert_eq!(failed.unwrap_err().to_string(), "a failing disk");
+        assert_eq!(fs::read(&from).unwrap(), b"1\n");
+        copy(&|at| {
+            assert!(from.exists() && at == to && to.exists());
+            sync_directory(at)
+        })
+        .unwrap();
+        assert!(!from.exists());
+        assert_eq!(fs::read(&to).unwrap(), b"1\n");
     }
 }
