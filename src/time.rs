@@ -1,7 +1,7 @@
 //! Time as a value. The roster never reads a clock: it is given a [`Now`]. Graces are measured on the monotonic part,
 //! what is persisted is stamped with the wall part. Only [`SystemClock`] asks the operating system.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// One moment, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,18 +71,40 @@ impl SystemClock {
 
     /// Reads both clocks.
     pub fn now(&self) -> Now {
-        let wall = chrono::Utc::now();
-        Now {
-            wall_ms: wall.timestamp_millis(),
-            wall_extra_ns: wall.timestamp_subsec_nanos() % 1_000_000,
-            mono_ms: i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX),
-        }
+        let (wall_ms, wall_extra_ns) = wall(SystemTime::now());
+        Now { wall_ms, wall_extra_ns, mono_ms: i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX) }
     }
+}
+
+/// Splits a moment into milliseconds since 1970 and the nanoseconds past them. `chrono` panics on a clock before 1970,
+/// which a machine without a battery has until it finds a time server.
+fn wall(at: SystemTime) -> (i64, u32) {
+    const NS_PER_MS: i128 = 1_000_000;
+    let ns = match at.duration_since(UNIX_EPOCH) {
+        Ok(since) => i128::try_from(since.as_nanos()).unwrap_or(i128::MAX),
+        Err(before) => -i128::try_from(before.duration().as_nanos()).unwrap_or(i128::MAX),
+    };
+    let ms = i64::try_from(ns.div_euclid(NS_PER_MS)).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX });
+    (ms, u32::try_from(ns.rem_euclid(NS_PER_MS)).unwrap_or(0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    // row 114
+    #[test]
+    fn a_clock_before_1970_is_read() {
+        let step = Duration::new(2, 345_000_678);
+        assert_eq!(wall(UNIX_EPOCH + step), (2345, 678));
+        assert_eq!(wall(UNIX_EPOCH - step), (-2346, 1_000_000 - 678));
+        assert_eq!(wall(UNIX_EPOCH), (0, 0));
+        let (wall_ms, wall_extra_ns) = wall(UNIX_EPOCH - step);
+        let now = Now { wall_ms, wall_extra_ns, mono_ms: 0 };
+        assert_eq!(now.rfc3339(), "1969-12-31T23:59:57.654999322+00:00");
+        assert_eq!(parse_rfc3339_ms(&now.rfc3339()), Some(wall_ms));
+    }
 
     #[test]
     fn created_at_is_spelled_as_marshal_0_9_did() {
