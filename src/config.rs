@@ -94,7 +94,7 @@ impl ServeConfig {
             sends_per_second: sends_per_second(flags.sends_per_second.as_deref(), env)?,
             allowed_hosts: allowed_hosts(flags.allowed_hosts.as_deref(), env)?,
             operator: operator(env),
-            coord_dir: coord_dir(env),
+            coord_dir: coord_dir(env)?,
             program: program(flags.state_dir.as_deref(), env),
         })
     }
@@ -114,10 +114,10 @@ fn program(flag: Option<&OsStr>, env: Env<'_>) -> String {
 /// `$HOME/.local/state/marshal`.
 pub fn state_dir(env: Env<'_>) -> Result<PathBuf, Fatal> {
     if let Some(dir) = set(env, "MARSHAL_STATE_DIR") {
-        return Ok(absolute(Path::new(&dir)));
+        return absolute("MARSHAL_STATE_DIR", &dir);
     }
-    // The XDG specification tells readers to ignore a relative path.
-    let base = match (absolute_dir(env, "XDG_STATE_HOME"), absolute_dir(env, "HOME")) {
+    let state_home = set(env, "XDG_STATE_HOME").map(|dir| absolute("XDG_STATE_HOME", &dir)).transpose()?;
+    let base = match (state_home, absolute_dir(env, "HOME")) {
         (Some(state), _) => state,
         (None, Some(home)) => home.join(".local/state"),
         (None, None) => {
@@ -135,7 +135,7 @@ pub fn state_dir_or(flag: Option<&OsStr>, env: Env<'_>) -> Result<PathBuf, Fatal
         Some(dir) if dir.is_empty() => {
             Err(Fatal::new(exit_code::CONFIG, "--state-dir is empty: give a directory, for example /var/lib/marshal"))
         }
-        Some(dir) => Ok(absolute(Path::new(dir))),
+        Some(dir) => absolute("--state-dir", dir),
         None => state_dir(env),
     }
 }
@@ -154,9 +154,18 @@ fn absolute_dir(env: Env<'_>, name: &str) -> Option<PathBuf> {
     set(env, name).map(PathBuf::from).filter(|dir| dir.is_absolute())
 }
 
-/// A relative path means the directory in which the command was given; without one the path stays as it is.
-fn absolute(dir: &Path) -> PathBuf {
-    std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf())
+/// Refuses a relative directory: daemon, hooks and commands run in different directories, and each would look elsewhere.
+fn absolute(name: &str, dir: &OsStr) -> Result<PathBuf, Fatal> {
+    let path = Path::new(dir);
+    if path.is_absolute() {
+        return Ok(path.to_path_buf());
+    }
+    let show = path.display().to_string();
+    let why = match show.starts_with('~') {
+        true => "the shell left the ~ as it is; write the directory out, or $HOME in its place",
+        false => "a relative directory is another one wherever a command runs; give one that begins with /",
+    };
+    Err(Fatal::new(exit_code::CONFIG, format!("{name}='{show}': {why}")))
 }
 
 /// The operator of an environment: `$MARSHAL_OPERATOR`, else the user.
@@ -165,9 +174,10 @@ pub fn operator(env: Env<'_>) -> Option<String> {
     names.iter().find_map(|name| set(env, name)).and_then(|name| name.into_string().ok())
 }
 
-fn coord_dir(env: Env<'_>) -> Option<PathBuf> {
-    let named = set(env, "CLAUDE_COORD_STATE_DIR").map(PathBuf::from);
-    named.or_else(|| absolute_dir(env, "HOME").map(|home| home.join(".local/state/claude-coord")))
+fn coord_dir(env: Env<'_>) -> Result<Option<PathBuf>, Fatal> {
+    const NAME: &str = "CLAUDE_COORD_STATE_DIR";
+    let named = set(env, NAME).map(|dir| absolute(NAME, &dir)).transpose()?;
+    Ok(named.or_else(|| absolute_dir(env, "HOME").map(|home| home.join(".local/state/claude-coord"))))
 }
 
 /// A setting's text and the name of the place it came from, for error messages.
@@ -293,7 +303,6 @@ mod tests {
         let table: &[(&'static [(&str, &str)], &str)] = &[
             (&[("MARSHAL_STATE_DIR", "/m"), ("XDG_STATE_HOME", "/x"), ("HOME", "/h")], "/m"),
             (&[("XDG_STATE_HOME", "/x"), ("HOME", "/h")], "/x/marshal"),
-            (&[("XDG_STATE_HOME", "x"), ("HOME", "/h")], "/h/.local/state/marshal"),
             (&[("MARSHAL_STATE_DIR", ""), ("XDG_STATE_HOME", ""), ("HOME", "/h")], "/h/.local/state/marshal"),
         ];
         for (pairs, expected) in table {
@@ -304,7 +313,34 @@ mod tests {
         assert!(error.message.contains("MARSHAL_STATE_DIR"), "{error}");
         let flag = state_dir_or(Some(OsStr::new("/f")), &env_of(&[("MARSHAL_STATE_DIR", "/m")]));
         assert_eq!(flag, Ok(PathBuf::from("/f")));
-        assert!(state_dir(&env_of(&[("MARSHAL_STATE_DIR", "rel")])).unwrap().is_absolute());
+    }
+
+    // row 46
+    #[test]
+    fn a_relative_directory_or_a_literal_tilde_is_refused() {
+        for relative in ["rel", "./rel", "../rel", "~", "~/state", "~ana/state", "$HOME/state"] {
+            let named = |variable: &'static str| {
+                move |name: &str| match name {
+                    "HOME" => Some(OsString::from("/h")),
+                    _ => (name == variable).then(|| OsString::from(relative)),
+                }
+            };
+            let flags = ServeFlags { state_dir: Some(relative.into()), ..ServeFlags::default() };
+            let refused = [
+                ("MARSHAL_STATE_DIR", state_dir(&named("MARSHAL_STATE_DIR")).unwrap_err()),
+                // The XDG specification says to ignore it, and the shell of a hook line would not.
+                ("XDG_STATE_HOME", state_dir(&named("XDG_STATE_HOME")).unwrap_err()),
+                ("--state-dir", ServeConfig::from_flags(&flags, &named("")).unwrap_err()),
+                (
+                    "CLAUDE_COORD_STATE_DIR",
+                    ServeConfig::from_flags(&ServeFlags::default(), &named("CLAUDE_COORD_STATE_DIR")).unwrap_err(),
+                ),
+            ];
+            for (name, error) in refused {
+                assert_eq!(error.code, exit_code::CONFIG, "{error}");
+                assert!(error.message.starts_with(&format!("{name}='{relative}': ")), "{error}");
+            }
+        }
     }
 
     #[test]
