@@ -567,3 +567,29 @@ fn the_end_of_a_session_counts_however_far_it_stands_behind_what_made_us_write_o
     bench.settle();
     assert_eq!((bench.rows(), bench.rows_in_log()), (before.clone(), before));
 }
+
+// row 92
+#[test]
+fn a_log_that_cannot_be_read_is_tried_again_with_the_next_tick_and_no_sooner() {
+    let (mut bench, _outbox) = Bench::with_sessions();
+    bench.disk.replace_from_outside(LOG_NAME, b"");
+    bench.batch.push(Command::LogTouched);
+    bench.turn();
+    for _ in 0..5 {
+        let number = bench.jobs.try_recv().unwrap().number;
+        let done = ReadDone { unfinished: None, malformed_lines: 0, places: Places::default(), failed: true };
+        bench.batch.push(Command::LogRead(LogRead { number, events: Vec::new(), done: Some(done) }));
+        bench.turn();
+        for _ in 0..100 {
+            bench.batch.push(Command::LogTouched);
+            bench.turn();
+            assert!(!bench.store.tail.has_work(), "the store does not spin");
+        }
+        assert!(bench.jobs.is_empty());
+        bench.batch.push(Command::Tick);
+        bench.turn();
+    }
+    bench.read_for_store();
+    bench.settle();
+    assert_eq!(bench.rows(), bench.rows_in_log());
+}
