@@ -18,7 +18,8 @@ use super::query::Query;
 use super::{Action, Home, Shape};
 use crate::error::{ErrorKind, RequestError};
 use crate::gate::{self, respond::without_secrets};
-use crate::roster::{HookReport, Request};
+use crate::model::Path;
+use crate::roster::{EventKind, HookEvent, HookReport, Request};
 use report::Place;
 use tiny_http::Method;
 use told::Told;
@@ -65,13 +66,21 @@ fn reader(path: &str) -> Option<Read> {
         "/hook/codex" => |request, home| codex::HOST.read(request, home),
         "/hook/gemini" => |request, home| gemini::HOST.read(request, home),
         "/hook/wait" => wait::read,
-        "/hook/session-start" => |request, home| plain(request, home, "SessionStart", Request::session_start),
-        "/hook/prompt-submit" => |request, home| plain(request, home, "UserPromptSubmit", Request::prompt_submit),
+        "/hook/session-start" => |request, home| plain(request, home, "SessionStart", started),
+        "/hook/prompt-submit" => {
+            |request, home| plain(request, home, "UserPromptSubmit", |report, _| Request::prompt_submit(report))
+        }
         "/hook/session-end" => |request, home| {
-            plain(request, home, "SessionEnd", |report| Request::session_end(report.session_id.as_str().into()))
+            plain(request, home, "SessionEnd", |report, _| Request::session_end(report.session_id.as_str().into()))
         },
         _ => return None,
     })
+}
+
+/// A session that began, or only got a shorter context.
+fn started(report: HookReport, told: &Told<'_>) -> Request {
+    let kind = EventKind::Start { same_context: told.source() == "compact" };
+    Request::HookEvent(Box::new(HookEvent { report, kind, takes: Some(Path::Start), ..HookEvent::default() }))
 }
 
 /// Reads a request of marshal 0.9's hooks. `event` is Claude Code's name for it.
@@ -79,7 +88,7 @@ fn plain(
     request: &gate::Request,
     home: &Home,
     event: &'static str,
-    to_request: fn(HookReport) -> Request,
+    to_request: fn(HookReport, &Told<'_>) -> Request,
 ) -> Result<Asked, RequestError> {
     let told = Told::of(request)?;
     if let Some(other) = foreign::marked(&told) {
@@ -93,7 +102,7 @@ fn plain(
     let place = Place { query: &query, headers: &[] };
     // A session that ends needs no process.
     let (report, caller) = report::of(session_id, told.cwd(), &place, event != "SessionEnd", request, home)?;
-    Ok(Asked::Store(Box::new(to_request(report).by(caller)), Form::PLAIN))
+    Ok(Asked::Store(Box::new(to_request(report, &told).by(caller)), Form::PLAIN))
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl Roster {
         let is_known = self.tables.sessions.contains_key(&id);
         let is_start = matches!(event.kind, EventKind::Start { .. });
         // A daemon that was down at the session's start, or that swept it, learns of it now.
-        let row = if is_known && !is_start { self.moved_on(&id, &event)? } else { self.registered(&event.report)? };
+        let row = if is_known && !is_start { self.moved_on(&id, &event)? } else { self.registered(&event)? };
         let takes = event.takes.filter(|path| self.may_take(*path, &event, &pulse));
         let introduce = introduces(&event, &row.doing, is_start || !is_known);
         let mut answer = self.hook_answer(&id, introduce, takes, ids);
@@ -113,8 +113,9 @@ impl Roster {
 
     /// The row of a session that goes on.
     fn moved_on(&mut self, id: &SessionId, event: &HookEvent) -> Result<Session, RequestError> {
-        let Some(placed) = self.tables.sessions.get(id) else { return self.registered(&event.report) };
+        let Some(placed) = self.tables.sessions.get(id) else { return self.registered(event) };
         let mut row = placed.stored.row.clone();
+        fill_in(&mut row, event)?;
         row.process = event.report.process.clone().or(row.process);
         self.give_name(&mut row);
         row.hooks = true;
@@ -132,18 +133,10 @@ impl Roster {
     }
 
     /// The row of a session that a hook reports for the first time, or anew.
-    fn registered(&mut self, report: &HookReport) -> Result<Session, RequestError> {
-        let report = report.clone();
+    fn registered(&mut self, event: &HookEvent) -> Result<Session, RequestError> {
+        validate_place(&event.report)?;
+        let report = event.report.clone();
         let cwd = report.cwd.unwrap_or_default();
-        validate::bounded("cwd", &cwd, PATH_BYTES_MAX)?;
-        if let Some(operator) = &report.operator {
-            validate::name("operator", operator)?;
-        }
-        if let Some(host) = &report.host {
-            validate::name("host", &host.name)?;
-            validate::name("os", &host.os)?;
-            validate::name("arch", &host.arch)?;
-        }
         let id = SessionId::from(report.session_id);
         let now = self.tables.now.wall_ms;
         let mut row = match self.tables.sessions.get(&id) {
@@ -151,18 +144,18 @@ impl Roster {
             None => Session::new(id, "", &cwd, now),
         };
         self.give_name(&mut row);
-        let moved = !cwd.is_empty() && *row.cwd != *cwd;
+        // A context that is shortened moves nothing: the shell may just be in a directory below.
+        let is_moved_by = !matches!(event.kind, EventKind::Start { same_context: true }) || row.cwd.is_empty();
+        let moved = is_moved_by && !cwd.is_empty() && *row.cwd != *cwd;
         if moved {
             row.cwd = Arc::from(cwd.as_str());
         }
         // A shim knows the git top level, which names the project better than the directory does.
         if row.project.is_none() || (moved && row.client_id.is_none()) {
-            row.project = basename(&row.cwd).map(|name| Arc::from(to_faultless(name)));
+            row.project = project_of(&row.cwd);
         }
-        let operator = report.operator.filter(|text| !text.is_empty());
-        row.operator = operator.map(|name| Arc::from(&*nfc(&name))).or(row.operator);
-        let host = report.host.filter(|host| !host.name.is_empty());
-        row.host = host.map(|host| Host { name: composed(&host.name), ..host }).or(row.host);
+        row.operator = operator(&event.report).or(row.operator);
+        row.host = host(&event.report).or(row.host);
         // The one that speaks now, if it says so: a session can be resumed in another process.
         row.process = report.process.or(row.process);
         row.hooks = true;
@@ -222,6 +215,54 @@ impl Roster {
         let inbox = lease.leased.iter().filter_map(handing).collect();
         HookReply { session: None, introduce: false, inbox, waiting, path, lease: lease.number, left: None }
     }
+}
+
+/// The operator that a hook reports.
+fn operator(report: &HookReport) -> Option<Arc<str>> {
+    report.operator.as_deref().filter(|name| !name.is_empty()).map(|name| Arc::from(&*nfc(name)))
+}
+
+/// The machine that a hook reports.
+fn host(report: &HookReport) -> Option<Host> {
+    let host = report.host.clone().filter(|host| !host.name.is_empty())?;
+    Some(Host { name: composed(&host.name), ..host })
+}
+
+/// Fills in the directory, operator and machine that the session's earlier hooks did not report.
+fn fill_in(row: &mut Session, event: &HookEvent) -> Result<(), RequestError> {
+    let report = &event.report;
+    // A subagent may work in a directory of its own.
+    let cwd = report.cwd.as_deref().filter(|cwd| row.cwd.is_empty() && !cwd.is_empty() && !event.of_subagent);
+    let is_complete = row.operator.is_some() && row.host.is_some() && cwd.is_none();
+    if is_complete {
+        return Ok(());
+    }
+    validate_place(report)?;
+    if let Some(cwd) = cwd {
+        row.cwd = Arc::from(cwd);
+        row.project = row.project.take().or_else(|| project_of(cwd));
+    }
+    row.operator = row.operator.take().or_else(|| operator(report));
+    row.host = row.host.take().or_else(|| host(report));
+    Ok(())
+}
+
+/// The project of a session whose repository is not known.
+fn project_of(cwd: &str) -> Option<Arc<str>> {
+    basename(cwd).map(|name| Arc::from(to_faultless(name)))
+}
+
+fn validate_place(report: &HookReport) -> Result<(), RequestError> {
+    validate::bounded("cwd", report.cwd.as_deref().unwrap_or_default(), PATH_BYTES_MAX)?;
+    if let Some(operator) = &report.operator {
+        validate::name("operator", operator)?;
+    }
+    if let Some(host) = &report.host {
+        validate::name("host", &host.name)?;
+        validate::name("os", &host.os)?;
+        validate::name("arch", &host.arch)?;
+    }
+    Ok(())
 }
 
 /// Whether the answer to an event tells the session who it is. Where it came in without the hook of its start, or that was not

@@ -367,3 +367,17 @@ fn a_turn_whose_hooks_are_silent_is_not_sure_and_never_called_idle_for_that() {
         assert_eq!(world.shows(), "working");
     }
 }
+
+// row 73
+#[test]
+fn a_compaction_in_a_directory_below_moves_no_session() {
+    for agent in ["claude", "codex", "session-start"] {
+        let mut world = World::new();
+        world.hook(agent, "SessionStart", r#""source":"startup""#);
+        for (source, cwd) in [("compact", "/w"), ("resume", "/w/below")] {
+            world.hook(agent, "SessionStart", &format!(r#""source":"{source}","cwd":"/w/below""#));
+            let Some(Row::Session(stored)) = world.roster.row(ItemType::Session, "s") else { panic!("gone") };
+            assert_eq!(&*stored.row.cwd, cwd, "{agent}: {source}");
+        }
+    }
+}

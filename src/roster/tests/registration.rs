@@ -1,7 +1,7 @@
 //! How sessions come onto the roster and what they are called.
 
 use super::*;
-use crate::model::{Doing, Path, Paths};
+use crate::model::{Agent, Doing, Path, Paths};
 
 #[test]
 fn a_session_start_registers_a_session_and_tells_it_its_name() {
@@ -97,6 +97,67 @@ fn a_hook_that_moves_changes_the_project_unless_a_shim_knows_better() {
     world.start("b", "/w/shim/sub");
     let row = world.session("b");
     assert_eq!((row.project.as_deref(), &*row.cwd), (Some("shim"), "/w/shim/sub"));
+}
+
+fn event(id: &str, cwd: &str, kind: EventKind) -> Request {
+    let report = report(id, cwd);
+    Request::HookEvent(Box::new(HookEvent { report, kind, agent: Some(Agent::Claude), ..HookEvent::default() }))
+}
+
+// row 73
+#[test]
+fn a_context_that_is_shortened_in_a_directory_below_moves_no_session() {
+    let mut world = World::new();
+    let compacted = || EventKind::Start { same_context: true };
+    world.start("a", "/w/proj");
+    world.ok(event("a", "/w/proj/sub", compacted()));
+    let row = world.session("a");
+    assert_eq!((&*row.cwd, row.project.as_deref()), ("/w/proj", Some("proj")));
+    assert_eq!(world.rooms_of("a"), ["everyone", "project:proj"]);
+    world.ok(event("a", "/w/other", EventKind::Start { same_context: false }));
+    assert_eq!(&*world.session("a").cwd, "/w/other", "a resumed session moves");
+    world.ok(event("b", "/w/proj/sub", compacted()));
+    assert_eq!(&*world.session("b").cwd, "/w/proj/sub", "nothing better is known of a session that is new");
+}
+
+// row 62
+#[test]
+fn what_the_first_events_did_not_say_is_filled_in_when_it_comes() {
+    let mut world = World::new();
+    world.ok(event("a", "", EventKind::BeforeTool("Bash".to_owned())));
+    assert_eq!(world.rooms_of("a"), ["everyone"]);
+    let later = |operator: &str, name: &str, cwd: &str, kind| HookEvent {
+        report: HookReport { operator: Some(operator.to_owned()), host: Some(host(name)), ..report("a", cwd) },
+        kind,
+        agent: Some(Agent::Claude),
+        ..HookEvent::default()
+    };
+    let mut tell = |event: HookEvent| world.ok(Request::HookEvent(Box::new(event)));
+    tell(HookEvent { of_subagent: true, ..later("", "", "/w/elsewhere", EventKind::AfterTools) });
+    tell(later("ana", "box1", "/w/proj", EventKind::Prompt { quoted: Vec::new() }));
+    // A known place is not changed by what a shell says later.
+    tell(later("bob", "box2", "/w/proj/sub", EventKind::Prompt { quoted: Vec::new() }));
+    let row = world.session("a");
+    assert_eq!((&*row.cwd, row.operator.as_deref(), row.host), ("/w/proj", Some("ana"), Some(host("box1"))));
+    assert_eq!(world.rooms_of("a"), ["everyone", "host:box1", "op:ana", "project:proj"]);
+    world.ok(event("b", "/w/proj", EventKind::Stop));
+    let hidden = HookReport { operator: Some("a\u{200b}".to_owned()), ..report("b", "") };
+    world.err(Request::prompt_submit(hidden));
+}
+
+// row 62
+#[test]
+fn a_successor_claims_the_mail_of_a_session_whose_place_was_filled_in() {
+    let mut world = World::new();
+    world.ok(event("a", "/w/proj", EventKind::BeforeTool("Bash".to_owned())));
+    let in_place = |id: &str| HookReport { operator: Some("ana".to_owned()), ..report(id, "/w/proj") };
+    let prompt = |id: &str| Request::prompt_submit(in_place(id));
+    world.ok(prompt("a"));
+    world.start("sender", "/w/sender");
+    world.send("sender", "a", "hello");
+    world.end("a");
+    let left = world.hook(prompt("b")).left.unwrap();
+    assert_eq!(left.messages, 1);
 }
 
 #[test]
