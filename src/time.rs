@@ -1,7 +1,58 @@
 //! Time as a value. The roster never reads a clock: it is given a [`Now`]. Graces are measured on the monotonic part,
 //! what is persisted is stamped with the wall part. Only [`SystemClock`] asks the operating system.
 
+use std::ops::{Add, AddAssign, Sub};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// A moment on the monotonic clock, in milliseconds since some moment before the daemon began. A type of its own, so that
+/// no wall-clock time is ever compared with it. It means nothing to another run of the daemon, and is never persisted.
+///
+/// row 98: exchanged clocks do not compile.
+/// ```compile_fail,E0308
+/// let now = marshal::time::Now::at(1);
+/// let is_later: bool = now.wall_ms > now.mono_ms;
+/// ```
+/// ```
+/// let now = marshal::time::Now::at(1);
+/// let is_later: bool = now.mono_ms + 1 > now.mono_ms;
+/// # assert!(is_later);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MonoMs(pub i64);
+
+impl MonoMs {
+    /// Before every other moment.
+    pub const MIN: Self = Self(i64::MIN);
+
+    /// The moment so many milliseconds before this one.
+    pub fn before(self, ms: i64) -> Self {
+        Self(self.0.saturating_sub(ms))
+    }
+}
+
+impl Add<i64> for MonoMs {
+    type Output = Self;
+
+    /// The moment so many milliseconds later.
+    fn add(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+}
+
+impl AddAssign<i64> for MonoMs {
+    fn add_assign(&mut self, ms: i64) {
+        *self = *self + ms;
+    }
+}
+
+impl Sub for MonoMs {
+    type Output = i64;
+
+    /// The milliseconds from the right moment to the left one.
+    fn sub(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
 
 /// One moment, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,15 +61,14 @@ pub struct Now {
     pub wall_ms: i64,
     /// Nanoseconds past `wall_ms`, for the log's `createdAt`.
     pub wall_extra_ns: u32,
-    /// Monotonic clock: milliseconds since some moment before the daemon began. It does not count time for which the
-    /// machine slept.
-    pub mono_ms: i64,
+    /// Monotonic clock. It does not count time for which the machine slept.
+    pub mono_ms: MonoMs,
 }
 
 impl Now {
     /// A moment at which both clocks show `ms`; for tests.
     pub fn at(ms: i64) -> Self {
-        Self { wall_ms: ms, wall_extra_ns: 0, mono_ms: ms }
+        Self { wall_ms: ms, wall_extra_ns: 0, mono_ms: MonoMs(ms) }
     }
 
     /// The wall clock as RFC 3339 text with nanoseconds, as marshal 0.9 wrote it: `2026-11-21T00:04:13.182262123+00:00`.
@@ -72,7 +122,8 @@ impl SystemClock {
     /// Reads both clocks.
     pub fn now(&self) -> Now {
         let (wall_ms, wall_extra_ns) = wall(SystemTime::now());
-        Now { wall_ms, wall_extra_ns, mono_ms: i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX) }
+        let elapsed_ms = i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX);
+        Now { wall_ms, wall_extra_ns, mono_ms: MonoMs(elapsed_ms) }
     }
 }
 
@@ -101,14 +152,14 @@ mod tests {
         assert_eq!(wall(UNIX_EPOCH - step), (-2346, 1_000_000 - 678));
         assert_eq!(wall(UNIX_EPOCH), (0, 0));
         let (wall_ms, wall_extra_ns) = wall(UNIX_EPOCH - step);
-        let now = Now { wall_ms, wall_extra_ns, mono_ms: 0 };
+        let now = Now { wall_ms, wall_extra_ns, mono_ms: MonoMs(0) };
         assert_eq!(now.rfc3339(), "1969-12-31T23:59:57.654999322+00:00");
         assert_eq!(parse_rfc3339_ms(&now.rfc3339()), Some(wall_ms));
     }
 
     #[test]
     fn created_at_is_spelled_as_marshal_0_9_did() {
-        let now = Now { wall_ms: 1_795_219_453_182, wall_extra_ns: 262_123, mono_ms: 0 };
+        let now = Now { wall_ms: 1_795_219_453_182, wall_extra_ns: 262_123, mono_ms: MonoMs(0) };
         assert_eq!(now.rfc3339(), "2026-11-21T00:04:13.182262123+00:00");
         assert_eq!(parse_rfc3339_ms(&now.rfc3339()), Some(now.wall_ms));
         assert_eq!(parse_rfc3339_ms(""), None);

@@ -31,7 +31,7 @@ pub(super) fn text(report: &Report, counts: &Counts, lines_lost: u64) -> String 
     add("log_malformed_lines", "gauge", "Lines of the log that could not be read.", report.malformed_lines);
     add("log_external_events_total", "counter", "Events that somebody else wrote to the log.", stats.external_events);
     add("stderr_lines_lost_total", "counter", "Lines of the daemon's own log that nothing read in time.", lines_lost);
-    add("uptime_seconds", "gauge", "Time since the daemon began.", (report.now.mono_ms / 1000).unsigned_abs());
+    add("uptime_seconds", "gauge", "Time since the daemon began.", (report.now.mono_ms.0 / 1000).unsigned_abs());
     let _ = writeln!(text, "# HELP marshal_sweep_seconds Time of looking for what is over, without its commit.");
     let _ = writeln!(text, "# TYPE marshal_sweep_seconds gauge");
     for (which, us) in [("last", stats.sweep_us_last), ("max", stats.sweep_us_max)] {

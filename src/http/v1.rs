@@ -203,7 +203,7 @@ pub(super) fn status(report: &Report, about: &About) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": about.pid,
-        "uptimeMs": report.now.mono_ms,
+        "uptimeMs": report.now.mono_ms.0,
         "stateDir": about.state_dir,
         "hooks": about.hooks,
         "websocket": about.websocket,

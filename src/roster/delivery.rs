@@ -13,6 +13,7 @@ use crate::model::{
     Terms,
 };
 use crate::text::quoted;
+use crate::time::MonoMs;
 use std::sync::Arc;
 
 /// Where a message is, for one of its recipients.
@@ -231,7 +232,7 @@ impl Roster {
         self.tables.mail.release(session, place);
         if let Some(Delivery { step: Step::Handed(path), times, .. }) = self.tables.delivery(message, session) {
             let (path, times) = (*path, *times);
-            self.tables.mail.note_handed(place, session, Some((path, i64::MIN)), times);
+            self.tables.mail.note_handed(place, session, Some((path, MonoMs::MIN)), times);
         }
         self.tables.waiters.rouse(session);
     }

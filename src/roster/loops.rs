@@ -5,6 +5,7 @@
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{MessageId, SessionId};
 use crate::limits::{LOOP_TURNS_MAX, LOOP_WINDOW_MS, LOOPS_KNOWN_MAX};
+use crate::time::MonoMs;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Thousandths of a turn.
@@ -34,18 +35,18 @@ struct Level {
     /// How often the turn has changed, in thousandths, less what time has let go, at that moment.
     turns: i64,
     /// On the monotonic clock, in milliseconds.
-    at: i64,
+    at: MonoMs,
 }
 
 impl Level {
-    fn turns(&self, now_ms: i64) -> i64 {
-        let since = now_ms.saturating_sub(self.at).max(0);
+    fn turns(&self, now: MonoMs) -> i64 {
+        let since = (now - self.at).max(0);
         (self.turns - since.saturating_mul(FULL) / LOOP_WINDOW_MS).max(0)
     }
 
     /// The first moment at which nothing is left of it.
-    fn over_at(&self) -> i64 {
-        self.at.saturating_add((self.turns * LOOP_WINDOW_MS + FULL - 1) / FULL)
+    fn over_at(&self) -> MonoMs {
+        self.at + ((self.turns * LOOP_WINDOW_MS + FULL - 1) / FULL)
     }
 }
 
@@ -55,7 +56,7 @@ pub(super) struct Loops {
     is_on: bool,
     levels: HashMap<Circle, Level>,
     /// The same circles by when they are over, so that nobody who speaks has all of them looked at.
-    ending: BTreeSet<(i64, Circle)>,
+    ending: BTreeSet<(MonoMs, Circle)>,
     /// The pairs that a session is in, so that a human who writes to one has no others looked at.
     pairs_of: BTreeMap<SessionId, BTreeSet<SessionId>>,
     /// How many circles a human's words have had looked at, for a test of the claim above.
@@ -73,28 +74,28 @@ impl Loops {
     ///
     /// # Errors
     /// The turn has changed too often in one of them; the error says what to do.
-    pub(super) fn check(&self, circles: &[Circle], sender: &SessionId, now_ms: i64) -> Result<(), RequestError> {
+    pub(super) fn check(&self, circles: &[Circle], sender: &SessionId, now: MonoMs) -> Result<(), RequestError> {
         let known = circles.iter().filter_map(|circle| self.levels.get(circle)).filter(|level| level.last != *sender);
-        let most = known.map(|level| level.turns(now_ms)).max().unwrap_or(0);
+        let most = known.map(|level| level.turns(now)).max().unwrap_or(0);
         if self.is_on && most + TURN > FULL { Err(too_many(most + TURN - FULL)) } else { Ok(()) }
     }
 
     /// Notes that `sender` has spoken in these circles.
-    pub(super) fn note(&mut self, circles: Vec<Circle>, sender: &SessionId, now_ms: i64) {
+    pub(super) fn note(&mut self, circles: Vec<Circle>, sender: &SessionId, now: MonoMs) {
         let circles = if self.is_on { circles } else { Vec::new() };
         for circle in circles {
             if let Some(level) = self.levels.get(&circle) {
                 let changed = i64::from(level.last != *sender) * TURN;
-                let turns = level.turns(now_ms) + changed;
-                self.put(circle, Level { last: sender.clone(), turns, at: now_ms });
+                let turns = level.turns(now) + changed;
+                self.put(circle, Level { last: sender.clone(), turns, at: now });
                 continue;
             }
             if self.levels.len() >= LOOPS_KNOWN_MAX {
-                self.sweep(now_ms);
+                self.sweep(now);
             }
             // With so many that are all busy, one more is not watched: that is better than to refuse it.
             if self.levels.len() < LOOPS_KNOWN_MAX {
-                self.put(circle, Level { last: sender.clone(), turns: TURN, at: now_ms });
+                self.put(circle, Level { last: sender.clone(), turns: TURN, at: now });
             }
         }
     }
@@ -149,8 +150,8 @@ impl Loops {
     }
 
     /// Forgets circles in which it has been quiet for long enough, and looks at no others but one.
-    pub(super) fn sweep(&mut self, now_ms: i64) {
-        while self.ending.first().is_some_and(|(over_at, _)| *over_at <= now_ms) {
+    pub(super) fn sweep(&mut self, now: MonoMs) {
+        while self.ending.first().is_some_and(|(over_at, _)| *over_at <= now) {
             let Some((_, circle)) = self.ending.pop_first() else { break };
             self.levels.remove(&circle);
             self.unpair(&circle);
@@ -177,16 +178,16 @@ mod tests {
         SessionId::from(text)
     }
 
-    fn say(loops: &mut Loops, from: &str, to: &str, now_ms: i64) -> Result<(), RequestError> {
+    fn say(loops: &mut Loops, from: &str, to: &str, ms: i64) -> Result<(), RequestError> {
         let circles = vec![Circle::pair(&id(from), &id(to))];
-        loops.check(&circles, &id(from), now_ms)?;
-        loops.note(circles, &id(from), now_ms);
+        loops.check(&circles, &id(from), MonoMs(ms))?;
+        loops.note(circles, &id(from), MonoMs(ms));
         Ok(())
     }
 
-    fn to_and_fro(loops: &mut Loops, now_ms: i64) -> usize {
+    fn to_and_fro(loops: &mut Loops, ms: i64) -> usize {
         let turn = |n: &usize| if n.is_multiple_of(2) { ("a", "b") } else { ("b", "a") };
-        (0..1000).take_while(|n| say(loops, turn(n).0, turn(n).1, now_ms).is_ok()).count()
+        (0..1000).take_while(|n| say(loops, turn(n).0, turn(n).1, ms).is_ok()).count()
     }
 
     fn guarded() -> Loops {
@@ -217,10 +218,10 @@ mod tests {
             let told = say(&mut loops, "a", "b", passed_ms).unwrap_err().retry_after_s.unwrap();
             let after = |seconds: u32| passed_ms + i64::from(seconds) * 1000;
             let circles = [Circle::pair(&id("a"), &id("b"))];
-            loops.check(&circles, &id("a"), after(told)).unwrap();
+            loops.check(&circles, &id("a"), MonoMs(after(told))).unwrap();
             // Within the time that a thousandth of a turn takes.
             let too_early = after(told - 1) - (LOOP_WINDOW_MS / FULL + 1);
-            loops.check(&circles, &id("a"), too_early).unwrap_err();
+            loops.check(&circles, &id("a"), MonoMs(too_early)).unwrap_err();
         }
     }
 
@@ -244,11 +245,11 @@ mod tests {
         say(&mut loops, "a", "b", 0).unwrap();
         let thread = vec![Circle::Thread("t".into())];
         for n in 0..LOOP_TURNS_MAX {
-            loops.note(thread.clone(), &id(&n.to_string()), 0);
+            loops.note(thread.clone(), &id(&n.to_string()), MonoMs(0));
         }
-        loops.check(&thread, &id("x"), 0).unwrap_err();
+        loops.check(&thread, &id("x"), MonoMs(0)).unwrap_err();
         loops.reset(&[], Some(&"t".into()));
-        loops.check(&thread, &id("x"), 0).unwrap();
+        loops.check(&thread, &id("x"), MonoMs(0)).unwrap();
     }
 
     #[test]
@@ -258,7 +259,7 @@ mod tests {
             say(&mut loops, "a", &number.to_string(), 0).unwrap();
         }
         assert_eq!(loops.levels.len(), LOOPS_KNOWN_MAX);
-        loops.sweep(LOOP_WINDOW_MS);
+        loops.sweep(MonoMs(LOOP_WINDOW_MS));
         assert!(loops.levels.is_empty() && loops.ending.is_empty() && loops.pairs_of.is_empty());
     }
 
@@ -267,7 +268,7 @@ mod tests {
         let mut loops = guarded();
         for number in 0..1000 {
             say(&mut loops, &format!("a{number}"), &format!("b{number}"), 0).unwrap();
-            loops.note(vec![Circle::Thread(format!("t{number}").as_str().into())], &id("x"), 0);
+            loops.note(vec![Circle::Thread(format!("t{number}").as_str().into())], &id("x"), MonoMs(0));
         }
         say(&mut loops, "a1", "b2", 0).unwrap();
         loops.reset(&[id("nobody"), id("human:ana")], None);
@@ -284,19 +285,19 @@ mod tests {
         fn what_is_over_is_known_without_a_look_at_all(
             said in proptest::collection::vec((0u8..4, 0u8..4, 0i64..LOOP_WINDOW_MS / 8), 1..60)
         ) {
-            let (mut loops, mut now_ms) = (guarded(), 0);
+            let (mut loops, mut now) = (guarded(), 0);
             for (from, to, later) in said {
-                now_ms += later;
+                now += later;
                 if from == to {
                     let spoken_to = id(&from.to_string());
                     loops.reset(std::slice::from_ref(&spoken_to), None);
                     assert!(!loops.levels.keys().any(|circle| matches!(circle, Circle::Pair(a, b) if *a == spoken_to || *b == spoken_to)));
                 } else {
-                    let _ = say(&mut loops, &from.to_string(), &to.to_string(), now_ms);
+                    let _ = say(&mut loops, &from.to_string(), &to.to_string(), now);
                 }
                 let mut kept = loops.levels.clone();
-                kept.retain(|_, level| level.turns(now_ms) > 0);
-                loops.sweep(now_ms);
+                kept.retain(|_, level| level.turns(MonoMs(now)) > 0);
+                loops.sweep(MonoMs(now));
                 assert!(loops.levels.keys().collect::<BTreeSet<_>>() == kept.keys().collect::<BTreeSet<_>>());
                 let ending: BTreeSet<_> = kept.iter().map(|(circle, level)| (level.over_at(), circle.clone())).collect();
                 assert!(loops.ending == ending);

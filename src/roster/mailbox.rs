@@ -7,7 +7,7 @@ use super::hooks::Wanted;
 use crate::ids::{MessageId, RoomId, SessionId};
 use crate::limits::HANDINGS_MAX;
 use crate::model::{Message, Path, Priority, Recipient};
-use crate::time::Now;
+use crate::time::{MonoMs, Now};
 use inbox::{FREE, Inbox, Waiting};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,7 +64,7 @@ pub(crate) enum Free {
     /// Nothing that is wanted.
     Nothing,
     /// From this monotonic millisecond on, unless it is read before.
-    From(i64),
+    From(MonoMs),
     /// There is.
     Now,
 }
@@ -186,7 +186,7 @@ impl Mailboxes {
 
     /// Notes by which way, how often, and until when a sign of it is awaited, a message was handed to one who has not
     /// read it; or that it was not.
-    pub(crate) fn note_handed(&mut self, place: u64, session: &SessionId, handed: Option<(Path, i64)>, times: u32) {
+    pub(crate) fn note_handed(&mut self, place: u64, session: &SessionId, handed: Option<(Path, MonoMs)>, times: u32) {
         let Some(inbox) = self.unread.get_mut(session) else { return };
         let Some(waiting) = inbox.get_mut(place) else { return };
         self.before.push((session.clone(), place, *waiting));
@@ -199,7 +199,7 @@ impl Mailboxes {
             }
             None => {
                 if waiting.handed.take().is_some() {
-                    waiting.leased_until = i64::MIN;
+                    waiting.leased_until = MonoMs::MIN;
                 }
                 inbox.handed.remove(&place);
             }
@@ -241,15 +241,15 @@ impl Mailboxes {
     }
 
     /// Whether a message is in an answer on its way to a session.
-    pub(crate) fn is_on_its_way(&self, place: u64, session: &SessionId, now_mono: i64) -> bool {
+    pub(crate) fn is_on_its_way(&self, place: u64, session: &SessionId, now: MonoMs) -> bool {
         let waiting = self.unread.get(session).and_then(|inbox| inbox.get(place));
-        waiting.is_some_and(|waiting| waiting.handed.is_none() && waiting.leased_until > now_mono)
+        waiting.is_some_and(|waiting| waiting.handed.is_none() && waiting.leased_until > now)
     }
 
     /// Whether a message is in an answer on its way to a session, or was handed to it a moment ago.
-    pub(crate) fn is_leased(&self, place: u64, session: &SessionId, now_mono: i64) -> bool {
+    pub(crate) fn is_leased(&self, place: u64, session: &SessionId, now: MonoMs) -> bool {
         let waiting = self.unread.get(session).and_then(|inbox| inbox.get(place));
-        waiting.is_some_and(|waiting| waiting.leased_until > now_mono)
+        waiting.is_some_and(|waiting| waiting.leased_until > now)
     }
 
     /// Whether a message is in this very answer on its way to a session.
@@ -345,7 +345,7 @@ impl Mailboxes {
     /// Takes messages of a session into one answer: at most `count` of those that are wanted, not expired, and neither in
     /// another answer on its way nor delivered a moment ago. Urgent ones go first, then the oldest. They count as on their way
     /// until `until`.
-    pub(crate) fn lease(&mut self, session: &SessionId, path: Path, wanted: Wanted, now: Now, until: i64) -> Lease {
+    pub(crate) fn lease(&mut self, session: &SessionId, path: Path, wanted: Wanted, now: Now, until: MonoMs) -> Lease {
         let mut lease = Lease::default();
         let Some(inbox) = self.unread.get_mut(session) else { return lease };
         self.leases += 1;
@@ -392,7 +392,7 @@ impl Mailboxes {
             if waiting.leased_until <= now.mono_ms {
                 return Free::Now;
             }
-            first = Some(first.map_or(waiting.leased_until, |first: i64| first.min(waiting.leased_until)));
+            first = Some(first.map_or(waiting.leased_until, |first: MonoMs| first.min(waiting.leased_until)));
         }
         first.map_or(Free::Nothing, Free::From)
     }

@@ -60,7 +60,7 @@ use crate::error::RequestError;
 use crate::ids::{IdSource, MessageId, RoomId, SessionId};
 use crate::limits::PLACES_BETWEEN_BATCHES;
 use crate::model::{ItemType, Message, Process, Recipient, Row};
-use crate::time::Now;
+use crate::time::{MonoMs, Now};
 use loops::Loops;
 use rate::Paces;
 use speaker::Speaker;
@@ -89,9 +89,9 @@ pub struct Roster {
     /// The moment of the last sweep, and the monotonic millisecond from which on the wall clock is believed when it says
     /// that a message is old.
     last_sweep: Option<Now>,
-    believe_clock_from: i64,
+    believe_clock_from: MonoMs,
     /// The same for settling what becomes of messages.
-    settle_from: i64,
+    settle_from: MonoMs,
     /// Suspects that the current batch has dealt with: if it cannot be written, they are suspects again.
     checked: Vec<(ItemType, Arc<str>)>,
     /// Processes of which the current batch tells the end.
@@ -176,8 +176,8 @@ impl Roster {
             looked_at: None,
             reach_moved: BTreeSet::new(),
             last_sweep: None,
-            believe_clock_from: i64::MIN,
-            settle_from: i64::MIN,
+            believe_clock_from: MonoMs::MIN,
+            settle_from: MonoMs::MIN,
         }
     }
 

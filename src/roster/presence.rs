@@ -5,7 +5,7 @@
 use crate::ids::{ClientId, SessionId};
 use crate::limits::{CLAIMS_OF_GONE_SESSIONS_MAX, CLIENT_GRACE_MS, HOOK_SILENCE_MAX_MS};
 use crate::model::Session;
-use crate::time::Now;
+use crate::time::{MonoMs, Now};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
@@ -17,11 +17,11 @@ pub(crate) struct Presence {
     claims: BTreeMap<SessionId, Vec<ClientId>>,
     claimed: BTreeMap<ClientId, Claimed>,
     /// Sessions whose client is gone, and the monotonic millisecond until which they are kept.
-    kept_until: BTreeMap<SessionId, i64>,
+    kept_until: BTreeMap<SessionId, MonoMs>,
     /// The monotonic millisecond of each session's last sign of life.
-    seen_at: BTreeMap<SessionId, i64>,
+    seen_at: BTreeMap<SessionId, MonoMs>,
     /// Sessions without a client and without a known process, by that millisecond.
-    silent_since: BTreeSet<(i64, SessionId)>,
+    silent_since: BTreeSet<(MonoMs, SessionId)>,
 }
 
 /// The sessions that a client has stated.
@@ -38,11 +38,11 @@ impl Presence {
         // How long ago it was seen is told by the wall clock, which survives a restart; from here on the monotonic
         // clock counts. A last sign of life in the future counts as now.
         let silence = now.wall_ms.saturating_sub(session.last_seen_at()).max(0);
-        let mut seen = now.mono_ms.saturating_sub(silence);
+        let mut seen = now.mono_ms.before(silence);
         let mut until = now.mono_ms + CLIENT_GRACE_MS;
         if let Some(before) = before {
             // A sign of life that was noted stays so, whatever the wall clock does or a failed write takes back.
-            seen = seen.max(self.seen_at.get(&session.id).copied().unwrap_or(i64::MIN));
+            seen = seen.max(self.seen_at.get(&session.id).copied().unwrap_or(MonoMs::MIN));
             // Only its client prolongs a grace.
             if before.client_id == session.client_id {
                 until = self.kept_until.get(&session.id).copied().unwrap_or(until);
@@ -155,7 +155,7 @@ impl Presence {
     }
 
     /// The monotonic millisecond of a session's last sign of life.
-    pub(crate) fn seen_at(&self, session: &SessionId) -> Option<i64> {
+    pub(crate) fn seen_at(&self, session: &SessionId) -> Option<MonoMs> {
         self.seen_at.get(session).copied()
     }
 
@@ -184,8 +184,7 @@ impl Presence {
 
     /// Sessions without a client and a known process that have been silent for too long, the longest first.
     pub(crate) fn silent(&self, now: Now, at_most: usize) -> Vec<SessionId> {
-        let over =
-            self.silent_since.iter().take_while(|(seen, _)| now.mono_ms.saturating_sub(*seen) >= HOOK_SILENCE_MAX_MS);
+        let over = self.silent_since.iter().take_while(|(seen, _)| now.mono_ms - *seen >= HOOK_SILENCE_MAX_MS);
         over.take(at_most).map(|(_, session)| session.clone()).collect()
     }
 }

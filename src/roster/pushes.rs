@@ -7,6 +7,7 @@ use super::{Answer, Push, Roster};
 use crate::ids::{ClientId, SessionId};
 use crate::limits::{PUSH_AGAIN_AGE_MAX_MS, PUSH_AGAIN_MAX, PUSHES_HELD_MAX};
 use crate::model::{Message, Priority, Recipient, Stored};
+use crate::time::MonoMs;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -19,15 +20,15 @@ pub(crate) struct Pushes {
     ready: Volatile<SessionId, ()>,
     /// Sessions whose client went, with the place that the next row had then: what came before it was pushed.
     away: BTreeMap<SessionId, Away>,
-    /// The same by the monotonic millisecond of that moment.
-    away_since: BTreeSet<(i64, SessionId)>,
+    /// The same by that moment.
+    away_since: BTreeSet<(MonoMs, SessionId)>,
     /// The place of the first row that this run of the daemon adds.
     run_from_place: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Away {
-    since: i64,
+    since: MonoMs,
     from_place: u64,
 }
 
@@ -82,10 +83,10 @@ impl Pushes {
     }
 
     /// A session's client went.
-    pub(crate) fn note_away(&mut self, session: &SessionId, from_place: u64, now_mono: i64) {
+    pub(crate) fn note_away(&mut self, session: &SessionId, from_place: u64, now: MonoMs) {
         self.note_back(session);
-        self.away.insert(session.clone(), Away { since: now_mono, from_place });
-        self.away_since.insert((now_mono, session.clone()));
+        self.away.insert(session.clone(), Away { since: now, from_place });
+        self.away_since.insert((now, session.clone()));
     }
 
     fn note_back(&mut self, session: &SessionId) -> Option<u64> {
@@ -95,8 +96,8 @@ impl Pushes {
     }
 
     /// Forgets those who have been away for too long to be pushed anything again.
-    pub(crate) fn sweep(&mut self, now_mono: i64) {
-        while self.away_since.first().is_some_and(|(since, _)| now_mono - since > PUSH_AGAIN_AGE_MAX_MS) {
+    pub(crate) fn sweep(&mut self, now: MonoMs) {
+        while self.away_since.first().is_some_and(|(since, _)| now - *since > PUSH_AGAIN_AGE_MAX_MS) {
             let Some((_, session)) = self.away_since.pop_first() else { break };
             self.away.remove(&session);
         }

@@ -4,6 +4,7 @@
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::SessionId;
 use crate::limits::{SEND_BURST_MAX, SENDERS_PACED_MAX};
+use crate::time::MonoMs;
 use std::collections::HashMap;
 
 /// Thousandths of a turn: what a rate of one a second gives in a millisecond.
@@ -17,13 +18,13 @@ struct Bucket {
     /// In thousandths of a turn, at that moment.
     left: i64,
     /// On the monotonic clock, in milliseconds.
-    at: i64,
+    at: MonoMs,
 }
 
 impl Bucket {
     /// What is left by now.
-    fn left(&self, now_ms: i64, per_second: i64) -> i64 {
-        let since = now_ms.saturating_sub(self.at).max(0);
+    fn left(&self, now: MonoMs, per_second: i64) -> i64 {
+        let since = (now - self.at).max(0);
         self.left.saturating_add(since.saturating_mul(per_second)).min(FULL)
     }
 }
@@ -49,19 +50,19 @@ impl Paces {
     ///
     /// # Errors
     /// It has none left; the error says when it has one again.
-    pub(super) fn take(&mut self, sender: &SessionId, now_ms: i64) -> Result<(), RequestError> {
+    pub(super) fn take(&mut self, sender: &SessionId, now: MonoMs) -> Result<(), RequestError> {
         let Some(per_second) = self.per_second.map(i64::from) else { return Ok(()) };
         if self.buckets.len() >= SENDERS_PACED_MAX && !self.buckets.contains_key(sender) {
-            self.sweep(now_ms);
+            self.sweep(now);
         }
         let known = self.buckets.get(sender).copied();
         let own = known.is_some() || self.buckets.len() < SENDERS_PACED_MAX;
         let bucket = if own { known } else { self.others };
-        let left = bucket.map_or(FULL, |bucket| bucket.left(now_ms, per_second));
+        let left = bucket.map_or(FULL, |bucket| bucket.left(now, per_second));
         if left < TURN {
             return Err(too_often(TURN - left, per_second));
         }
-        let bucket = Bucket { left: left - TURN, at: now_ms };
+        let bucket = Bucket { left: left - TURN, at: now };
         if own {
             self.buckets.insert(sender.clone(), bucket);
         } else {
@@ -71,10 +72,10 @@ impl Paces {
     }
 
     /// Forgets those whose buckets are full again.
-    pub(super) fn sweep(&mut self, now_ms: i64) {
+    pub(super) fn sweep(&mut self, now: MonoMs) {
         let Some(per_second) = self.per_second.map(i64::from) else { return };
-        self.buckets.retain(|_, bucket| bucket.left(now_ms, per_second) < FULL);
-        self.others = self.others.filter(|bucket| bucket.left(now_ms, per_second) < FULL);
+        self.buckets.retain(|_, bucket| bucket.left(now, per_second) < FULL);
+        self.others = self.others.filter(|bucket| bucket.left(now, per_second) < FULL);
     }
 }
 
@@ -105,29 +106,29 @@ mod tests {
     fn a_burst_is_let_through_and_then_the_rate() {
         let mut paces = limited(20);
         for _ in 0..SEND_BURST_MAX {
-            paces.take(&id("a"), 5000).unwrap();
+            paces.take(&id("a"), MonoMs(5000)).unwrap();
         }
-        let refused = paces.take(&id("a"), 5000).unwrap_err();
+        let refused = paces.take(&id("a"), MonoMs(5000)).unwrap_err();
         assert_eq!((refused.kind, refused.retry_after_s), (ErrorKind::RateLimited, Some(1)));
-        paces.take(&id("b"), 5000).unwrap();
-        paces.take(&id("a"), 5049).unwrap_err();
-        paces.take(&id("a"), 5050).unwrap();
-        paces.take(&id("a"), 5050).unwrap_err();
-        let turns = (0..10_000).filter(|ms| paces.take(&id("a"), 5050 + ms).is_ok()).count();
+        paces.take(&id("b"), MonoMs(5000)).unwrap();
+        paces.take(&id("a"), MonoMs(5049)).unwrap_err();
+        paces.take(&id("a"), MonoMs(5050)).unwrap();
+        paces.take(&id("a"), MonoMs(5050)).unwrap_err();
+        let turns = (0..10_000).filter(|ms| paces.take(&id("a"), MonoMs(5050 + ms)).is_ok()).count();
         assert_eq!(turns, 199, "twenty a second in ten seconds, the last of which is not over");
         // A clock that stands still or goes back gives nothing and takes nothing.
-        paces.take(&id("a"), 0).unwrap_err();
+        paces.take(&id("a"), MonoMs(0)).unwrap_err();
     }
 
     #[test]
     fn what_is_told_of_waiting_is_so() {
         for per_second in [1, 2, 7, 20, 5000] {
             let mut paces = limited(per_second);
-            while paces.take(&id("a"), 0).is_ok() {}
+            while paces.take(&id("a"), MonoMs(0)).is_ok() {}
             for passed_ms in 0..1000 / i64::from(per_second) {
-                let wait = paces.take(&id("a"), passed_ms).unwrap_err().retry_after_s.unwrap();
+                let wait = paces.take(&id("a"), MonoMs(passed_ms)).unwrap_err().retry_after_s.unwrap();
                 let mut later = Paces { buckets: paces.buckets.clone(), ..limited(per_second) };
-                later.take(&id("a"), passed_ms + i64::from(wait) * 1000).unwrap();
+                later.take(&id("a"), MonoMs(passed_ms + i64::from(wait) * 1000)).unwrap();
                 assert_eq!(wait, 1, "a whole turn comes back within a second");
             }
         }
@@ -137,7 +138,7 @@ mod tests {
     fn without_a_limit_nothing_is_kept() {
         let mut paces = Paces::default();
         for _ in 0..10_000 {
-            paces.take(&id("a"), 0).unwrap();
+            paces.take(&id("a"), MonoMs(0)).unwrap();
         }
         assert!(paces.buckets.is_empty());
     }
@@ -146,16 +147,17 @@ mod tests {
     fn what_is_kept_is_bounded_and_forgotten() {
         let mut paces = limited(1);
         for number in 0..SENDERS_PACED_MAX {
-            paces.take(&id(&format!("human:{number}")), 0).unwrap();
+            paces.take(&id(&format!("human:{number}")), MonoMs(0)).unwrap();
         }
         // Who comes under ever new names shares one bucket with all who do.
-        let turns = (0..1000).filter(|number| paces.take(&id(&format!("human:new-{number}")), 0).is_ok()).count();
+        let turns =
+            (0..1000).filter(|number| paces.take(&id(&format!("human:new-{number}")), MonoMs(0)).is_ok()).count();
         assert_eq!((turns, paces.buckets.len()), (SEND_BURST_MAX as usize, SENDERS_PACED_MAX));
-        paces.take(&id("human:0"), 0).unwrap();
-        paces.sweep(1000);
+        paces.take(&id("human:0"), MonoMs(0)).unwrap();
+        paces.sweep(MonoMs(1000));
         assert_eq!(paces.buckets.len(), 1, "one that took two turns has not got both back");
         assert!(paces.others.is_some());
-        paces.sweep(SEND_BURST_MAX as i64 * 1000);
+        paces.sweep(MonoMs(SEND_BURST_MAX as i64 * 1000));
         assert!(paces.buckets.is_empty() && paces.others.is_none());
     }
 
@@ -167,9 +169,9 @@ mod tests {
             let (mut now, mut taken) = (0, 0_i64);
             for step in steps {
                 now += step;
-                taken += i64::from(paces.take(&id("a"), now).is_ok());
+                taken += i64::from(paces.take(&id("a"), MonoMs(now)).is_ok());
                 if step % 7 == 0 {
-                    paces.sweep(now);
+                    paces.sweep(MonoMs(now));
                 }
                 prop_assert!(taken <= i64::from(SEND_BURST_MAX) + now * i64::from(per_second) / 1000);
             }

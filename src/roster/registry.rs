@@ -12,6 +12,7 @@ use crate::ids::SessionId;
 use crate::limits::{PATH_BYTES_MAX, RENEWAL_PERSIST_EVERY_MS};
 use crate::model::{ItemType, Registration, Session, TokenHash};
 use crate::text::to_faultless;
+use crate::time::MonoMs;
 use std::sync::Arc;
 
 impl Roster {
@@ -122,9 +123,9 @@ impl Roster {
         Renewals::is_old(self.last_renewal(session), self.tables.now)
     }
 
-    fn last_renewal(&self, session: &SessionId) -> i64 {
-        let seen = self.tables.presence.seen_at(session).unwrap_or(i64::MIN);
-        self.tables.renewals.renewed_at(session).unwrap_or(i64::MIN).max(seen)
+    fn last_renewal(&self, session: &SessionId) -> MonoMs {
+        let seen = self.tables.presence.seen_at(session).unwrap_or(MonoMs::MIN);
+        self.tables.renewals.renewed_at(session).unwrap_or(MonoMs::MIN).max(seen)
     }
 
     /// Looks at a registration that was not renewed for long: ends its session, unless that has shown a sign of life in

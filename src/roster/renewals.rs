@@ -4,13 +4,13 @@
 use crate::ids::SessionId;
 use crate::limits::REGISTRATION_AGE_MAX_MS;
 use crate::model::Registration;
-use crate::time::Now;
+use crate::time::{MonoMs, Now};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Default)]
 pub(crate) struct Renewals {
-    renewed_at: BTreeMap<SessionId, i64>,
-    by_age: BTreeSet<(i64, SessionId)>,
+    renewed_at: BTreeMap<SessionId, MonoMs>,
+    by_age: BTreeSet<(MonoMs, SessionId)>,
 }
 
 impl Renewals {
@@ -18,12 +18,12 @@ impl Renewals {
     /// it before stays so.
     pub(crate) fn put(&mut self, registration: &Registration, now: Now) {
         let age = now.wall_ms.saturating_sub(registration.renewed_at).max(0);
-        let known = self.renewed_at.get(&registration.id).copied().unwrap_or(i64::MIN);
-        self.note(&registration.id, now.mono_ms.saturating_sub(age).max(known));
+        let known = self.renewed_at.get(&registration.id).copied().unwrap_or(MonoMs::MIN);
+        self.note(&registration.id, now.mono_ms.before(age).max(known));
     }
 
-    /// A registration was renewed at this monotonic millisecond.
-    pub(crate) fn note(&mut self, session: &SessionId, renewed_at: i64) {
+    /// A registration was renewed at this moment.
+    pub(crate) fn note(&mut self, session: &SessionId, renewed_at: MonoMs) {
         self.remove(session);
         self.renewed_at.insert(session.clone(), renewed_at);
         self.by_age.insert((renewed_at, session.clone()));
@@ -36,11 +36,11 @@ impl Renewals {
     }
 
     /// Whether so much time has passed since that moment that a registration expires.
-    pub(crate) fn is_old(renewed_at: i64, now: Now) -> bool {
-        now.mono_ms.saturating_sub(renewed_at) >= REGISTRATION_AGE_MAX_MS
+    pub(crate) fn is_old(renewed_at: MonoMs, now: Now) -> bool {
+        now.mono_ms - renewed_at >= REGISTRATION_AGE_MAX_MS
     }
 
-    pub(crate) fn renewed_at(&self, session: &SessionId) -> Option<i64> {
+    pub(crate) fn renewed_at(&self, session: &SessionId) -> Option<MonoMs> {
         self.renewed_at.get(session).copied()
     }
 

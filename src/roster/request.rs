@@ -10,6 +10,7 @@ use crate::ids::{ClientId, MessageId, RoomId, SessionId};
 use crate::model::{
     Host, Message, Path, Presence, Priority, Process, Registration, Room, RoomMember, Session, Stored, TokenHash,
 };
+use crate::time::MonoMs;
 use std::sync::Arc;
 
 /// Everything that can be asked of the roster.
@@ -47,7 +48,7 @@ pub enum Request {
         session: SessionId,
         /// The monotonic millisecond of its last sign of life when its transcript was asked for; if there was another one
         /// since, this counts for nothing.
-        heard_at: i64,
+        heard_at: MonoMs,
         /// What it shows.
         seen: SeenTurn,
     },

@@ -5,7 +5,7 @@ use super::{Answer, Reply, Roster, Wait};
 use crate::ids::SessionId;
 use crate::limits::{TRANSCRIPT_AFTER_MS, TRANSCRIPT_LOOKS_MAX};
 use crate::model::{Agent, Doing, KnownBy, Session, State, Stored};
-use crate::time::Now;
+use crate::time::{MonoMs, Now};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub struct SilentTurn {
     /// Where it says that its transcript is.
     pub transcript: Arc<str>,
     /// The monotonic millisecond of its last sign of life.
-    pub heard_at: i64,
+    pub heard_at: MonoMs,
     /// The same on the wall clock.
     pub heard_wall_ms: i64,
     /// How long it has been silent.
@@ -68,7 +68,7 @@ impl Roster {
     }
 
     /// What a transcript shows of a session that has been silent since `heard_at`.
-    pub(super) fn turn_seen(&mut self, session: &SessionId, heard_at: i64, seen: SeenTurn) -> Answer {
+    pub(super) fn turn_seen(&mut self, session: &SessionId, heard_at: MonoMs, seen: SeenTurn) -> Answer {
         let done = Answer::new(Reply::Done, Wait::No);
         let row = self.tables.sessions.get(session).map(|placed| &placed.stored.row);
         let is_open = |row: &&Session| matches!(row.doing.state, Some(State::Working | State::Waiting));

@@ -189,8 +189,8 @@ impl Roster {
     pub(super) fn note_caller(&mut self, session: &SessionId) {
         if let Some(placed) = self.tables.sessions.get(session) {
             let now = self.tables.now;
-            let noted = placed.stored.row.last_activity_at.is_some_and(|at| is_recent(at, now.wall_ms));
-            if noted && self.tables.presence.seen_at(session).is_some_and(|at| is_recent(at, now.mono_ms)) {
+            let noted = placed.stored.row.last_activity_at.is_some_and(|at| is_recent(now.wall_ms.saturating_sub(at)));
+            if noted && self.tables.presence.seen_at(session).is_some_and(|at| is_recent(now.mono_ms - at)) {
                 return;
             }
             let last_activity_at = Some(now.wall_ms);
@@ -277,9 +277,9 @@ impl Roster {
     }
 }
 
-/// Whether a sign of life at this moment stands for one now.
-fn is_recent(at: i64, now: i64) -> bool {
-    (0..ACTIVITY_NOTED_EVERY_MS).contains(&now.saturating_sub(at))
+/// Whether a sign of life that is so old stands for one now.
+fn is_recent(age_ms: i64) -> bool {
+    (0..ACTIVITY_NOTED_EVERY_MS).contains(&age_ms)
 }
 
 /// What a shim's restated session keeps of the row that the roster has.

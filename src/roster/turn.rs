@@ -8,6 +8,7 @@ use crate::limits::{
     WORKING_SILENCE_MAX_MS,
 };
 use crate::model::{Doing, KnownBy, Session, State, Stored};
+use crate::time::MonoMs;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub(super) struct Pulse {
     /// The file in which the agent writes the session down.
     pub(super) transcript: Option<Arc<str>>,
     /// The monotonic millisecond at which the transcript showed last that a tool is at work.
-    pub(super) confirmed_at: Option<i64>,
+    pub(super) confirmed_at: Option<MonoMs>,
 }
 
 /// A question to a human.
@@ -335,13 +336,13 @@ impl Roster {
     /// How long a session has been silent.
     fn silent_ms(&self, session: &SessionId) -> i64 {
         let seen_at = self.tables.presence.seen_at(session);
-        seen_at.map_or(i64::MAX, |at| self.tables.now.mono_ms.saturating_sub(at))
+        seen_at.map_or(i64::MAX, |at| self.tables.now.mono_ms - at)
     }
 
     /// Marks the states of silent sessions as what they are worth by now, and has a look at the mail of those that count as
     /// between two turns from now on: hosts tell nothing of a turn that their user broke off.
     pub(super) fn doubt_the_silent(&mut self, is_full: impl Fn(&Self) -> bool) {
-        let passed_ms = self.last_sweep.map_or(i64::MAX, |last| self.tables.now.mono_ms.saturating_sub(last.mono_ms));
+        let passed_ms = self.last_sweep.map_or(i64::MAX, |last| self.tables.now.mono_ms - last.mono_ms);
         let in_doubt: Vec<SessionId> = self.tables.turns.open().cloned().collect();
         for id in in_doubt {
             if is_full(self) {

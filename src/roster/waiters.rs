@@ -9,7 +9,7 @@ use crate::error::RequestError;
 use crate::ids::{IdSource, SessionId};
 use crate::limits::{INBOX_MESSAGES_MAX, WAKES_AT_ONCE_MAX, WAKINGS_MAX};
 use crate::model::{Doing, Path, Priority, Session, Stored};
-use crate::time::Now;
+use crate::time::{MonoMs, Now};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Those who wait. In memory alone; that one has left is a fact, which no failed batch takes back.
@@ -23,7 +23,7 @@ pub(crate) struct Waiters {
     /// Of these, those that the batch has looked at.
     taken: Vec<SessionId>,
     /// Sessions whose mail is on its way or was handed a moment ago, by the monotonic millisecond of the next look.
-    later: BTreeSet<(i64, SessionId)>,
+    later: BTreeSet<(MonoMs, SessionId)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ struct Waiting {
     /// How urgent a message must be.
     at_least: Priority,
     /// Its place in `later`.
-    look_at: Option<i64>,
+    look_at: Option<MonoMs>,
 }
 
 impl Waiters {
@@ -65,7 +65,7 @@ impl Waiters {
         self.by_session.len()
     }
 
-    fn look_again(&mut self, session: &SessionId, at: i64) {
+    fn look_again(&mut self, session: &SessionId, at: MonoMs) {
         let Some(waiting) = self.by_session.get_mut(session) else { return };
         if let Some(before) = waiting.look_at.replace(at) {
             self.later.remove(&(before, session.clone()));
@@ -74,8 +74,8 @@ impl Waiters {
     }
 
     /// Some of those for whom there may be something.
-    fn take_roused(&mut self, now_mono: i64, at_most: usize) -> Vec<SessionId> {
-        while self.later.first().is_some_and(|(at, _)| *at <= now_mono) {
+    fn take_roused(&mut self, now: MonoMs, at_most: usize) -> Vec<SessionId> {
+        while self.later.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, session)) = self.later.pop_first() else { break };
             if let Some(waiting) = self.by_session.get_mut(&session) {
                 waiting.look_at = None;

@@ -17,7 +17,7 @@ use crate::limits::{
 use crate::log_pace::Pace;
 use crate::model::Row;
 use crate::roster::Change;
-use crate::time::Now;
+use crate::time::{MonoMs, Now};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use log::Level;
 use std::io;
@@ -37,7 +37,7 @@ pub(super) struct Compaction<D: Disk> {
     /// Dropped with the store: the compactor stops then.
     _wanting: Sender<()>,
     wanted: Receiver<()>,
-    not_before_ms: i64,
+    not_before: MonoMs,
     old: Vec<Old<D>>,
     waiting: Vec<CompactTo>,
     done: u64,
@@ -81,7 +81,7 @@ struct Part {
 struct Old<D: Disk> {
     file: Arc<D::File>,
     read_to: u64,
-    until_ms: i64,
+    until: MonoMs,
 }
 
 /// What came of putting the new log in place.
@@ -103,7 +103,7 @@ impl<D: Disk> Compaction<D> {
             jobs: 0,
             _wanting: wanting,
             wanted,
-            not_before_ms: i64::MIN,
+            not_before: MonoMs::MIN,
             old: Vec::new(),
             waiting: Vec::new(),
             done: 0,
@@ -195,7 +195,7 @@ impl<D: Disk> Compaction<D> {
         let due = (bytes > self.over_bytes || pressed)
             && bytes > self.live_bytes.saturating_mul(COMPACT_RATIO)
             && bytes > self.left_bytes.saturating_mul(2)
-            && now.mono_ms >= self.not_before_ms;
+            && now.mono_ms >= self.not_before;
         due || !self.waiting.is_empty()
     }
 
@@ -246,7 +246,7 @@ impl<D: Disk> Compaction<D> {
         static FAILED: Pace = Pace::new();
         FAILED.warn(|| format!("the log could not be compacted: {error}"));
         self.abandon(log, side_before);
-        self.not_before_ms = now.mono_ms + COMPACT_RETRY_MS;
+        self.not_before = now.mono_ms + COMPACT_RETRY_MS;
         let full = error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::WriteZero;
         let (kind, advice) = match full {
             true => (ErrorKind::StorageFull, "; it takes space for what counts in it: free some, and try again"),
@@ -328,7 +328,7 @@ impl<D: Disk> Compaction<D> {
             Err(ReplaceError::Kept(error)) => return Swap::Failed(error),
             Err(ReplaceError::Broken(error)) => return Swap::Broken(error),
         };
-        self.old.push(Old { file, read_to: end, until_ms: now.mono_ms + OLD_LOG_WATCH_MS });
+        self.old.push(Old { file, read_to: end, until: now.mono_ms + OLD_LOG_WATCH_MS });
         if let Err(error) = tail.moved(log, bytes, begun.malformed_lines) {
             return Swap::Broken(error);
         }
@@ -359,7 +359,7 @@ impl<D: Disk> Compaction<D> {
     pub(super) fn rescue(&mut self, log: &mut Log<D>, tail: &mut Tail, now: Now) -> Result<(), AppendError> {
         let mut kept = Vec::with_capacity(self.old.len());
         for mut old in std::mem::take(&mut self.old) {
-            let last = now.mono_ms >= old.until_ms;
+            let last = now.mono_ms >= old.until;
             let nothing_left = rescue_from(&mut old, last, log, tail)?;
             // Closing it is the compactor's work. If it is busy, the next tick tries again.
             let close = |file: &Arc<D::File>| {

@@ -32,6 +32,7 @@ use crate::ids::{ClientId, IdSource, MessageId};
 use crate::limits::{BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, COMMIT_TRIES_MAX, PUBLISH_EVERY_MS, SLOW_TURN};
 use crate::log_pace::Pace;
 use crate::roster::{Hearing, HookReply, Push, Reply, Request, Roster, Roused, SilentTurn};
+use crate::time::MonoMs;
 use crate::time::{Now, SystemClock};
 use compaction::Compaction;
 use crossbeam_channel::{Receiver, Sender};
@@ -94,7 +95,7 @@ pub struct Store<D: Disk> {
     blocked: bool,
     source_id: String,
     /// When those who watch were last told of changes, on the monotonic clock.
-    published_at: i64,
+    published_at: MonoMs,
     lines: Vec<u8>,
     stopping: bool,
 }
@@ -170,7 +171,7 @@ impl<D: Disk> Store<D> {
             refused: None,
             blocked: false,
             source_id: start.source_id,
-            published_at: i64::MIN / 2,
+            published_at: MonoMs::MIN,
             lines: Vec::new(),
             stopping: false,
         }

@@ -1,6 +1,7 @@
 //! What the ends of transcripts show, and which files are read.
 
 use super::*;
+use crate::time::MonoMs;
 use std::fs;
 use std::io::Write;
 use std::sync::Arc;
@@ -86,7 +87,7 @@ fn silent(transcript: &Path, heard_wall_ms: i64, silent_ms: i64) -> SilentTurn {
         session: SessionId::from("s"),
         agent: Agent::Claude,
         transcript: Arc::from(transcript.to_str().unwrap()),
-        heard_at: 7,
+        heard_at: MonoMs(7),
         heard_wall_ms,
         silent_ms,
     }

@@ -11,6 +11,7 @@ use marshal::roster::{
     Arrival, Caller, HistoryQuery, HookReport, Known, MessageFilter, Push, Reply, Request, SessionChange,
 };
 use marshal::store::{Command, Outbox, ReplyTo, View};
+use marshal::time::MonoMs;
 
 const HOOKS: [&str; 4] = ["h0", "h1", "h2", "h3"];
 const SHIMS: usize = 3;
@@ -33,7 +34,7 @@ pub struct Clients {
     /// Messages that somebody has been shown: the reader, and the id.
     unread: Vec<(String, String)>,
     /// When each hook was last heard of, on both clocks.
-    heard: [(i64, i64); HOOKS.len()],
+    heard: [(i64, MonoMs); HOOKS.len()],
     began_wall: i64,
 }
 
@@ -51,7 +52,7 @@ impl Clients {
             requests: 0,
             messages: 0,
             unread: Vec::new(),
-            heard: [(0, 0); HOOKS.len()],
+            heard: [(0, MonoMs(0)); HOOKS.len()],
             began_wall: 0,
         }
     }

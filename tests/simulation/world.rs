@@ -18,7 +18,7 @@ use marshal::event_log::{LOG_NAME, SUSPECT_NAME};
 use marshal::ids::SeededIds;
 use marshal::roster::Roster;
 use marshal::store::{Command, CompactJob, CompactStep, ProcessWatch, ReadAsk, ReadJob, Start, Store};
-use marshal::time::Now;
+use marshal::time::{MonoMs, Now};
 use marshal::watcher::LogReader;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -63,7 +63,7 @@ struct Daemon {
     reader: LogReader,
     compactions: Receiver<CompactJob>,
     batch: Vec<Command>,
-    began_mono: i64,
+    began_mono: MonoMs,
 }
 
 /// How a life goes on after a turn.
@@ -79,7 +79,7 @@ pub fn run(seed: u64, states_max: usize, story: bool) -> Summary {
     let mut observer = Observer::new(seed, Crasher::new(random.next(), states_max));
     observer.story = story;
     observer.crasher.story = story;
-    observer.now = Now { wall_ms: 1_795_219_453_000, wall_extra_ns: 0, mono_ms: 1_000 };
+    observer.now = Now { wall_ms: 1_795_219_453_000, wall_extra_ns: 0, mono_ms: MonoMs(1_000) };
     let mut world = World {
         seed,
         observer: Arc::new(Mutex::new(observer)),
@@ -121,7 +121,7 @@ impl World {
         self.disk = SimDisk::of(left);
         // The next daemon counts its time anew.
         let mut observer = self.observer();
-        observer.now.mono_ms = 1_000;
+        observer.now.mono_ms = MonoMs(1_000);
         observer.now.wall_ms += 500;
     }
 

@@ -1,6 +1,7 @@
 //! What one session has not read, by how soon it wants to be read, and what became of the attempts to deliver it.
 
 use crate::model::{Path, Priority};
+use crate::time::MonoMs;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one session has not read: the places, by how soon they want to be read.
@@ -18,7 +19,7 @@ pub(super) struct Inbox {
 pub(super) struct Waiting {
     /// The monotonic millisecond until which it is in an answer on its way, or until which a sign is awaited that what was
     /// handed was read.
-    pub(super) leased_until: i64,
+    pub(super) leased_until: MonoMs,
     /// The answer that it is in, if it is on its way; else none's number.
     pub(super) lease: u64,
     /// The way of the answer that it is in, or was in last.
@@ -32,7 +33,7 @@ pub(super) struct Waiting {
 }
 
 pub(super) const FREE: Waiting =
-    Waiting { leased_until: i64::MIN, lease: 0, path: Path::Inbox, handed: None, times: 0, is_of_this_run: false };
+    Waiting { leased_until: MonoMs::MIN, lease: 0, path: Path::Inbox, handed: None, times: 0, is_of_this_run: false };
 
 impl Inbox {
     pub(super) fn get_mut(&mut self, place: u64) -> Option<&mut Waiting> {

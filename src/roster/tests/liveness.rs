@@ -28,7 +28,7 @@ fn nothing_but_its_client_prolongs_the_grace() {
     world.gone("k");
     for _ in 0..10 {
         world.pass(SECOND);
-        world.ok(update("a", SessionChange::CurrentTask(Some(format!("{}", world.now.mono_ms)))));
+        world.ok(update("a", SessionChange::CurrentTask(Some(format!("{}", world.now.mono_ms.0)))));
         world.ok(update("a", SessionChange::LastActivityAt(world.now.wall_ms)));
         world.gone("k");
     }

@@ -33,6 +33,7 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::ids::{ClientId, MessageId, RoomId, SeededIds};
 use crate::model::{Host, Message, Process, Session, TokenHash};
+use crate::time::MonoMs;
 use std::sync::Arc;
 
 const SECOND: i64 = 1000;
@@ -60,7 +61,7 @@ impl World {
         let mut world = Self {
             roster: Roster::new(),
             ids: SeededIds::new(1),
-            now: Now { wall_ms: BIRTH, wall_extra_ns: 0, mono_ms: 5000 },
+            now: Now { wall_ms: BIRTH, wall_extra_ns: 0, mono_ms: MonoMs(5000) },
         };
         world.roster.doors_opened(world.now);
         world
@@ -78,7 +79,7 @@ impl World {
     }
 
     fn restarted_after(&self, written_at: Option<i64>, later: i64) -> Self {
-        let now = Now { wall_ms: self.now.wall_ms + later, wall_extra_ns: 0, mono_ms: 7 };
+        let now = Now { wall_ms: self.now.wall_ms + later, wall_extra_ns: 0, mono_ms: MonoMs(7) };
         let mut roster = Roster::new();
         roster.load(self.roster.rows_in_order(), written_at, now);
         Self { roster, ids: SeededIds::new(2), now }
