@@ -7,6 +7,7 @@ mod attack;
 mod support;
 
 use attack::Attack;
+use marshal::limits::{DESCRIPTORS_PER_REMEMBERED, REMEMBERING_THREADS};
 use serde_json::json;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ const DESCRIPTORS: usize = 256;
 const THREADS_MAX: usize = 20;
 /// Memory that the daemon may have used at any time.
 const PEAK_MIB_MAX: usize = 64;
+/// No session of this test has a process, so that all handles are of remembered ancestors.
+const PROCESS_HANDLES_MAX: usize = DESCRIPTORS / DESCRIPTORS_PER_REMEMBERED * REMEMBERING_THREADS;
 
 /// Rounds of the well-meant caller: few where only right and wrong count.
 fn rounds() -> usize {
@@ -47,9 +50,19 @@ fn raise_own_descriptor_limit() {
 #[derive(Debug, PartialEq, Clone, Copy)]
 struct Footprint {
     /// Without logs whose place a compaction has taken: each is kept open for a minute, and how many has a bound of its own.
+    /// Without handles of processes too.
     descriptors: usize,
+    /// Each thread that looks up ancestors remembers some, from the first request on that it happens to get.
+    process_handles: usize,
     threads: usize,
     peak_mib: usize,
+}
+
+/// What the daemon has open.
+fn open_files(daemon: &Daemon) -> Vec<String> {
+    let listed = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
+    let links = listed.filter_map(|entry| entry.unwrap().path().read_link().ok());
+    links.map(|link| link.to_string_lossy().into_owned()).collect()
 }
 
 fn footprint(daemon: &Daemon) -> Footprint {
@@ -59,10 +72,11 @@ fn footprint(daemon: &Daemon) -> Footprint {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.split_whitespace().next().unwrap().parse::<usize>().unwrap()
     };
-    let open =
-        std::fs::read_dir(format!("{proc}/fd")).unwrap().filter_map(|entry| entry.unwrap().path().read_link().ok());
+    let open = open_files(daemon);
+    let (process_handles, others): (Vec<&String>, Vec<&String>) = open.iter().partition(|file| file.contains("pidfd"));
     Footprint {
-        descriptors: open.filter(|file| !file.to_string_lossy().ends_with("events.jsonl (deleted)")).count(),
+        descriptors: others.iter().filter(|file| !file.ends_with("events.jsonl (deleted)")).count(),
+        process_handles: process_handles.len(),
         threads: field("Threads:"),
         peak_mib: field("VmHWM:") / 1024,
     }
@@ -158,7 +172,8 @@ fn a_good_caller_is_served_while_thousands_attack() {
     good.round(1);
     let full_service = stopped.elapsed();
     while footprint(&daemon).threads > base.threads || footprint(&daemon).descriptors > base.descriptors {
-        assert!(stopped.elapsed() < DEADLINE, "not back: {:?}, before: {base:?}", footprint(&daemon));
+        let open = open_files(&daemon);
+        assert!(stopped.elapsed() < DEADLINE, "not back: {:?}, before: {base:?}: {open:#?}", footprint(&daemon));
         assert_eq!(daemon.get("/healthz").status, 200);
     }
     let (at_base, end) = (stopped.elapsed(), footprint(&daemon));
@@ -179,6 +194,7 @@ fn a_good_caller_is_served_while_thousands_attack() {
     let wrong: Vec<_> = done.iter().flat_map(|attack| &attack.wrong).collect();
     assert!(wrong.is_empty(), "{:?}", &wrong[..wrong.len().min(10)]);
     assert!(threads <= THREADS_MAX, "{threads} threads");
+    assert!(end.process_handles <= PROCESS_HANDLES_MAX, "{end:?}");
     assert!(end.peak_mib <= PEAK_MIB_MAX, "{end:?}");
     let sent = std::mem::take(&mut good.sent);
     drop(good);
