@@ -1,18 +1,21 @@
-//! On which git branch a session's directory is, for the roster. Directories can lie on file systems that never answer: a
-//! thread of its own looks, and nobody waits for it. It must not run git, nor read anything but `.git` and `HEAD`.
+//! What a session's directory is by its file system, for the roster: its true path, its git repository and branch. Directories can lie on file systems that never answer: a
+//! thread of its own looks, and nobody waits for it. It must not run git, nor read anything but the small files by which git finds a repository.
 
 use crate::ids::SessionId;
 use crate::limits::{
     GIT_FILE_BYTES_MAX, GIT_LOOK_EVERY, GIT_LOOK_QUEUE_MAX, GIT_PARENTS_MAX, GIT_SESSIONS_MAX, NAME_BYTES_MAX,
+    PATH_BYTES_MAX,
 };
-use crate::roster::{Request, SessionChange};
+use crate::roster::{Place, Request, SessionChange};
 use crate::store::Command;
 use crate::thread::{self, Exit};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::fs::OFlags;
 use std::collections::HashMap;
-use std::fs::OpenOptions;
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions};
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,10 +26,8 @@ use std::time::Instant;
 pub struct Look {
     /// The session.
     pub session: SessionId,
-    /// Its directory.
-    pub directory: Arc<str>,
-    /// The branch that the roster has for it.
-    pub known: Option<Arc<str>>,
+    /// Its directory, and what the roster knows of that.
+    pub known: Place,
 }
 
 /// Starts the thread, which ends when nobody can wish for anything any more. It is not joined: it may be waiting for a file
@@ -41,54 +42,147 @@ pub fn start(store: Sender<Command>, exits: &Sender<Exit>) -> std::io::Result<Se
 }
 
 fn run(wishes: &Receiver<Look>, store: &Sender<Command>) {
-    let mut looked: HashMap<SessionId, Instant> = HashMap::new();
-    for look in wishes {
+    let mut looked: HashMap<SessionId, (Instant, Arc<str>)> = HashMap::new();
+    for Look { session, known } in wishes {
         let now = Instant::now();
-        if looked.get(&look.session).is_some_and(|at| now.duration_since(*at) < GIT_LOOK_EVERY) {
+        let is_fresh = |at: &Instant| now.duration_since(*at) < GIT_LOOK_EVERY;
+        if looked.get(&session).is_some_and(|(at, cwd)| is_fresh(at) && *cwd == known.cwd) {
             continue;
         }
         if looked.len() >= GIT_SESSIONS_MAX {
-            looked.retain(|_, at| now.duration_since(*at) < GIT_LOOK_EVERY);
+            looked.retain(|_, (at, _)| is_fresh(at));
         }
         if looked.len() < GIT_SESSIONS_MAX {
-            looked.insert(look.session.clone(), now);
+            looked.insert(session.clone(), (now, known.cwd.clone()));
         }
-        let branch = branch(Path::new(&*look.directory));
-        if branch.as_deref() != look.known.as_deref() {
-            let request = Request::UpdateSession { session: look.session, change: SessionChange::GitBranch(branch) };
+        let place = look_at(&known.cwd);
+        if (Place { name: None, ..place.clone() }) != known {
+            let request = Request::UpdateSession { session, change: SessionChange::Place(Box::new(place)) };
             // Full: the store is busy, and the next prompt asks again.
             let _ = store.try_send(Command::Request { request, reply_to: None });
         }
     }
 }
 
-/// The branch that the directory is on, or the beginning of the commit's id if it is on none; none if it is in no repository.
-fn branch(directory: &Path) -> Option<String> {
-    if !directory.is_absolute() {
-        return None;
+/// What the file system shows of a session's directory.
+fn look_at(cwd: &Arc<str>) -> Place {
+    let path = Path::new(&**cwd);
+    if !path.is_absolute() {
+        return Place { cwd: cwd.clone(), ..Place::default() };
     }
-    let head = directory.ancestors().take(GIT_PARENTS_MAX).find_map(head_below)?;
-    let name = match head.trim_end().strip_prefix("ref: ") {
-        Some(name) => name.strip_prefix("refs/heads/").unwrap_or(name),
-        None => head.get(..12).filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()))?,
-    };
-    let is_name = !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.contains(char::is_control);
+    let shared = |text: &str| (text.len() <= PATH_BYTES_MAX).then(|| Arc::from(text));
+    let resolved = path.canonicalize().ok();
+    let directory = resolved.as_deref().and_then(Path::to_str).filter(|resolved| *resolved != &**cwd).and_then(shared);
+    // A link's parents are not those of the directory that it leads to.
+    let repository = repository_of(resolved.as_deref().unwrap_or(path));
+    let common = repository.as_ref().and_then(|found| found.common.to_str()).and_then(shared);
+    Place {
+        cwd: cwd.clone(),
+        directory,
+        branch: repository.as_ref().and_then(branch).map(Arc::from),
+        name: common.as_ref().and(repository.as_ref()).and_then(Repository::name).and_then(shared),
+        repository: common,
+    }
+}
+
+/// A repository, as seen from one of its worktrees.
+struct Repository {
+    /// The top directory of the worktree; of a bare repository, its own.
+    top: PathBuf,
+    /// The directory that holds `HEAD`.
+    git: PathBuf,
+    /// The directory that all worktrees share.
+    common: PathBuf,
+}
+
+impl Repository {
+    /// Opens the one with this directory of git's; none if git would not take it for one.
+    fn open(top: &Path, git: &Path) -> Option<Self> {
+        fs::symlink_metadata(git.join("HEAD")).ok()?;
+        let git = git.canonicalize().ok()?;
+        let common = match read(&git.join("commondir")) {
+            Some(text) => git.join(path_in(&text)).canonicalize().ok()?,
+            None => git.clone(),
+        };
+        let is_one = common.join("objects").is_dir() && (common.join("refs").is_dir());
+        is_one.then(|| Self { top: top.to_owned(), git, common })
+    }
+
+    /// The name by which people know it: that of the directory it was cloned into.
+    fn name(&self) -> Option<&str> {
+        let is_shared = self.common != self.git;
+        if !is_shared {
+            let top = self.top.file_name()?.to_str()?;
+            return Some(if self.top == self.git { without_git(top) } else { top });
+        }
+        let own = self.common.file_name()?.to_str()?;
+        // `.git`, or `.bare` of a directory with nothing but worktrees.
+        let above = self.common.parent().and_then(Path::file_name).and_then(OsStr::to_str);
+        Some(above.filter(|_| own.starts_with('.')).unwrap_or_else(|| without_git(own)))
+    }
+}
+
+/// The name of a bare repository without its customary ending.
+fn without_git(name: &str) -> &str {
+    name.strip_suffix(".git").filter(|name| !name.is_empty()).unwrap_or(name)
+}
+
+/// The nearest repository at a directory or above. A `.git` file that leads nowhere ends the search, as it does git's.
+fn repository_of(directory: &Path) -> Option<Repository> {
+    for top in directory.ancestors().take(GIT_PARENTS_MAX) {
+        let git = top.join(".git");
+        if let Some(text) = read(&git) {
+            let place = path_in(text.strip_prefix(b"gitdir:".as_slice())?);
+            return Repository::open(top, &top.join(place));
+        }
+        if let Some(found) = Repository::open(top, &git).or_else(|| Repository::open(top, top)) {
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// The path in a file of git's: its first line, without the spaces around it.
+fn path_in(text: &[u8]) -> &Path {
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Path::new(OsStr::from_bytes(line.trim_ascii()))
+}
+
+/// The branch that is checked out, or the beginning of the commit's id if none is.
+fn branch(repository: &Repository) -> Option<String> {
+    let head = repository.git.join("HEAD");
+    // Old versions of git make HEAD a link to the branch.
+    if let Ok(target) = fs::read_link(&head) {
+        return branch_name(target.to_str()?);
+    }
+    let head = String::from_utf8(read(&head)?).ok()?;
+    match head.strip_prefix("ref:") {
+        Some(name) => branch_name(name.lines().next()?.trim()),
+        None => {
+            let id = head.trim_end();
+            let is_id = matches!(id.len(), 40 | 64) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+            is_id.then(|| id[..12].to_owned())
+        }
+    }
+}
+
+/// A branch as people call it. What git takes for no name is none: a repository whose references are in a table (`reftable`)
+/// says `.invalid` where older versions look.
+fn branch_name(reference: &str) -> Option<String> {
+    let name = reference.strip_prefix("refs/heads/").unwrap_or(reference);
+    let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+    let is_forbidden = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
+    let is_name = name.len() <= NAME_BYTES_MAX
+        && name.split('/').all(is_part)
+        && !name.ends_with('.')
+        && !name.contains("..")
+        && !name.contains("@{")
+        && !name.contains(is_forbidden);
     is_name.then(|| name.to_owned())
 }
 
-/// What stands in the repository's `HEAD`, if there is one right below the directory.
-fn head_below(directory: &Path) -> Option<String> {
-    let git = directory.join(".git");
-    read(&git.join("HEAD")).or_else(|| {
-        // A worktree or a submodule: a file that says where its directory is.
-        let text = read(&git)?;
-        let place = PathBuf::from(text.strip_prefix("gitdir: ")?.trim_end());
-        read(&directory.join(place).join("HEAD"))
-    })
-}
-
 /// The beginning of a regular file. What is none may have no end, or nothing to give yet.
-fn read(path: &Path) -> Option<String> {
+fn read(path: &Path) -> Option<Vec<u8>> {
     // The flags have this type on all systems.
     #[allow(clippy::cast_possible_wrap)]
     let flags = (OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY).bits() as i32;
@@ -96,88 +190,11 @@ fn read(path: &Path) -> Option<String> {
     if !file.metadata().ok()?.is_file() {
         return None;
     }
-    let mut text = String::new();
-    file.take(GIT_FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
+    let mut text = Vec::new();
+    file.take(GIT_FILE_BYTES_MAX).read_to_end(&mut text).ok()?;
     Some(text)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-
-    #[test]
-    fn the_branch_is_that_of_the_nearest_repository_above() {
-        let place = tempfile::tempdir().unwrap();
-        let root = place.path().canonicalize().unwrap();
-        let below = root.join("src/deep");
-        fs::create_dir_all(&below).unwrap();
-        assert_eq!(branch(&below), None, "in no repository");
-        fs::create_dir(root.join(".git")).unwrap();
-        for (head, expected) in [
-            ("ref: refs/heads/main\n", Some("main")),
-            ("ref: refs/heads/feature/α\n", Some("feature/α")),
-            ("ref: refs/remotes/x\n", Some("refs/remotes/x")),
-            ("0123456789abcdef0123456789abcdef01234567\n", Some("0123456789ab")),
-            ("ref: refs/heads/a\u{1b}[31m\n", None),
-            ("ref: \n", None),
-            ("nonsense\n", None),
-            ("", None),
-        ] {
-            fs::write(root.join(".git/HEAD"), head).unwrap();
-            assert_eq!(branch(&below).as_deref(), expected, "{head:?}");
-        }
-    }
-
-    #[test]
-    fn a_worktree_says_where_its_head_is() {
-        let place = tempfile::tempdir().unwrap();
-        let (main, tree) = (place.path().join("main/.git/worktrees/x"), place.path().join("tree"));
-        fs::create_dir_all(&main).unwrap();
-        fs::create_dir(&tree).unwrap();
-        fs::write(main.join("HEAD"), "ref: refs/heads/x\n").unwrap();
-        for text in [format!("gitdir: {}\n", main.display()), "gitdir: ../main/.git/worktrees/x\n".to_owned()] {
-            fs::write(tree.join(".git"), &text).unwrap();
-            assert_eq!(branch(&tree).as_deref(), Some("x"), "{text}");
-        }
-        fs::write(tree.join(".git"), "gitdir: ../nowhere\n").unwrap();
-        assert_eq!(branch(&tree), None);
-    }
-
-    #[test]
-    fn what_is_no_regular_file_is_not_waited_for() {
-        let place = tempfile::tempdir().unwrap();
-        let git = place.path().join(".git");
-        fs::create_dir_all(&git).unwrap();
-        rustix::fs::mkfifoat(rustix::fs::CWD, git.join("HEAD"), 0o600.into()).unwrap();
-        assert_eq!(branch(place.path()), None);
-        assert_eq!(branch(Path::new("relative")), None);
-    }
-
-    #[test]
-    fn a_session_is_looked_at_once_in_a_while_and_told_of_if_something_changed() {
-        let place = tempfile::tempdir().unwrap();
-        fs::create_dir(place.path().join(".git")).unwrap();
-        fs::write(place.path().join(".git/HEAD"), "ref: refs/heads/main\n").unwrap();
-        let directory: Arc<str> = place.path().to_str().unwrap().into();
-        let (store, told) = bounded(8);
-        let (wish, wishes) = bounded(8);
-        for (id, known) in [("a", None), ("a", None), ("b", Some("main")), ("c", Some("old"))] {
-            let look = Look { session: SessionId::from(id), directory: directory.clone(), known: known.map(Arc::from) };
-            wish.send(look).unwrap();
-        }
-        drop(wish);
-        run(&wishes, &store);
-        let told: Vec<String> = told
-            .try_iter()
-            .map(|command| match command {
-                Command::Request { request: Request::UpdateSession { session, change }, .. } => {
-                    assert_eq!(change, SessionChange::GitBranch(Some("main".to_owned())));
-                    session.as_str().to_owned()
-                }
-                _ => panic!("something else"),
-            })
-            .collect();
-        assert_eq!(told, ["a", "c"]);
-    }
-}
+#[path = "git_branch/tests.rs"]
+mod tests;

@@ -399,6 +399,9 @@ pub const PROCESS_WISHES_MAX: usize = 1024;
 /// Ends of processes that one look of the poll tells of.
 pub const PROCESS_EVENTS_PER_TURN_MAX: usize = 256;
 
+/// Members of a project's room that are looked at for the repository which it is of.
+pub const PROJECT_MEMBERS_SEEN_MAX: usize = 64;
+
 // ---- git branches ----
 
 /// Sessions whose git branch waits to be looked at; more are looked at with their next prompts.

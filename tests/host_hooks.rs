@@ -498,19 +498,20 @@ fn an_http_hook_shows_the_token_and_says_its_process_in_a_header() {
 }
 
 #[test]
-fn the_git_branch_of_a_session_that_has_no_shim_is_looked_up() {
+fn the_repository_of_a_session_that_has_no_shim_is_looked_up() {
     let place = Place::new();
     let daemon = place.start();
     let mut rows = Watch::start(&daemon, "Session");
     let root = place.dir.path().join("repository");
-    std::fs::create_dir_all(root.join(".git")).unwrap();
-    std::fs::create_dir_all(root.join("src")).unwrap();
+    for directory in [".git/objects", ".git/refs", "src"] {
+        std::fs::create_dir_all(root.join(directory)).unwrap();
+    }
     std::fs::write(root.join(".git/HEAD"), "ref: refs/heads/parser\n").unwrap();
     for (id, query) in [("here", ""), ("elsewhere", "?host=surely-another-machine")] {
         let body = json!({"session_id": id, "cwd": root.join("src"), "hook_event_name": "UserPromptSubmit"});
         assert_eq!(daemon.hook(&format!("/hook/claude{query}"), &body.to_string()).status, 200);
     }
-    until(&mut rows, "here", "branch", &json!({"gitBranch": "parser"}));
+    until(&mut rows, "here", "branch", &json!({"gitBranch": "parser", "project": "repository"}));
     // One that is looked at later, so that the first ones were looked at before.
     let body = json!({"session_id": "last", "cwd": root, "hook_event_name": "SessionStart"});
     daemon.hook("/hook/codex", &body.to_string());

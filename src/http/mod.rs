@@ -21,7 +21,7 @@ use crate::log_queue::LogQueue;
 use crate::machine_token::RotateJob;
 use crate::model::{Host, Path};
 use crate::process;
-use crate::roster::{self, Arrival, Hearing, HookReply, Reply, Request};
+use crate::roster::{self, Arrival, Hearing, HookReply, Place, Reply, Request};
 use crate::store::{Command, Compacted, Report};
 use crate::thread::{self, Exit};
 use crate::time::SystemClock;
@@ -362,7 +362,10 @@ impl Worker {
         let row = &session.row;
         let is_here = row.host.as_ref().is_none_or(|host| process::is_this_machine(&host.name));
         if is_here && row.client_id.is_none() && !row.cwd.is_empty() {
-            let look = Look { session: row.id.clone(), directory: row.cwd.clone(), known: row.git_branch.clone() };
+            let (cwd, directory) = (row.cwd.clone(), row.directory.clone());
+            let (branch, repository) = (row.git_branch.clone(), row.repository.clone());
+            let known = Place { cwd, directory, branch, repository, name: None };
+            let look = Look { session: row.id.clone(), known };
             // Full: others wait to be looked at, or for a file system that does not answer.
             let _ = self.look.try_send(look);
         }

@@ -14,6 +14,8 @@ pub struct Departed {
     pub nickname: Arc<str>,
     /// Its working directory.
     pub cwd: Arc<str>,
+    /// The same directory without links, where it is spelled otherwise.
+    pub directory: Option<Arc<str>>,
     /// The human it worked for.
     pub operator: Option<Arc<str>>,
     /// When it ended, in wall-clock milliseconds.

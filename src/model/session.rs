@@ -176,6 +176,10 @@ pub struct Session {
     pub pid: u32,
     /// Working directory.
     pub cwd: Arc<str>,
+    /// The same directory without links, where it is spelled otherwise. Not in marshal 0.9.
+    pub directory: Option<Arc<str>>,
+    /// The git repository that it is in: the directory that all its worktrees share. Not in marshal 0.9.
+    pub repository: Option<Arc<str>>,
     /// Current git branch.
     pub git_branch: Option<Arc<str>>,
     /// What the session says it is doing.
@@ -226,6 +230,8 @@ impl Session {
             nickname: Arc::from(nickname),
             pid: 0,
             cwd: Arc::from(cwd),
+            directory: None,
+            repository: None,
             git_branch: None,
             current_task: None,
             connected_at,

@@ -3,7 +3,8 @@
 //! about by the operator or is not in the place of the one that is gone.
 
 use super::mailbox::Mailboxes;
-use super::nickname::{composed, short_of, without_number};
+use super::nickname::{composed, default_root, short_of, without_number};
+use super::place;
 use super::{Answer, Caller, Claimed, Handled, Left, Reply, Roster, Wait};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, ReadId, SessionId};
@@ -40,7 +41,7 @@ impl Departures {
             self.without_mail.insert((row.due_at, row.id.clone()));
             return;
         }
-        if let Some(place) = place(&row.nickname, &row.id, &row.cwd, row.operator.as_ref()) {
+        if let Some(place) = place_of_departed(row) {
             self.by_place.entry(place).or_default().insert((row.ended_at, row.id.clone()));
         }
         self.by_due.insert((row.due_at, row.id.clone()));
@@ -66,7 +67,7 @@ impl Departures {
             self.without_mail.remove(&(row.due_at, row.id.clone()));
             return;
         }
-        if let Some(place) = place(&row.nickname, &row.id, &row.cwd, row.operator.as_ref())
+        if let Some(place) = place_of_departed(row)
             && let Some(sessions) = self.by_place.get_mut(&place)
         {
             sessions.remove(&(row.ended_at, row.id.clone()));
@@ -120,7 +121,13 @@ impl Departures {
 
 /// The place of a session; none for one that is in no directory. A nickname that was made of the session's id is the
 /// place's own as far as it is not the id's.
-fn place(nickname: &str, id: &SessionId, cwd: &Arc<str>, operator: Option<&Arc<str>>) -> Option<Place> {
+fn place_named(
+    nickname: &str,
+    id: &SessionId,
+    cwd: &Arc<str>,
+    directory: Option<&Arc<str>>,
+    operator: Option<&Arc<str>>,
+) -> Option<Place> {
     if cwd.is_empty() {
         return None;
     }
@@ -129,12 +136,19 @@ fn place(nickname: &str, id: &SessionId, cwd: &Arc<str>, operator: Option<&Arc<s
     let suffixes = [format!("@{}", short_of(id.as_str())), format!("@{first}")];
     let named = |name: &str| suffixes.iter().find_map(|suffix| name.strip_suffix(suffix.as_str())).map(Arc::from);
     let bare = without_number(nickname);
-    let root = named(nickname).or_else(|| named(bare)).unwrap_or_else(|| Arc::from(bare));
-    Some((root, cwd.clone(), operator.cloned()))
+    let root: Arc<str> = named(nickname).or_else(|| named(bare)).unwrap_or_else(|| Arc::from(bare));
+    // A name that is the directory's own says no more than that, which can be called by a link.
+    let is_of_directory = default_root(cwd) == *root || default_root("") == *root;
+    let root = if is_of_directory { Arc::from("") } else { root };
+    Some((root, place::compared(cwd, directory), operator.cloned()))
 }
 
 fn place_of(row: &Session) -> Option<Place> {
-    place(&row.nickname, &row.id, &row.cwd, row.operator.as_ref())
+    place_named(&row.nickname, &row.id, &row.cwd, row.directory.as_ref(), row.operator.as_ref())
+}
+
+fn place_of_departed(row: &Departed) -> Option<Place> {
+    place_named(&row.nickname, &row.id, &row.cwd, row.directory.as_ref(), row.operator.as_ref())
 }
 
 impl Roster {
@@ -144,10 +158,11 @@ impl Roster {
         let unread = self.tables.mail.unread_of(&row.id);
         let ends = unread.iter().filter_map(|(_, message)| self.mail_ends_at(message, ended_at));
         let first_end = ends.min();
-        let (id, nickname, cwd, operator) =
-            (row.id.clone(), row.nickname.clone(), row.cwd.clone(), row.operator.clone());
+        let (id, nickname, operator) = (row.id.clone(), row.nickname.clone(), row.operator.clone());
+        let (cwd, directory) = (row.cwd.clone(), row.directory.clone());
         let due_at = first_end.unwrap_or(ended_at);
-        let departed = Departed { id, nickname, cwd, operator, ended_at, due_at, has_mail: first_end.is_some() };
+        let departed =
+            Departed { id, nickname, cwd, directory, operator, ended_at, due_at, has_mail: first_end.is_some() };
         if departed.has_mail {
             self.tables.set(departed);
         } else {
@@ -183,6 +198,7 @@ impl Roster {
             id: session.clone(),
             nickname: self.name_of(session),
             cwd: Arc::from(""),
+            directory: None,
             operator: None,
             ended_at: now,
             due_at: now,
@@ -328,8 +344,7 @@ impl Roster {
         let gone = match from {
             Some(address) => {
                 let gone = self.ended_named(address)?;
-                let is_same =
-                    here.is_some() && here == place(&gone.nickname, &gone.id, &gone.cwd, gone.operator.as_ref());
+                let is_same = here.is_some() && here == place_of_departed(gone);
                 if !is_same && self.sees_only(caller)?.is_some() {
                     let message = format!(
                         "{} was not in your place (the same name, directory and operator); the operator can claim its mail \
@@ -432,12 +447,13 @@ mod tests {
     #[test]
     fn a_place_is_a_name_without_what_is_the_session_s_own() {
         let root = |nickname: &str, id: &str| {
-            place(nickname, &SessionId::from(id), &Arc::from("/w/x"), None).map(|(root, _, _)| root.to_string())
+            place_named(nickname, &SessionId::from(id), &Arc::from("/w/x"), None, None)
+                .map(|(root, _, _)| root.to_string())
         };
         let table = [
-            ("x@12345678", "12345678-90ab", "x"),
-            ("x@12345678-2", "12345678-90ab", "x"),
-            ("x@ab-12345", "ab-12345-6", "x"),
+            ("x@12345678", "12345678-90ab", ""),
+            ("x@12345678-2", "12345678-90ab", ""),
+            ("x@ab-12345", "ab-12345-6", ""),
             ("web", "12345678", "web"),
             ("web-3", "12345678", "web"),
             ("x@87654321", "12345678", "x@87654321"),
@@ -445,6 +461,6 @@ mod tests {
         for (nickname, id, expected) in table {
             assert_eq!(root(nickname, id).as_deref(), Some(expected), "{nickname}");
         }
-        assert_eq!(place("web", &SessionId::from("s"), &Arc::from(""), None), None);
+        assert_eq!(place_named("web", &SessionId::from("s"), &Arc::from(""), None, None), None);
     }
 }

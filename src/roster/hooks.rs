@@ -5,7 +5,7 @@ use super::delivery::urgency;
 use super::evidence::{PromptRelation, TurnFacts};
 use super::mailbox::Leased;
 use super::nickname::composed;
-use super::sessions::basename;
+use super::place;
 use super::turn::{self, Pulse};
 use super::{
     Answer, EventKind, Gone, Handing, Handled, HookEvent, HookReply, HookReport, Reply, Roster, Wait, validate,
@@ -16,7 +16,7 @@ use crate::limits::{
     HANDOVER_LEASE_MS, INBOX_MESSAGES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX, PROMPTS_WITHOUT_END_MAX, TEXT_BYTES_MAX,
 };
 use crate::model::{Doing, Host, Path, Priority, Session, Stored};
-use crate::text::{nfc, to_faultless};
+use crate::text::nfc;
 use std::sync::Arc;
 
 /// Which messages a way of handing them over takes.
@@ -65,11 +65,13 @@ impl Roster {
         let mut pulse = pulse;
         pulse.note(&event, continues);
         let doing = turn::next(&row.doing, &mut pulse, &event, continues, self.tables.now.wall_ms);
-        if event.agent.is_some() {
+        let offers_left = pulse.offers_left && matches!(event.kind, EventKind::Prompt { .. });
+        pulse.offers_left &= !offers_left;
+        if event.agent.is_some() || offers_left {
             self.pulses.insert(id.clone(), pulse);
         }
         let session = self.note_event(Session { doing, ..row });
-        let left = if is_start || !is_known { self.left_for(&session.row) } else { None };
+        let left = if is_start || !is_known || offers_left { self.left_for(&session.row) } else { None };
         if let Reply::Hook(reply) = &mut answer.reply {
             reply.left = left;
             reply.session = Some(session);
@@ -148,11 +150,11 @@ impl Roster {
         let is_moved_by = !matches!(event.kind, EventKind::Start { same_context: true }) || row.cwd.is_empty();
         let moved = is_moved_by && !cwd.is_empty() && *row.cwd != *cwd;
         if moved {
-            row.cwd = Arc::from(cwd.as_str());
+            place::move_to(&mut row, &cwd);
         }
         // A shim knows the git top level, which names the project better than the directory does.
         if row.project.is_none() || (moved && row.client_id.is_none()) {
-            row.project = project_of(&row.cwd);
+            row.project = place::project_without_repository(&row.cwd);
         }
         row.operator = operator(&event.report).or(row.operator);
         row.host = host(&event.report).or(row.host);
@@ -240,16 +242,11 @@ fn fill_in(row: &mut Session, event: &HookEvent) -> Result<(), RequestError> {
     validate_place(report)?;
     if let Some(cwd) = cwd {
         row.cwd = Arc::from(cwd);
-        row.project = row.project.take().or_else(|| project_of(cwd));
+        row.project = row.project.take().or_else(|| place::project_without_repository(cwd));
     }
     row.operator = row.operator.take().or_else(|| operator(report));
     row.host = row.host.take().or_else(|| host(report));
     Ok(())
-}
-
-/// The project of a session whose repository is not known.
-fn project_of(cwd: &str) -> Option<Arc<str>> {
-    basename(cwd).map(|name| Arc::from(to_faultless(name)))
 }
 
 fn validate_place(report: &HookReport) -> Result<(), RequestError> {

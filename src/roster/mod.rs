@@ -19,6 +19,7 @@ mod nickname;
 mod outbox;
 mod outside;
 mod past;
+mod place;
 mod presence;
 mod processes;
 mod pushes;

@@ -34,11 +34,15 @@ pub(super) fn clean_nickname(text: &str) -> String {
 /// The nickname that a session without one asks for: `<directory>@<eight characters of its id>`.
 pub(super) fn default_nickname(cwd: &str, id: &SessionId) -> String {
     let short = short_of(id.as_str());
-    let directory = to_name(basename(cwd).unwrap_or_default());
     let room = NAME_SHOWN_CHARS_MAX.saturating_sub(1 + short.chars().count());
-    let directory: String = directory.chars().take(room).collect();
-    let directory = if directory.is_empty() { "session" } else { &directory };
+    let directory: String = default_root(cwd).chars().take(room).collect();
     clean_nickname(&format!("{directory}@{short}"))
+}
+
+/// The part of such a nickname that is the directory's.
+pub(super) fn default_root(cwd: &str) -> String {
+    let directory = to_name(basename(cwd).unwrap_or_default());
+    if directory.is_empty() { "session".to_owned() } else { directory }
 }
 
 /// The characters of an id by which a person tells it from others: the first, or the last where ids begin with the time

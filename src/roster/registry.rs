@@ -2,8 +2,8 @@
 //! its hash, and it must never end a session whose process is known to live.
 
 use super::nickname::{clean_nickname, same_root};
+use super::place;
 use super::renewals::Renewals;
-use super::sessions::basename;
 use super::{
     Answer, Caller, Gone, Handled, Hearing, Limit, Registering, Reply, Request, Roster, Wait, groups, validate,
 };
@@ -11,7 +11,6 @@ use crate::error::{ErrorKind, RequestError};
 use crate::ids::SessionId;
 use crate::limits::{PATH_BYTES_MAX, RENEWAL_PERSIST_EVERY_MS};
 use crate::model::{ItemType, Registration, Session, TokenHash};
-use crate::text::to_faultless;
 use crate::time::MonoMs;
 use std::sync::Arc;
 
@@ -54,10 +53,10 @@ impl Roster {
         let mut row = prior.clone().unwrap_or_else(|| Session::new(id.clone(), "", &cwd, now));
         let moved = !cwd.is_empty() && *row.cwd != *cwd;
         if moved {
-            row.cwd = Arc::from(cwd);
+            place::move_to(&mut row, &cwd);
         }
         if row.project.is_none() || (moved && row.client_id.is_none()) {
-            row.project = basename(&row.cwd).map(|name| Arc::from(to_faultless(name)));
+            row.project = place::project_without_repository(&row.cwd);
         }
         let asked = clean_nickname(&display_name);
         if row.nickname.is_empty() || (!asked.is_empty() && !same_root(&asked, &row.nickname)) {

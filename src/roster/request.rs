@@ -421,12 +421,29 @@ pub enum SessionChange {
     LastToolAt(Option<i64>),
     /// Current git branch.
     GitBranch(Option<String>),
+    /// Where it is by its file system.
+    Place(Box<Place>),
     /// Its title.
     SessionName(Option<String>),
     /// `busy`, `idle` or `shell`.
     Activity(Option<String>),
     /// Whether pushed messages reach the model.
     ChannelsEnabled(Option<bool>),
+}
+
+/// Where a session is, as its file system shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The directory that was looked at.
+    pub cwd: Arc<str>,
+    /// The same without links, where it is spelled otherwise.
+    pub directory: Option<Arc<str>>,
+    /// The branch that is checked out.
+    pub branch: Option<Arc<str>>,
+    /// The directory that the repository's worktrees share.
+    pub repository: Option<Arc<str>>,
+    /// The repository's name.
+    pub name: Option<Arc<str>>,
 }
 
 /// An answer of the roster.

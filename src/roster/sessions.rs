@@ -92,6 +92,7 @@ impl Roster {
         }
         row.hooks = false;
         (row.process, row.role, row.groups, row.presence) = (None, None, Vec::new(), None);
+        (row.directory, row.repository) = (None, None);
         row.doing = Doing::default();
         let before = prior.as_ref().and_then(|prior| prior.client_id.clone());
         if let Some(prior) = prior {
@@ -135,6 +136,7 @@ impl Roster {
             SessionChange::LastTool(text) => row.last_tool = shared(text),
             SessionChange::LastToolAt(at) => row.last_tool_at = at.map(|at| at.min(now)),
             SessionChange::GitBranch(text) => row.git_branch = shared(text),
+            SessionChange::Place(place) => self.find_place(&mut row, *place),
             SessionChange::SessionName(text) => row.session_name = shared(text),
             SessionChange::Activity(text) => row.activity = shared(text),
             SessionChange::ChannelsEnabled(on) => row.channels_enabled = on,
@@ -303,8 +305,8 @@ fn merge_prior(row: &mut Session, prior: Session) {
     row.groups = prior.groups;
     row.presence = prior.presence;
     row.doing = prior.doing;
-    if row.cwd.is_empty() {
-        row.cwd = prior.cwd;
+    if row.cwd.is_empty() || row.cwd == prior.cwd {
+        (row.cwd, row.directory, row.repository) = (prior.cwd, prior.directory, prior.repository);
     }
 }
 
@@ -344,9 +346,10 @@ fn validate_change(change: &SessionChange) -> Result<(), RequestError> {
         SessionChange::GitBranch(text) => ("gitBranch", text),
         SessionChange::SessionName(text) => ("sessionName", text),
         SessionChange::Activity(text) => ("activity", text),
-        SessionChange::LastActivityAt(_) | SessionChange::LastToolAt(_) | SessionChange::ChannelsEnabled(_) => {
-            return Ok(());
-        }
+        SessionChange::LastActivityAt(_)
+        | SessionChange::LastToolAt(_)
+        | SessionChange::ChannelsEnabled(_)
+        | SessionChange::Place(_) => return Ok(()),
     };
     text.1.as_ref().map_or(Ok(()), |value| validate::bounded(text.0, value, TEXT_BYTES_MAX))
 }

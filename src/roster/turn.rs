@@ -23,6 +23,8 @@ pub(super) struct Pulse {
     pub(super) prompt_id: Option<Arc<str>>,
     /// How often in a row the end of its turn was answered with mail.
     stops: u32,
+    /// Whether its next prompt is told of the mail that was left in its place.
+    pub(super) offers_left: bool,
     /// Whether it tells of the end of each step, and not only of each tool's.
     pub(super) by_step: bool,
     /// Prompts since the session was first heard of, while no turn of it was seen to end.

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub(super) struct DepartedJson<'a> {
     #[serde(borrow)]
     cwd: Text<'a>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    directory: Option<Text<'a>>,
     due_at: i64,
     ended_at: i64,
     #[serde(default = "yes", skip_serializing_if = "is_true")]
@@ -36,6 +38,7 @@ fn is_true(value: &bool) -> bool {
 pub fn departed_text(row: &Departed) -> String {
     to_text(&DepartedJson {
         cwd: (&row.cwd).into(),
+        directory: text(&row.directory),
         due_at: row.due_at,
         ended_at: row.ended_at,
         has_mail: row.has_mail,
@@ -50,6 +53,7 @@ pub(super) fn build_departed(item: &DepartedJson<'_>, texts: &mut impl Texts) ->
         id: SessionId::from(texts.common(&item.id.0)),
         nickname: texts.common(&item.nickname.0),
         cwd: texts.common(&item.cwd.0),
+        directory: item.directory.as_ref().map(|directory| texts.common(&directory.0)),
         operator: item.operator.as_ref().map(|operator| texts.common(&operator.0)),
         ended_at: item.ended_at,
         due_at: item.due_at,

@@ -52,6 +52,8 @@ pub(super) struct SessionJson<'a> {
     #[serde(borrow, default)]
     cwd: Option<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    directory: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     git_branch: Option<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
     groups: Vec<Text<'a>>,
@@ -88,6 +90,8 @@ pub(super) struct SessionJson<'a> {
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     project: Option<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    repository: Option<Text<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     role: Option<Text<'a>>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     session_name: Option<Text<'a>>,
@@ -114,6 +118,7 @@ pub fn session_text(row: &Session) -> String {
         connected_at: Some(row.connected_at),
         current_task: text(&row.current_task),
         cwd: Some((&row.cwd).into()),
+        directory: text(&row.directory),
         git_branch: text(&row.git_branch),
         groups: row.groups.iter().map(Text::from).collect(),
         hears: doing.paths.iter().map(|path| path.as_str().into()).collect(),
@@ -144,6 +149,7 @@ pub fn session_text(row: &Session) -> String {
             started: process.started,
         }),
         project: text(&row.project),
+        repository: text(&row.repository),
         role: text(&row.role),
         session_name: text(&row.session_name),
         state: doing.state.map(|state| state.as_str().into()),
@@ -169,6 +175,8 @@ pub(super) fn build_session(item: &SessionJson<'_>, texts: &mut impl Texts) -> S
         nickname: common(&item.nickname).unwrap_or_default(),
         pid: item.pid.unwrap_or(0),
         cwd: common(&item.cwd).unwrap_or_default(),
+        directory: common(&item.directory),
+        repository: common(&item.repository),
         git_branch: common(&item.git_branch),
         current_task: shared(&item.current_task),
         connected_at: item.connected_at.unwrap_or(0),

@@ -12,6 +12,7 @@ mod model;
 mod names;
 mod outside;
 mod paging;
+mod places;
 mod processes;
 mod properties;
 mod reach;

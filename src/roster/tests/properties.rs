@@ -310,6 +310,7 @@ fn external_departed(a: usize, b: usize, now: Now) -> crate::model::Departed {
         id: pick(&SESSIONS, a).into(),
         nickname,
         cwd,
+        directory: None,
         operator: None,
         ended_at: at,
         due_at: at,

@@ -265,6 +265,7 @@ fn a_name_that_a_log_gives_to_one_that_ended_and_to_one_that_is_here_is_nobody_s
         id: "gone".into(),
         nickname: "web".into(),
         cwd: "/w/gone".into(),
+        directory: None,
         operator: None,
         ended_at: BIRTH,
         due_at: BIRTH + DAY,
