@@ -109,18 +109,30 @@ pub fn load(directory: &Path) -> Result<Option<MachineToken>, Fatal> {
     token.map(Some)
 }
 
-/// Puts a new token in the place of the old one. The caller holds the directory's lock.
+/// Puts a new token in the place of the old one. The caller holds the directory's lock. `tell` learns which token the
+/// file holds, before the header file is written and also when the rotation fails.
 ///
 /// # Errors
-/// Fatal: a file is not as it must be, or cannot be made.
-pub fn rotate(directory: &Path) -> Result<MachineToken, Fatal> {
+/// Fatal: a file is not as it must be, or cannot be made. The message says whether the new token counts.
+pub fn rotate(directory: &Path, tell: impl FnOnce(TokenHash)) -> Result<(), Fatal> {
     // What is there is looked at first, so that nothing that is not ours is replaced; what it says does not matter.
     read_own(directory, TOKEN_NAME, READ_BYTES_MAX)?;
     read_own(directory, HEADER_NAME, READ_BYTES_MAX)?;
     let token = MachineToken::generate()?;
-    put(directory, TOKEN_NAME, &token.file_text())?;
-    put(directory, HEADER_NAME, &token.header_text())?;
-    Ok(token)
+    let placed = put(directory, TOKEN_NAME, &token.file_text());
+    // A failed sync leaves the new token in the file, so a failure does not say which one is there.
+    let is_new = placed.is_ok() || load(directory).is_ok_and(|found| found.as_ref() == Some(&token));
+    if is_new {
+        tell(token.hash());
+    }
+    let rotated = placed.and_then(|()| put(directory, HEADER_NAME, &token.header_text()));
+    rotated.map_err(|error| match is_new {
+        true => Fatal::new(
+            error.code,
+            format!("{}; the new token counts already; 'marshal token rotate' makes another", error.message),
+        ),
+        false => error,
+    })
 }
 
 /// What is told of the outcome of a rotation; it must not wait for anything.
@@ -139,10 +151,10 @@ pub fn start_keeper(
 ) -> io::Result<JoinHandle<()>> {
     thread::spawn("token", exits, move || {
         for reply in jobs {
-            let rotated = rotate(&directory).map(|token| tell(token.hash()));
+            let rotated = rotate(&directory, &tell);
             match &rotated {
                 Ok(()) => log::info!("the machine's token is a new one; the old one is not taken any more"),
-                Err(error) => log::error!("the machine's token could not be changed: {error}"),
+                Err(error) => log::error!("the machine's token was not rotated as a whole: {error}"),
             }
             reply(rotated);
         }
@@ -248,7 +260,8 @@ mod tests {
         std::fs::write(path.join(HEADER_NAME), "Authorization: Bearer old\n").unwrap();
         std::fs::write(path.join(NEW_NAME), "half").unwrap();
         assert_eq!((load_or_make(path).unwrap(), text(path, HEADER_NAME)), (token.clone(), token.header_text()));
-        let other = rotate(path).unwrap();
+        rotate(path, |_| {}).unwrap();
+        let other = load(path).unwrap().unwrap();
         assert_ne!(other, token);
         assert_eq!((load(path).unwrap().unwrap(), text(path, HEADER_NAME)), (other.clone(), other.header_text()));
         assert_eq!(format!("{other:?}"), "MachineToken");
@@ -265,12 +278,15 @@ mod tests {
             chmod(&path, 0o640);
             let refused = load_or_make(directory.path()).unwrap_err();
             assert_eq!(refused.code, exit_code::PERMISSION, "{refused}");
-            assert!(refused.message.contains("chmod 600") && rotate(directory.path()).is_err(), "{refused}");
+            assert!(refused.message.contains("chmod 600") && rotate(directory.path(), |_| {}).is_err(), "{refused}");
             std::fs::remove_file(&path).unwrap();
             symlink(&target, &path).unwrap();
             let refused = load_or_make(directory.path()).unwrap_err();
             assert_eq!(refused.code, exit_code::CANNOT_CREATE, "{refused}");
-            assert!(refused.message.contains("symbolic link") && rotate(directory.path()).is_err(), "{refused}");
+            assert!(
+                refused.message.contains("symbolic link") && rotate(directory.path(), |_| {}).is_err(),
+                "{refused}"
+            );
             std::fs::remove_file(&path).unwrap();
             std::fs::create_dir(&path).unwrap();
             assert!(load_or_make(directory.path()).unwrap_err().message.contains("not a regular file"));
@@ -303,8 +319,35 @@ mod tests {
             assert_eq!(load(directory.path()).unwrap().unwrap().reveal(), good);
         }
         std::fs::write(&path, "spoilt").unwrap();
-        rotate(directory.path()).unwrap();
+        rotate(directory.path(), |_| {}).unwrap();
         load(directory.path()).unwrap().unwrap();
+    }
+
+    #[test]
+    fn the_gate_follows_the_token_file_when_the_header_file_fails() {
+        // row 89
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let old = load_or_make(path).unwrap();
+        let mut told = None;
+        let failed = rotate(path, |hash| {
+            assert_eq!(load(path).unwrap().unwrap().hash(), hash, "the file holds what the gate is told");
+            std::fs::remove_file(path.join(HEADER_NAME)).unwrap();
+            std::fs::create_dir(path.join(HEADER_NAME)).unwrap();
+            told = Some(hash);
+        });
+        let failed = failed.unwrap_err().message;
+        assert!(failed.contains(HEADER_NAME) && failed.contains("the new token counts already"), "{failed}");
+        let new = load(path).unwrap().unwrap();
+        assert_eq!((told, new == old), (Some(new.hash()), false));
+
+        // A rotation that fails before the token file changed tells nothing: the old token counts.
+        std::fs::remove_dir(path.join(HEADER_NAME)).unwrap();
+        std::fs::remove_file(path.join(NEW_NAME)).unwrap();
+        std::fs::create_dir(path.join(NEW_NAME)).unwrap();
+        let failed = rotate(path, |_| panic!("told")).unwrap_err().message;
+        assert!(!failed.contains("counts already"), "{failed}");
+        assert_eq!(load(path).unwrap().unwrap(), new);
     }
 
     #[test]

@@ -31,7 +31,7 @@ fn rotate(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
     match Client::new(caller.socket).post("/v1/token/rotate", "{}") {
         Err(Failure::NoSocket | Failure::NotListening) => {
             let lock = take_lock(caller.state_dir, "try again when it has started or ended")?;
-            machine_token::rotate(caller.state_dir)?;
+            machine_token::rotate(caller.state_dir, |_| {})?;
             drop(lock);
         }
         answer => drop(caller.checked(answer, true)?),
