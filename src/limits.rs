@@ -432,6 +432,9 @@ pub const PLACES_BETWEEN_BATCHES: u64 = 1 << 20;
 pub const LOG_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How often a batch is written while others put other files in the log's place; after that the log is in nobody's hands.
 pub const COMMIT_TRIES_MAX: usize = 10;
+/// How often a file that others have put in the log's place in the instant in which a compacted one took it is put back,
+/// should they do that again and again.
+pub const PUT_BACK_TRIES_MAX: usize = 8;
 /// How often a log is read again because it grew while it was read; after that half of it is as good as all of it.
 pub const LOG_REREADS_MAX: u32 = 16;
 /// Bytes before our end of the log by which a file that was rewritten in place is told from one that grew.
@@ -456,10 +459,14 @@ pub const COMPACT_RETRY_MS: i64 = 60_000;
 pub const COMPACT_WAITING_MAX: usize = 16;
 /// Time for which a log whose place was taken is watched for what somebody still appends to it.
 pub const OLD_LOG_WATCH_MS: i64 = 60_000;
-/// Logs whose places were taken that are watched at once; no log is compacted before one of them is over.
-pub const OLD_LOGS_MAX: usize = 4;
+/// Logs whose places were taken that are watched at once, each of which takes a file descriptor; of more, the oldest is let
+/// go before its time.
+pub const OLD_LOGS_MAX: usize = 8;
+/// Bytes of such logs, which take their place on the disk as long as they are watched: of more, the oldest are let go, but
+/// for the last one.
+pub const OLD_LOGS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes for which there must be room before a log that was full counts as healthy again.
-pub const LOG_PROBE_BYTES: usize = 8 * 1024;
+pub const LOG_PROBE_BYTES: u64 = 8 * 1024;
 /// Bytes that the text of a row may keep in reserve while a log is read; larger texts keep as much again as they need.
 pub const ROW_TEXT_SPARE_BYTES: usize = 512;
 /// Texts kept for sharing while a log is read, below which it is not worth a look which of them are still in use.

@@ -193,7 +193,7 @@ fn check(place: &Place, told: &[Told]) {
     let bytes = std::fs::read(place.log_path()).unwrap();
     assert!(bytes.ends_with(b"\n"));
     let (mut sessions, mut bodies) = (BTreeSet::new(), BTreeSet::new());
-    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
         let event: serde_json::Value =
             serde_json::from_slice(line).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(line)));
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();

@@ -42,6 +42,12 @@ pub trait Disk: Clone + Debug + Send + 'static {
     /// The operating system's.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
+    /// Gives two names each other's files, all at once.
+    ///
+    /// # Errors
+    /// The operating system's; [`io::ErrorKind::Unsupported`] where the file system cannot do that.
+    fn exchange(&self, one: &str, other: &str) -> io::Result<()>;
+
     /// Removes a name if it is there.
     ///
     /// # Errors
@@ -70,11 +76,17 @@ pub trait DiskFile: ReadAt + Debug + Sized {
     /// The operating system's.
     fn facts(&self) -> io::Result<Facts>;
 
-    /// Cuts the file to `length` bytes.
+    /// Cuts the file to `length` bytes. What others append meanwhile is cut off too.
     ///
     /// # Errors
     /// The operating system's.
     fn cut(&self, length: u64) -> io::Result<()>;
+
+    /// Puts blank lines in the place of what stands there, and changes nothing else, whatever others do meanwhile.
+    ///
+    /// # Errors
+    /// The operating system's; a part may have been overwritten.
+    fn blank(&self, range: Range<u64>) -> io::Result<()>;
 
     /// Waits until the file's content is on the disk.
     ///
@@ -97,6 +109,15 @@ pub trait DiskFile: ReadAt + Debug + Sized {
         }
         Ok(())
     }
+}
+
+/// Bytes of one blank line: a reader of the log need not hold more of it.
+const BLANK_LINE_BYTES: u64 = 1024;
+
+/// So many bytes of blank lines, which mean nothing to any reader.
+pub fn blank_lines(count: u64) -> Vec<u8> {
+    let byte = |at| if at % BLANK_LINE_BYTES == 0 || at == count { b'\n' } else { b' ' };
+    (1..=count).map(byte).collect()
 }
 
 /// Reading at an offset, without a position that could be shared.

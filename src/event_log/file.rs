@@ -1,10 +1,10 @@
 //! The log's file: appending, with what a refusal means for the bytes that got through, and noticing that somebody has
 //! put another file in its place. It knows bytes, not events.
 
-use super::disk::{Disk, DiskFile, ReadAt};
+use super::disk::{Disk, DiskFile, ReadAt, blank_lines};
 use super::key::{KEY_NAME, LogKey};
-use super::{LOG_NAME, NEW_NAME, SUSPECT_NAME};
-use crate::limits::LOG_PROBE_BYTES;
+use super::{LOG_NAME, NEW_NAME, PROBE_NAME, SUSPECT_NAME};
+use crate::limits::{LOG_PROBE_BYTES, PUT_BACK_TRIES_MAX};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -117,47 +117,44 @@ impl<D: Disk> Log<D> {
         let (mut written, mut end) = (0, 0);
         while written < bytes.len() {
             match self.file.append(&bytes[written..]) {
-                Ok((0, _)) => return Err(self.cut_back(written, end, io::ErrorKind::WriteZero.into())),
+                Ok((0, _)) => return Err(self.take_back(written, end, io::ErrorKind::WriteZero.into())),
                 Ok((count, now_at)) => (written, end) = (written + count, now_at),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.cut_back(written, end, error)),
+                Err(error) => return Err(self.take_back(written, end, error)),
             }
         }
         Ok(end - bytes.len() as u64..end)
     }
 
-    /// Takes back the first `written` bytes of an append that failed; they end at `end`. If somebody has appended behind
-    /// them meanwhile they cannot be cut off, and the file holds part of an event that nobody was told of. The cut is
-    /// synced: callers are about to hear that nothing was stored, and it must not come back with a crash.
-    fn cut_back(&mut self, written: usize, end: u64, error: io::Error) -> AppendError {
+    /// Takes back the first `written` bytes of an append that failed; they end at `end`. They are overwritten rather than cut
+    /// off, since others may append behind them at any moment. This is synced: callers are about to hear that nothing was
+    /// stored, and it must not come back with a crash.
+    fn take_back(&mut self, written: usize, end: u64, error: io::Error) -> AppendError {
         if written == 0 {
             return AppendError::Refused(error);
         }
-        let cut = self.file.facts().and_then(|facts| {
-            if facts.length != end {
-                return Err(io::Error::other("somebody else appended to the log while it was full"));
-            }
-            self.file.cut(end - written as u64)?;
-            self.file.sync()
+        let range = end - written as u64..end;
+        let taken_back = self.file.blank(range.clone()).or_else(|blank_error| {
+            // A file system that puts what is overwritten elsewhere has no room for that on a full disk.
+            if self.file.facts()?.length == end { self.file.cut(range.start) } else { Err(blank_error) }
         });
-        match cut {
+        match taken_back.and_then(|()| self.file.sync()) {
             Ok(()) => AppendError::Refused(error),
-            Err(cut_error) => AppendError::Broken(io::Error::other(format!("{error}; and cutting back: {cut_error}"))),
+            Err(other) => AppendError::Broken(io::Error::other(format!("{error}; and taking it back: {other}"))),
         }
     }
 
-    /// Tries whether there is room for more than a line or two: appends blank lines, which mean nothing to any reader,
-    /// and takes them back. If somebody appends behind them meanwhile they stay.
+    /// Tries whether there is room for more than a line or two, in a file of its own: what is written to the log cannot be
+    /// taken out again without cutting off what others append meanwhile.
     ///
     /// # Errors
-    /// See [`AppendError`].
-    pub fn probe(&mut self) -> Result<(), AppendError> {
-        let range = self.append(&vec![b'\n'; LOG_PROBE_BYTES])?;
-        let facts = self.file.facts().map_err(AppendError::Broken)?;
-        if facts.length == range.end {
-            self.file.cut(range.start).map_err(AppendError::Broken)?;
-        }
-        self.file.sync().map_err(AppendError::Broken)
+    /// The disk's.
+    pub fn probe(&self) -> io::Result<()> {
+        self.disk.remove(PROBE_NAME)?;
+        let probe = self.disk.open(PROBE_NAME)?;
+        let written = probe.append_all(&blank_lines(LOG_PROBE_BYTES)).and_then(|()| probe.sync());
+        self.disk.remove(PROBE_NAME)?;
+        written
     }
 
     /// Waits until all that was appended is on the disk.
@@ -211,20 +208,56 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Puts the new file, which must hold all that counts in `length` bytes and be synced, in the log's place. Gives back
-    /// the old one.
+    /// Puts the new file, which must hold all that counts in `length` bytes and be synced, in the log's place, if that is
+    /// still the file that we hold. Gives back the old one, which has no name any more.
     ///
     /// # Errors
     /// See [`ReplaceError`].
     pub fn replace_with_new(&mut self, length: u64) -> Result<Arc<D::File>, ReplaceError> {
         let new = open_new(&self.disk, length).map_err(ReplaceError::Kept)?;
         let identity = new.facts().map_err(ReplaceError::Kept)?.identity;
-        self.disk.rename(NEW_NAME, LOG_NAME).map_err(ReplaceError::Kept)?;
+        match self.disk.exchange(NEW_NAME, LOG_NAME) {
+            // Whoever puts a file there in this very instant loses it on such a file system.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                self.disk.rename(NEW_NAME, LOG_NAME).map_err(ReplaceError::Kept)?;
+            }
+            exchanged => {
+                exchanged.map_err(ReplaceError::Kept)?;
+                self.put_back_others(identity)?;
+            }
+        }
         self.identity = identity;
         let old = std::mem::replace(&mut self.file, Arc::new(new));
         // Nothing may be acknowledged from the new file before its name is on the disk.
         self.disk.sync_names().map_err(ReplaceError::Broken)?;
+        // If the old one keeps this name, the next compaction or start takes it away.
+        let _ = self.disk.remove(NEW_NAME);
         Ok(old)
+    }
+
+    /// The new file has taken the place of the file that is at its name now. If that is not the log that we hold, somebody
+    /// had just put it there, and gets it back.
+    fn put_back_others(&self, new: (u64, u64)) -> Result<(), ReplaceError> {
+        let at_new = || {
+            let found = self.disk.facts(NEW_NAME).map_err(ReplaceError::Broken)?;
+            Ok(found.map(|facts| facts.identity))
+        };
+        if at_new()? == Some(self.identity) {
+            return Ok(());
+        }
+        for _ in 0..PUT_BACK_TRIES_MAX {
+            match self.disk.exchange(NEW_NAME, LOG_NAME) {
+                // Somebody has removed what we put there: theirs takes that place.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.disk.rename(NEW_NAME, LOG_NAME),
+                exchanged => exchanged,
+            }
+            .map_err(ReplaceError::Broken)?;
+            // If it is not ours that comes back, they have put a newer one there meanwhile, which is what they want.
+            if at_new()?.is_none_or(|identity| identity == new) {
+                break;
+            }
+        }
+        Err(ReplaceError::Kept(io::Error::other("somebody replaced the log at the last moment")))
     }
 
     /// Leaves a note for the next start that what can be read of the log need not be what is on the disk: after a

@@ -26,5 +26,7 @@ pub const LOG_NAME: &str = "events.jsonl";
 pub const SUSPECT_NAME: &str = "events.jsonl.suspect";
 /// A log that is being written to take the log's place; without meaning until it does.
 pub const NEW_NAME: &str = "events.jsonl.new";
+/// A file that is written to see whether there is room for more; without meaning, and removed at once.
+pub const PROBE_NAME: &str = "events.jsonl.probe";
 /// Where lines of the log go that cannot be read, when it is written anew.
 pub const MALFORMED_NAME: &str = "events.jsonl.malformed";

@@ -1,10 +1,12 @@
 //! A directory of a real file system. Files are opened with `O_APPEND`, which lets an outsider append too without either
 //! overwriting the other. It holds no policy: what an error means is decided above.
 
-use super::disk::{Disk, DiskFile, Facts, ReadAt};
-use rustix::fs::{Mode, OFlags};
+use super::disk::{Disk, DiskFile, Facts, ReadAt, blank_lines};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 use std::fs::{File, Metadata};
 use std::io::{self, Seek, Write};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -84,6 +86,14 @@ impl Disk for RealDisk {
         std::fs::rename(self.0.path.join(from), self.0.path.join(to))
     }
 
+    fn exchange(&self, one: &str, other: &str) -> io::Result<()> {
+        let (one, other) = (self.0.path.join(one), self.0.path.join(other));
+        rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).map_err(|error| match error {
+            Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => io::ErrorKind::Unsupported.into(),
+            error => error.into(),
+        })
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         match std::fs::remove_file(self.0.path.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -115,6 +125,15 @@ impl DiskFile for File {
 
     fn cut(&self, length: u64) -> io::Result<()> {
         self.set_len(length)
+    }
+
+    fn blank(&self, range: Range<u64>) -> io::Result<()> {
+        // A file that is open for appending takes no bytes anywhere else. Only the store writes to it.
+        let flags = rustix::fs::fcntl_getfl(self)?;
+        rustix::fs::fcntl_setfl(self, flags - OFlags::APPEND)?;
+        let written = self.write_all_at(&blank_lines(range.end - range.start), range.start);
+        rustix::fs::fcntl_setfl(self, flags)?;
+        written
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -160,13 +179,25 @@ mod tests {
         let file = disk.open("a").unwrap();
         file.append_all(b"one\n").unwrap();
         assert_eq!(disk.facts("a").unwrap(), Some(DiskFile::facts(&file).unwrap()));
-        disk.rename("a", "b").unwrap();
+        std::fs::write(directory.path().join("c"), "c").unwrap();
+        disk.exchange("a", "c").unwrap();
+        assert_eq!(std::fs::read(directory.path().join("c")).unwrap(), b"one\n");
+        assert_eq!(disk.exchange("a", "none").unwrap_err().kind(), io::ErrorKind::NotFound);
+        disk.rename("c", "b").unwrap();
+        disk.remove("a").unwrap();
         disk.sync_names().unwrap();
         assert_eq!(disk.facts("b").unwrap().unwrap().length, 4);
         disk.remove("b").unwrap();
         disk.remove("b").unwrap();
         assert_eq!((disk.facts("a").unwrap(), disk.facts("b").unwrap()), (None, None));
         assert_eq!(file.append(b"two\n").unwrap(), (4, 8));
+        file.append_all(b"three").unwrap();
+        file.blank(8..13).unwrap();
+        assert_eq!(file.append(b"four\n").unwrap(), (5, 18), "it still appends");
+        let mut bytes = [0; 32];
+        let read = ReadAt::read_at(&file, &mut bytes, 0).unwrap();
+        assert_eq!(&bytes[..read], b"one\ntwo\n    \nfour\n");
+        DiskFile::cut(&file, 8).unwrap();
         DiskFile::cut(&file, 5).unwrap();
         let mut byte = [0; 8];
         assert_eq!(ReadAt::read_at(&file, &mut byte, 3).unwrap(), 2);

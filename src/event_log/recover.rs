@@ -6,7 +6,7 @@ use super::file::{AppendError, Log, ReplaceError};
 use super::key::LogKey;
 use super::replay::Fold;
 use super::rewrite::{self, Rewritten};
-use super::{LOG_NAME, NEW_NAME, SUSPECT_NAME};
+use super::{LOG_NAME, NEW_NAME, PROBE_NAME, SUSPECT_NAME};
 use crate::error::{exit_code, explain_in};
 use crate::event_log::disk::RangeReader;
 use std::io;
@@ -69,7 +69,9 @@ impl OpenError {
 /// # Errors
 /// See [`OpenError`].
 pub fn open<D: Disk>(disk: D, new_key: LogKey) -> Result<Opened<D>, OpenError> {
-    disk.remove(NEW_NAME).map_err(OpenError::Open)?;
+    for left in [NEW_NAME, PROBE_NAME] {
+        disk.remove(left).map_err(OpenError::Open)?;
+    }
     let suspect = disk.facts(SUSPECT_NAME).map_err(OpenError::Open)?.is_some();
     let mut log = Log::open(disk, new_key).map_err(OpenError::Open)?;
     match end_last_line(&mut log) {

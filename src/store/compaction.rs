@@ -12,7 +12,7 @@ use crate::event_log::line::set_line_bytes;
 use crate::event_log::rewrite::{self, Rewritten};
 use crate::limits::{
     COMPACT_EXTENDS_MAX, COMPACT_LAST_BYTES_MAX, COMPACT_RATIO, COMPACT_RETRY_MS, COMPACT_SWAP_BYTES_MAX,
-    COMPACT_WAITING_MAX, LOG_CHUNK_BYTES, OLD_LOG_WATCH_MS, OLD_LOGS_MAX,
+    COMPACT_WAITING_MAX, LOG_CHUNK_BYTES, OLD_LOG_WATCH_MS, OLD_LOGS_BYTES_MAX, OLD_LOGS_MAX,
 };
 use crate::log_pace::Pace;
 use crate::model::Row;
@@ -116,8 +116,8 @@ impl<D: Disk> Compaction<D> {
     }
 
     #[cfg(test)]
-    pub(super) fn old_is_gone(&self) -> bool {
-        self.old.is_empty()
+    pub(super) fn old_logs(&self) -> usize {
+        self.old.len()
     }
 
     /// How many compactions there have been.
@@ -188,7 +188,7 @@ impl<D: Disk> Compaction<D> {
     }
 
     fn is_due(&self, tail: &Tail, pressed: bool, now: Now) -> bool {
-        if !tail.is_quiet() || self.old.len() >= OLD_LOGS_MAX {
+        if !tail.is_quiet() {
             return false;
         }
         let bytes = tail.known();
@@ -329,11 +329,24 @@ impl<D: Disk> Compaction<D> {
             Err(ReplaceError::Broken(error)) => return Swap::Broken(error),
         };
         self.old.push(Old { file, read_to: end, until: now.mono_ms + OLD_LOG_WATCH_MS });
+        self.bound_old();
         if let Err(error) = tail.moved(log, bytes, begun.malformed_lines) {
             return Swap::Broken(error);
         }
         (self.left_bytes, self.live_bytes) = (bytes, bytes);
         Swap::Done(Compacted { bytes_before: end, bytes_after: bytes, malformed_lines: part.rewritten.malformed })
+    }
+
+    /// Lets go of the oldest logs that are watched, if they take too much: the newest of them is in use the likeliest.
+    fn bound_old(&mut self) {
+        let (mut count, mut bytes) = (0, 0);
+        for old in self.old.iter_mut().rev() {
+            count += 1;
+            bytes += old.read_to;
+            if count > 1 && (count > OLD_LOGS_MAX || bytes > OLD_LOGS_BYTES_MAX) {
+                old.until = MonoMs::MIN;
+            }
+        }
     }
 
     fn finish(&mut self, compacted: Compacted) {

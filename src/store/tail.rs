@@ -403,15 +403,14 @@ impl Tail {
         Ok(true)
     }
 
-    /// Tries whether the log can be written.
+    /// Tries whether the log can be written again: whether there is room, and whether its file takes a blank line.
     pub(super) fn probe(&mut self, log: &mut Log<impl Disk>) -> Result<(), AppendError> {
+        log.probe().map_err(AppendError::Refused)?;
         self.look(log).map_err(AppendError::Refused)?;
-        // What did not fit was written in part and taken back, which is a change too.
-        self.changed_ns = None;
-        log.probe()?;
-        let look = log.look().map_err(AppendError::Broken)?;
-        self.changed_ns = (look.length == self.known).then_some(look.changed_ns);
-        Ok(())
+        self.append(log, &mut vec![b'\n'])?;
+        log.sync().map_err(AppendError::Broken)?;
+        // If somebody has replaced it meanwhile, the next look finds that.
+        self.holds(log).map(drop).map_err(AppendError::Broken)
     }
 }
 

@@ -285,7 +285,7 @@ fn a_refused_append_tells_every_caller_changes_nothing_and_pushes_nothing_and_re
     let (mut bench, outbox) = Bench::with_sessions();
     let (before, log) = (bench.rows(), bench.log_bytes());
     let no_space = Did::Disk(Op::NoSpace);
-    let cut = [append(0), no_space.clone(), Did::Disk(Op::Cut), SYNC];
+    let cut = [append(0), no_space.clone(), Did::Disk(Op::Blank), SYNC];
     for (space, refusal) in [(0, vec![no_space]), (40, cut.to_vec())] {
         bench.space(Some(space));
         bench.send("hook", "shim");
@@ -295,7 +295,8 @@ fn a_refused_append_tells_every_caller_changes_nothing_and_pushes_nothing_and_re
         let full = |name| Did::Answer(name, "storage_full");
         assert_eq!(bench.happened(), [refusal, vec![full("send"), full("start"), full("task")]].concat());
         assert_eq!(bench.rows(), before, "{space}");
-        assert_eq!(bench.log_bytes(), log, "{space}");
+        let left = bench.log_bytes().split_off(log.len());
+        assert!(left.len() == space as usize && left.trim_ascii().is_empty(), "{space}: {left:?}");
         assert!(frames(&outbox).is_empty(), "{space}");
     }
     bench.ask("list", Request::ListSessions);
@@ -423,7 +424,10 @@ fn a_failed_sync_of_a_probe_is_fatal_like_any_other() {
     bench.send("hook", "shim");
     bench.turn();
     bench.space(None);
-    bench.disk.state().faults.fail_sync = Some(0);
+    // Not of the file that shows whether there is room, but of the log, which gets a line behind that.
+    bench.disk.before_next_append(Box::new(|disk| {
+        disk.before_next_append(Box::new(|disk| disk.state().faults.fail_sync = Some(0)));
+    }));
     bench.batch.push(Command::Tick);
     assert_eq!(bench.try_turn().unwrap_err().code, exit_code::IO);
 }

@@ -136,8 +136,9 @@ impl Ledger {
     fn note_file(&mut self, inode: usize, log: &Inode) {
         let from = if inode == self.told.inode && self.told.bytes <= log.cache.len() { self.told.bytes } else { 0 };
         self.note_flight(&log.cache[from..]);
-        if log.lost.iter().chain(&log.pending).any(|pending| matches!(pending, Pending::Cut(_))) {
-            // What is cut off may be there as long as the cut is not surely on the platter.
+        let takes_back = |pending: &Pending| matches!(pending, Pending::Cut(_) | Pending::Blank(..));
+        if log.lost.iter().chain(&log.pending).any(takes_back) {
+            // What is taken back may be there as long as that is not surely on the platter.
             let mut uncut = log.platter.clone();
             let writes = log.lost.iter().chain(&log.pending).filter(|p| matches!(p, Pending::Write(..)));
             writes.for_each(|write| apply(write, &mut uncut));

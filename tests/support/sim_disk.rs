@@ -5,10 +5,11 @@
 #![allow(clippy::disallowed_types)] // the one lock: handles of one directory share it, in one thread
 #![allow(unreachable_pub, dead_code)] // included by several crates, each of which uses a part of it
 
-use marshal::event_log::disk::{Disk, DiskFile, Facts, ReadAt};
+use marshal::event_log::disk::{Disk, DiskFile, Facts, ReadAt, blank_lines};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// One thing that was done to the disk.
@@ -20,6 +21,8 @@ pub enum Op {
     NoSpace,
     /// A file was cut.
     Cut,
+    /// A part of a file was overwritten.
+    Blank,
     /// A file was synced.
     Sync,
     /// A sync failed.
@@ -41,6 +44,8 @@ pub enum Pending {
     Write(u64, Vec<u8>),
     /// Everything behind a length is gone.
     Cut(u64),
+    /// Blank lines at an offset, in the place of what was written there before.
+    Blank(u64, u64),
 }
 
 /// A change of a name that has not surely reached the platter.
@@ -50,6 +55,8 @@ pub enum PendingName {
     Set(String, usize),
     /// The first name's file took the second name's place.
     Rename(String, String),
+    /// The two names have these files now.
+    Exchange([(String, usize); 2]),
     /// The name is gone.
     Remove(String),
 }
@@ -89,10 +96,14 @@ pub struct Faults {
     /// The next sync of the names fails: so many of the pending changes arrive, and the rest never will, although
     /// looking goes on showing them.
     pub fail_sync_names: Option<usize>,
-    /// Cutting fails.
+    /// Cutting and overwriting fail.
     pub fail_cut: bool,
+    /// What is overwritten is put elsewhere, for which a full disk has no room.
+    pub copies: bool,
     /// Renaming fails.
     pub fail_rename: bool,
+    /// Two names cannot change their files.
+    pub no_exchange: bool,
     /// Somebody else appends these bytes right before the next write to the file of this name.
     pub race: Option<(String, Vec<u8>)>,
 }
@@ -129,6 +140,7 @@ pub struct SimDisk {
     meanwhile: Arc<Mutex<Option<Meanwhile>>>,
     meanwhile_names: Arc<Mutex<Option<Meanwhile>>>,
     before_append: Arc<Mutex<Option<Meanwhile>>>,
+    before_change: Arc<Mutex<Option<Meanwhile>>>,
 }
 
 /// What somebody else does while the next sync is waited for.
@@ -214,6 +226,7 @@ pub fn apply(pending: &Pending, platter: &mut Vec<u8>) {
             platter[from..to].copy_from_slice(bytes);
         }
         Pending::Cut(length) => platter.truncate(usize::try_from(*length).unwrap()),
+        Pending::Blank(at, count) => apply(&Pending::Write(*at, blank_lines(*count)), platter),
     }
 }
 
@@ -226,6 +239,7 @@ pub fn apply_name(pending: &PendingName, names: &mut BTreeMap<String, usize>) {
                 names.insert(to.clone(), inode);
             }
         }
+        PendingName::Exchange(both) => names.extend(both.iter().cloned()),
         PendingName::Remove(name) => drop(names.remove(name)),
     }
 }
@@ -244,6 +258,7 @@ impl SimDisk {
             meanwhile: Arc::new(Mutex::new(None)),
             meanwhile_names: Arc::new(Mutex::new(None)),
             before_append: Arc::new(Mutex::new(None)),
+            before_change: Arc::new(Mutex::new(None)),
         }
     }
 
@@ -274,6 +289,18 @@ impl SimDisk {
     /// Right before the next write, somebody else does this.
     pub fn before_next_append(&self, meanwhile: Meanwhile) {
         *self.before_append.lock().unwrap() = Some(meanwhile);
+    }
+
+    /// Right before the next cut, overwriting or renaming, somebody else does this.
+    pub fn before_next_change(&self, meanwhile: Meanwhile) {
+        *self.before_change.lock().unwrap() = Some(meanwhile);
+    }
+
+    fn run_before_change(&self) {
+        let meanwhile = self.before_change.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile(self);
+        }
     }
 
     /// Looks at the directory, or changes it behind everybody's back.
@@ -359,6 +386,7 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.run_before_change();
         self.tell_before();
         let mut state = self.state();
         if state.faults.fail_rename {
@@ -369,6 +397,27 @@ impl Disk for SimDisk {
             state.forget(old);
         }
         state.pending_names.push(PendingName::Rename(from.to_owned(), to.to_owned()));
+        drop(state);
+        self.tell(&Op::Rename);
+        Ok(())
+    }
+
+    fn exchange(&self, one: &str, other: &str) -> io::Result<()> {
+        self.run_before_change();
+        self.tell_before();
+        let mut state = self.state();
+        if state.faults.fail_rename {
+            return Err(io::Error::from_raw_os_error(5)); // EIO
+        }
+        if state.faults.no_exchange {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let (Some(first), Some(second)) = (state.names.get(one).copied(), state.names.get(other).copied()) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let pending = PendingName::Exchange([(one.to_owned(), second), (other.to_owned(), first)]);
+        apply_name(&pending, &mut state.names);
+        state.pending_names.push(pending);
         drop(state);
         self.tell(&Op::Rename);
         Ok(())
@@ -436,6 +485,7 @@ impl DiskFile for SimFile {
     }
 
     fn cut(&self, length: u64) -> io::Result<()> {
+        self.disk.run_before_change();
         self.disk.tell_before();
         let mut state = self.disk.state();
         if state.faults.fail_cut {
@@ -448,6 +498,25 @@ impl DiskFile for SimFile {
         state.faults.space = state.faults.space.map(|space| space + gone);
         drop(state);
         self.disk.tell(&Op::Cut);
+        Ok(())
+    }
+
+    fn blank(&self, range: Range<u64>) -> io::Result<()> {
+        self.disk.run_before_change();
+        self.disk.tell_before();
+        let mut state = self.disk.state();
+        if state.faults.fail_cut {
+            return Err(io::Error::from_raw_os_error(5)); // EIO
+        }
+        if state.faults.copies && state.faults.space.is_some() {
+            return Err(io::Error::from_raw_os_error(28)); // ENOSPC
+        }
+        let (from, to) = (usize::try_from(range.start).unwrap(), usize::try_from(range.end).unwrap());
+        let file = state.touch(self.inode);
+        file.cache[from..to].copy_from_slice(&blank_lines(range.end - range.start));
+        file.pending.push(Pending::Blank(range.start, range.end - range.start));
+        drop(state);
+        self.disk.tell(&Op::Blank);
         Ok(())
     }
 

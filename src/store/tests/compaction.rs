@@ -4,7 +4,7 @@ use super::*;
 use crate::compactor;
 use crate::event_log::disk::DiskFile;
 use crate::event_log::{MALFORMED_NAME, NEW_NAME};
-use crate::limits::{COMPACT_RETRY_MS, COMPACT_SWAP_BYTES_MAX, OLD_LOG_WATCH_MS};
+use crate::limits::{COMPACT_RETRY_MS, COMPACT_SWAP_BYTES_MAX, OLD_LOG_WATCH_MS, OLD_LOGS_MAX};
 
 const FOREIGN: &str = "{\"item\":{\"id\":\"l\"},\"changeType\":\"SET\",\"itemType\":\"Lease\"}\n";
 
@@ -77,7 +77,8 @@ fn a_log_of_more_than_four_times_its_rows_is_written_anew_while_the_store_goes_o
     let answered = did.iter().position(|did| matches!(did, Did::Answer("start", "ok"))).unwrap();
     let renamed = did.iter().position(|did| *did == Did::Disk(Op::Rename)).unwrap();
     assert!(answered < renamed, "nobody who was in the batch waits for the swap");
-    assert_eq!(did[renamed - 1..], [SYNC, Did::Disk(Op::Rename), Did::Disk(Op::SyncNames)]);
+    let and_then = [Op::Rename, Op::SyncNames, Op::Remove].map(Did::Disk);
+    assert_eq!((&did[renamed - 1], &did[renamed..]), (&SYNC, &and_then[..]));
     // The store goes on in the new file, and nothing of all that looks like an outsider's doing.
     bench.start("after");
     bench.turn();
@@ -160,7 +161,7 @@ fn what_an_outsider_appends_before_during_or_after_is_not_lost() {
     bench.ms += OLD_LOG_WATCH_MS;
     bench.batch.push(Command::Tick);
     bench.turn();
-    assert!(bench.store.compaction.old_is_gone());
+    assert_eq!(bench.store.compaction.old_logs(), 0);
 }
 
 #[test]
@@ -190,6 +191,97 @@ fn a_log_that_somebody_replaced_or_rewrote_meanwhile_is_not_overwritten() {
         assert!(bench.length() < edited.len() / 3);
         bench.assert_log_is_right();
     }
+}
+
+/// What an editor saves that has opened the log: another file, with another working directory in it.
+fn save(disk: &SimDisk, cwd: &str) {
+    let edited = String::from_utf8(disk.read(LOG_NAME)).unwrap().replace("\"/w\"", &format!("\"{cwd}\""));
+    disk.replace_from_outside(LOG_NAME, edited.as_bytes());
+}
+
+// row 87
+#[test]
+fn what_an_editor_saves_in_the_instant_in_which_a_compacted_log_takes_the_place_is_not_lost() {
+    let once: fn(&SimDisk) = |disk| save(disk, "/edited");
+    let twice: fn(&SimDisk) = |disk| {
+        let before = disk.read(LOG_NAME);
+        save(disk, "/early");
+        disk.before_next_change(Box::new(move |disk| {
+            disk.replace_from_outside(LOG_NAME, &before);
+            save(disk, "/edited");
+        }));
+    };
+    let removed: fn(&SimDisk) = |disk| {
+        save(disk, "/edited");
+        disk.before_next_change(Box::new(|disk| disk.remove(LOG_NAME).unwrap()));
+    };
+    for (name, meanwhile) in [("once", once), ("twice", twice), ("removed", removed)] {
+        let (mut bench, _outbox, job) = Bench::wasteful();
+        let waiting = bench.wait_for_compaction();
+        let done = compactor::run(&bench.disk, &job);
+        bench.batch.push(Command::Compacted(done));
+        bench.disk.before_next_change(Box::new(meanwhile));
+        bench.turn();
+        waiting.try_recv().unwrap().unwrap_err();
+        bench.batch.push(Command::LogTouched);
+        bench.turn();
+        bench.read_for_store();
+        while bench.store.tail.has_work() {
+            bench.turn();
+        }
+        assert!(bench.log_text().contains("/edited"), "{name}");
+        assert!(bench.rows().iter().any(|row| row.contains("/edited")), "{name}");
+        bench.start("after");
+        bench.turn();
+        bench.assert_log_is_right();
+        // What is left over is cleared away before the next one.
+        assert!(bench.next_job().is_none());
+        bench.ms += COMPACT_RETRY_MS;
+        bench.turn();
+        let job = bench.next_job().unwrap();
+        bench.do_job(&job);
+        assert_eq!(bench.store.compaction.done(), 1, "{name}");
+        assert!(bench.disk.state().shown(NEW_NAME).is_none(), "{name}: nothing is left");
+        bench.assert_log_is_right();
+    }
+}
+
+#[test]
+fn where_names_cannot_change_their_files_the_compacted_log_takes_the_place_all_the_same() {
+    let (mut bench, _outbox, job) = Bench::wasteful();
+    bench.disk.state().faults.no_exchange = true;
+    bench.do_job(&job);
+    assert_eq!(bench.store.compaction.done(), 1);
+    bench.start("after");
+    bench.turn();
+    bench.assert_log_is_right();
+}
+
+// row 116
+#[test]
+fn compactions_are_bounded_by_what_they_take_on_the_disk_and_not_by_their_number_in_a_minute() {
+    let (mut bench, _outbox, job) = Bench::wasteful();
+    bench.do_job(&job);
+    let (mut longest, mut most_watched) = (0, 0);
+    for _ in 0..20 {
+        bench.ms += 1_000;
+        let before = bench.store.compaction.done();
+        for _ in 0..100 {
+            bench.task("hook", &"x".repeat(900));
+            bench.turn();
+            bench.task("hook", "short");
+            bench.turn();
+            longest = longest.max(bench.length());
+            if let Some(job) = bench.next_job() {
+                bench.do_job(&job);
+            }
+        }
+        assert!(bench.store.compaction.done() > before, "{before} and no more");
+        most_watched = most_watched.max(bench.store.compaction.old_logs());
+    }
+    assert!(longest < 64 * 1024, "{longest}");
+    assert!((2..=OLD_LOGS_MAX).contains(&most_watched), "{most_watched}");
+    bench.assert_log_is_right();
 }
 
 #[test]

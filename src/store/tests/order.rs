@@ -335,3 +335,50 @@ fn what_others_wrote_is_marked_live_as_after_a_restart() {
     assert!(bench.has(r#""proof":"outside","readAt""#), "{:#?}", bench.rows());
     bench.assert_is_replayed("written of");
 }
+
+#[test]
+fn what_others_append_while_we_take_back_or_probe_is_never_cut_off() {
+    // row 86: between the look at the file and what we do about its end.
+    for (space, theirs) in
+        [(40, room_mail("theirs")), (40, room_mail("theirs")[..30].to_owned()), (700, room_mail("theirs"))]
+    {
+        let mut bench = Bench::with_a_room();
+        bench.space(Some(space));
+        let line = theirs.clone();
+        bench.disk.before_next_change(Box::new(move |disk| disk.append_from_outside(LOG_NAME, line.as_bytes())));
+        bench.start("refused");
+        bench.start("refused too");
+        bench.turn();
+        assert_eq!(answers(&bench.happened(), "storage_full"), 2);
+        assert!(bench.log_text().contains(&theirs) && !bench.log_text().contains("refused"), "{}", bench.log_text());
+        // The probe leaves what is there, too.
+        bench.space(None);
+        let line = room_mail("probed");
+        bench.disk.before_next_append(Box::new(move |disk| disk.append_from_outside(LOG_NAME, line.as_bytes())));
+        bench.batch.push(Command::Tick);
+        bench.turn();
+        assert_eq!(bench.report().refused, None);
+        bench.assert_is_replayed("probed");
+        // Half a line goes on with what comes behind it.
+        let is_whole = theirs.ends_with('\n');
+        assert_eq!((bench.has("probed"), bench.has(r#""id":"theirs""#)), (is_whole, is_whole), "{theirs:?}");
+        assert!(!bench.happened().contains(&Did::Disk(Op::Cut)));
+    }
+}
+
+#[test]
+fn where_nothing_can_be_overwritten_on_a_full_disk_what_we_wrote_is_cut_off() {
+    let mut bench = Bench::with_a_room();
+    let log = bench.log_bytes();
+    bench.disk.state().faults.copies = true;
+    bench.space(Some(40));
+    bench.start("refused");
+    bench.turn();
+    assert_eq!((answers(&bench.happened(), "storage_full"), bench.log_bytes()), (1, log));
+    // Not if others have appended meanwhile: then nobody knows what counts.
+    bench.space(Some(40));
+    let line = room_mail("theirs");
+    bench.disk.before_next_change(Box::new(move |disk| disk.append_from_outside(LOG_NAME, line.as_bytes())));
+    bench.start("refused");
+    assert_eq!(bench.try_turn().unwrap_err().code, exit_code::IO);
+}
