@@ -317,6 +317,15 @@ impl Roster {
         self.pulses.undo_to(0);
     }
 
+    /// Writes down what sessions are at, as far as the log holds something older: at most so many rows. Says whether there
+    /// were any.
+    pub fn write_states(&mut self, now: Now, count: usize) -> bool {
+        self.tables.now = now;
+        let before = self.tables.journal().len();
+        self.tables.write_rows(count);
+        self.tables.journal().len() > before
+    }
+
     /// All rows of one type, parents in order of id, messages and receipts in no promised order.
     pub fn rows(&self, item_type: ItemType) -> Vec<Row> {
         let tables = &self.tables;

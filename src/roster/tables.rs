@@ -86,6 +86,8 @@ pub(crate) struct Tables {
     activity_written: BTreeMap<SessionId, i64>,
     /// Sessions whose activity has changed in memory alone, and of which those who watch have not heard.
     touched: BTreeSet<SessionId>,
+    /// Sessions of whose rows the log holds an older state.
+    unwritten: BTreeSet<SessionId>,
     journal: Vec<Change>,
     next_place: u64,
     /// Where the batch has begun.
@@ -126,6 +128,7 @@ impl Tables {
             outside: false,
             activity_written: BTreeMap::new(),
             touched: BTreeSet::new(),
+            unwritten: BTreeSet::new(),
             journal: Vec::new(),
             next_place: 1,
             batch_place: 1,
@@ -148,6 +151,7 @@ impl Tables {
         if let Row::Session(stored) = &row {
             self.activity_written.insert(stored.row.id.clone(), stored.row.last_seen_at());
             self.touched.remove(&stored.row.id);
+            self.unwritten.remove(&stored.row.id);
         }
         let before = match old_place {
             Some(_) => self.put(row.clone(), place),
@@ -201,6 +205,7 @@ impl Tables {
     pub(crate) fn set_in_memory(&mut self, stored: Arc<Stored<Session>>) {
         if let Some(place) = self.sessions.get(&stored.row.id).map(|placed| placed.place) {
             self.touched.insert(stored.row.id.clone());
+            self.unwritten.insert(stored.row.id.clone());
             self.put_session(stored, place);
         }
     }
@@ -209,6 +214,7 @@ impl Tables {
     pub(crate) fn set_shown(&mut self, stored: Arc<Stored<Session>>) {
         let Some(place) = self.sessions.get(&stored.row.id).map(|placed| placed.place) else { return };
         self.touched.remove(&stored.row.id);
+        self.unwritten.insert(stored.row.id.clone());
         let before = self.put_session(stored.clone(), place);
         let (after, outside) = (Some((Row::Session(stored), place)), self.outside);
         self.journal.push(Change { before, after, persist: false, outside, gone: None });
@@ -227,6 +233,17 @@ impl Tables {
                     outside: false,
                     gone: None,
                 });
+            }
+        }
+    }
+
+    /// Writes the rows of sessions that were kept in memory alone: at most so many.
+    pub(crate) fn write_rows(&mut self, count: usize) {
+        let ids: Vec<SessionId> = self.unwritten.iter().take(count).cloned().collect();
+        for id in ids {
+            match self.sessions.get(&id).map(|placed| placed.stored.clone()) {
+                Some(stored) => self.set(Row::Session(stored)),
+                None => drop(self.unwritten.remove(&id)),
             }
         }
     }
@@ -427,6 +444,7 @@ impl Tables {
             ItemType::Session => {
                 let placed = self.sessions.remove(id)?;
                 self.activity_written.remove(id);
+                self.unwritten.remove(id);
                 self.turns.remove(id);
                 self.room_steps.go(&placed.stored.row.id);
                 self.nicknames.remove(&placed.stored.row.nickname, &placed.stored.row.id);

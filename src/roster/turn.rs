@@ -269,19 +269,20 @@ pub(super) enum InTurn {
     No,
 }
 
-/// The same for a row, of a session that has been silent for so long.
-fn in_turn(doing: &Doing, silent_ms: i64) -> InTurn {
+/// The same for a row, of a session that has been silent for so long. `is_restored` is a state that the log tells of.
+fn in_turn(doing: &Doing, silent_ms: i64, is_restored: bool) -> InTurn {
     match doing.state {
         Some(State::Working) if doing.known_by == KnownBy::Seen => InTurn::Yes,
-        Some(State::Working) if silent_ms <= HOOKS_SILENT_MS => InTurn::Yes,
-        Some(State::Working) if silent_ms <= given_up_after(doing) => InTurn::Unsure,
+        Some(State::Working) if silent_ms <= HOOKS_SILENT_MS && !is_restored => InTurn::Yes,
+        Some(State::Working) if silent_ms <= given_up_after(doing, is_restored) => InTurn::Unsure,
         _ => InTurn::No,
     }
 }
 
-/// The silence after which a session that was working gets all its mail as one that is between two turns.
-fn given_up_after(doing: &Doing) -> i64 {
-    if doing.tool.is_some() { TOOL_SILENCE_MAX_MS } else { WORKING_SILENCE_MAX_MS }
+/// The silence after which a session that was working gets all its mail as one that is between two turns. The tool of a
+/// restored state may have ended while no daemon ran.
+fn given_up_after(doing: &Doing, is_restored: bool) -> i64 {
+    if doing.tool.is_some() && !is_restored { TOOL_SILENCE_MAX_MS } else { WORKING_SILENCE_MAX_MS }
 }
 
 /// The sessions in the middle of a turn, as their rows have it.
@@ -332,7 +333,12 @@ impl Roster {
     /// Whether a session is in the middle of a turn.
     pub(super) fn in_turn(&self, session: &SessionId) -> InTurn {
         let Some(placed) = self.tables.sessions.get(session) else { return InTurn::No };
-        in_turn(&placed.stored.row.doing, self.silent_ms(session))
+        in_turn(&placed.stored.row.doing, self.silent_ms(session), self.is_restored(session))
+    }
+
+    /// Whether a session's state comes from the log: no hook of it was heard in this run of the daemon.
+    fn is_restored(&self, session: &SessionId) -> bool {
+        !self.pulses.contains_key(session)
     }
 
     /// How long a session has been silent.
@@ -353,7 +359,7 @@ impl Roster {
             let Some(row) = self.tables.sessions.get(&id).map(|placed| &placed.stored.row) else { continue };
             let silent_ms = self.silent_ms(&id);
             let known_by = self.known_by(row, silent_ms);
-            let gives_up = given_up_after(&row.doing);
+            let gives_up = given_up_after(&row.doing, self.is_restored(&id));
             let crosses = silent_ms > gives_up && silent_ms.saturating_sub(passed_ms) <= gives_up;
             if known_by != row.doing.known_by {
                 let doing = Doing { known_by, ..row.doing.clone() };
@@ -376,9 +382,11 @@ impl Roster {
         let is_confirmed =
             pulse.and_then(|pulse| pulse.confirmed_at).is_some_and(|at| now - at <= TRANSCRIPT_BELIEVED_MS);
         let is_doubtful = match row.doing.state {
+            // What ended while no daemon ran was told to none.
+            Some(State::Working | State::Waiting) if pulse.is_none() => true,
             Some(State::Working) => silent_ms > HOOKS_SILENT_MS,
             // A human may take time to answer. What failed waits for the next prompt, however long that takes.
-            Some(State::Waiting) => pulse.is_none_or(Pulse::asks) && silent_ms > TOOL_SILENCE_MAX_MS,
+            Some(State::Waiting) => pulse.is_some_and(Pulse::asks) && silent_ms > TOOL_SILENCE_MAX_MS,
             _ => false,
         };
         match is_doubtful {

@@ -6,6 +6,7 @@ use crate::error::Fatal;
 use crate::event_log::disk::Disk;
 use crate::event_log::file::AppendError;
 use crate::event_log::line::Stamp;
+use crate::limits::BATCH_COMMANDS_MAX;
 use crate::log_pace::Pace;
 use crate::roster::Request;
 use crate::time::Now;
@@ -34,6 +35,8 @@ impl<D: Disk> Store<D> {
     /// Leaves a log that the next start can go on from: nothing of what others appended to an old one is left behind, and
     /// a log that somebody put in its place has all the rows that it had.
     pub(super) fn finish(&mut self, now: Now) -> Result<(), Fatal> {
+        // The next start shows what sessions are at now, and not a minute ago.
+        while self.roster.write_states(now, BATCH_COMMANDS_MAX) && self.commit(now)? {}
         let tx = self.ids.new_id();
         let stamp = self.stamp(now, tx);
         let finished = self.compaction.rescue_all(&mut self.log, &mut self.tail);

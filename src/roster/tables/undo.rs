@@ -63,6 +63,7 @@ impl Tables {
                 // What the log holds of its activity is older than was thought: the next one is written, and shown.
                 self.activity_written.remove(change.id());
                 self.touched.insert(SessionId::from(change.id()));
+                self.unwritten.insert(SessionId::from(change.id()));
             }
             match change.before {
                 Some((row, place)) => drop(self.put(row, place)),

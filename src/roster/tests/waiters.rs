@@ -6,7 +6,7 @@ use crate::limits::{
     HANDED_LEASE_MS, HOOKS_SILENT_MS, PUSH_AGAIN_AGE_MAX_MS, PUSH_AGAIN_MAX, PUSHES_HELD_MAX, SWEEP_EVERY,
     TOOL_SILENCE_MAX_MS, WAKINGS_MAX, WORKING_SILENCE_MAX_MS,
 };
-use crate::model::{Agent, Evidence, Path, Priority, Recipient, State, Step, Terms};
+use crate::model::{Agent, Evidence, KnownBy, Path, Priority, Recipient, State, Step, Terms};
 
 /// A message of this priority, as somebody else may write it to the log.
 fn mail(world: &mut World, id: &str, to: &str, priority: Priority) {
@@ -539,4 +539,28 @@ fn what_was_held_for_a_turn_s_end_is_pushed_when_the_log_can_be_written_again() 
     world.ok(stop());
     assert_eq!(pushed(&rouse(&mut world).pushes), [("m1", false), ("m2", false), ("m3", false)]);
     assert!(rouse(&mut world).pushes.is_empty(), "once");
+}
+
+// row 38
+#[test]
+fn a_state_that_the_log_tells_of_is_not_believed_for_long() {
+    use super::turn::InTurn;
+    let is_in = |world: &World| world.roster.in_turn(&"b".into());
+    let mut before = World::new();
+    before.start("a", "/w/a");
+    tell(&mut before, "b", prompt(&[]), None);
+    tell(&mut before, "b", EventKind::BeforeTool("Bash".to_owned()), None);
+    assert_eq!(is_in(&before), InTurn::Yes);
+    let mut world = before.restarted(SECOND);
+    assert_eq!(is_in(&world), InTurn::Unsure, "it may have ended while no daemon ran: what is urgent wakes it");
+    world.sweep();
+    assert_eq!(world.session("b").doing.known_by, KnownBy::Guessed);
+    world.pass(WORKING_SILENCE_MAX_MS);
+    world.sweep();
+    assert_eq!(is_in(&world), InTurn::No, "its tool need not be at work any more");
+    tell(&mut world, "b", EventKind::BeforeTool("Bash".to_owned()), None);
+    assert_eq!((is_in(&world), world.session("b").doing.known_by), (InTurn::Yes, KnownBy::Told));
+    world.pass(WORKING_SILENCE_MAX_MS);
+    world.sweep();
+    assert_eq!(is_in(&world), InTurn::Unsure);
 }

@@ -169,3 +169,32 @@ fn an_end_that_comes_with_what_is_refused_is_not_lost_with_it() {
     bench.tick();
     assert_eq!(bench.sessions(), 0);
 }
+
+// row 38
+#[test]
+fn an_ordered_stop_writes_what_sessions_are_at() {
+    use crate::roster::{EventKind, HookEvent};
+    let mut bench = Bench::new();
+    let events = [EventKind::Prompt { quoted: Vec::new() }, EventKind::BeforeTool("Bash".to_owned()), EventKind::Stop];
+    for kind in events {
+        let report = HookReport { session_id: "s".to_owned(), ..HookReport::default() };
+        let agent = Some(crate::model::Agent::Claude);
+        let event = HookEvent { report, agent, kind, ..HookEvent::default() };
+        bench.ask("event", Request::HookEvent(Box::new(event)));
+        bench.turn();
+    }
+    let state = |disk: &SimDisk| {
+        let rows = Fold::read(&disk.read(LOG_NAME)[..], &KEY).unwrap().into_rows();
+        let found = rows.iter().find_map(|row| match row {
+            Row::Session(stored) => stored.row.doing.state,
+            _ => None,
+        });
+        found.unwrap()
+    };
+    let Bench { store, disk, .. } = bench;
+    assert_eq!(state(&disk), crate::model::State::Working, "what follows within a minute is in memory alone");
+    let (tx, rx) = bounded(4);
+    tx.send(Command::Stop).unwrap();
+    store.run(&rx, SystemClock::start()).unwrap();
+    assert_eq!(state(&disk), crate::model::State::Idle);
+}
