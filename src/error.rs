@@ -46,8 +46,18 @@ pub enum ErrorKind {
     MethodNotAllowed,
     /// The body's content type is not what the path takes.
     MediaType,
-    /// The log cannot be written; nothing was stored. Try again later.
+    /// The disk has no space for the log; nothing was stored. Try again later.
     StorageFull,
+    /// The log's file system is read-only; nothing was stored.
+    StorageReadOnly,
+    /// The log may not be written, by its permissions; nothing was stored.
+    StorageForbidden,
+    /// The log is made unchangeable; nothing was stored.
+    StorageImmutable,
+    /// The state directory is gone; nothing was stored.
+    StorageGone,
+    /// The log cannot be written for another reason; nothing was stored.
+    StorageFailed,
     /// The daemon is stopping or overloaded. Try again.
     Unavailable,
     /// A bug of the daemon.
@@ -75,8 +85,61 @@ impl ErrorKind {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::MediaType => "unsupported_media_type",
             Self::StorageFull => "storage_full",
+            Self::StorageReadOnly => "storage_read_only",
+            Self::StorageForbidden => "storage_forbidden",
+            Self::StorageImmutable => "storage_immutable",
+            Self::StorageGone => "storage_gone",
+            Self::StorageFailed => "storage_failed",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
+        }
+    }
+
+    /// The kind of a request that could not be stored, by the disk's error.
+    pub fn of_storage(error: &io::Error) -> Self {
+        use rustix::io::Errno;
+        match error.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge
+            | io::ErrorKind::WriteZero => Self::StorageFull,
+            io::ErrorKind::ReadOnlyFilesystem => Self::StorageReadOnly,
+            // The owner of an immutable file may write to it by its permissions.
+            io::ErrorKind::PermissionDenied if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+                Self::StorageImmutable
+            }
+            io::ErrorKind::PermissionDenied => Self::StorageForbidden,
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::StorageGone,
+            _ => Self::StorageFailed,
+        }
+    }
+
+    /// Returns `true` if nothing was stored because the log cannot be written.
+    pub fn is_of_storage(self) -> bool {
+        matches!(
+            self,
+            Self::StorageFull
+                | Self::StorageReadOnly
+                | Self::StorageForbidden
+                | Self::StorageImmutable
+                | Self::StorageGone
+                | Self::StorageFailed
+        )
+    }
+
+    /// The operator's part, where the log cannot be written; empty for any other kind.
+    pub fn storage_advice(self, error: &io::Error) -> &'static str {
+        match self {
+            Self::StorageFull if error.kind() == io::ErrorKind::FileTooLarge => RAISE_FILE_LIMIT,
+            Self::StorageFull => "try again when there is space",
+            Self::StorageReadOnly => "try again when its file system can be written (mount -o remount,rw)",
+            Self::StorageForbidden => {
+                "make the state directory and its files writable for the daemon's user (chmod u+rwX)"
+            }
+            Self::StorageImmutable => "take the attribute away from the file or its directory (chattr -i)",
+            Self::StorageGone => "make its state directory again, which was removed or moved away, or restart marshal",
+            Self::StorageFailed => "see the daemon's log, and try again",
+            _ => "",
         }
     }
 
@@ -93,7 +156,12 @@ impl ErrorKind {
             Self::MediaType => 415,
             Self::RateLimited | Self::LoopGuard => 429,
             Self::Internal => 500,
-            Self::StorageFull => 507,
+            Self::StorageFull
+            | Self::StorageReadOnly
+            | Self::StorageForbidden
+            | Self::StorageImmutable
+            | Self::StorageGone
+            | Self::StorageFailed => 507,
             Self::Unavailable => 503,
         }
     }
@@ -181,6 +249,9 @@ impl fmt::Display for Fatal {
 
 impl std::error::Error for Fatal {}
 
+/// What to do about a limit of file sizes.
+const RAISE_FILE_LIMIT: &str = "raise the limit of file sizes under which marshal runs (ulimit -f, LimitFSIZE)";
+
 /// What the system says about a file in `directory`, and what to do where that is known.
 pub fn explain_in(directory: &Path, error: &io::Error) -> String {
     let show = directory.display();
@@ -189,6 +260,7 @@ pub fn explain_in(directory: &Path, error: &io::Error) -> String {
             format!("{error}; set MARSHAL_STATE_DIR to a directory that can be written")
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!("{error}; free some space in {show}"),
+        io::ErrorKind::FileTooLarge => format!("{error}; {RAISE_FILE_LIMIT}"),
         // One of our own says by itself what to do.
         io::ErrorKind::PermissionDenied if error.raw_os_error().is_some() => format!(
             "{error}; make {show} and the files in it writable for you, or set MARSHAL_STATE_DIR to another directory"

@@ -188,6 +188,60 @@ fn a_full_disk_loses_no_answer_tears_no_line_and_is_served_from_again_by_itself(
     assert_eq!(daemon.stop(), Some(0));
 }
 
+/// Bounds the size of files that a daemon writes.
+fn limit_files(daemon: &support::Daemon, bytes: Option<u64>) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let limit = Rlimit { current: bytes, maximum: None };
+    prlimit(Pid::from_raw(daemon.pid().cast_signed()), Resource::Fsize, limit).unwrap();
+}
+
+// row 43
+#[test]
+fn a_limit_of_file_sizes_is_a_full_disk_and_ends_nothing() {
+    let place = Place::new();
+    let mut daemon = place.start();
+    assert_eq!(daemon.start_session("before", "/w").status, 200);
+    limit_files(&daemon, Some(std::fs::metadata(place.log_path()).unwrap().len() + 10));
+    let refused = daemon.hook("/hook/session-start", &hook_body("refused", "/w"));
+    assert_eq!(refused.status, 507, "{refused:?}");
+    let reason = refused.header("marshal-error").unwrap();
+    assert!(reason.starts_with("storage_full") && reason.contains("LimitFSIZE"), "{reason}");
+    let health = daemon.get("/healthz");
+    assert!(health.status == 503 && health.text().contains("storage_full"), "{health:?}");
+    limit_files(&daemon, None);
+    daemon.wait_for_line("the log can be written again");
+    assert_eq!(daemon.start_session("after", "/w").status, 200);
+    let sessions: BTreeSet<String> = daemon.sessions().into_keys().collect();
+    assert_eq!(sessions, ["after", "before"].map(str::to_owned).into());
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+// row 44
+#[test]
+fn an_immutable_log_says_so_and_is_written_again_without_the_attribute() {
+    let place = Place::new();
+    let mut daemon = place.start();
+    assert_eq!(daemon.start_session("before", "/w").status, 200);
+    let set = |attribute: &str| {
+        let mut command = Command::new("chattr");
+        command.arg(attribute).arg(place.log_path()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    if !set("+i") {
+        support::skip::skipped("chattr", "an immutable log");
+        return;
+    }
+    let refused = daemon.hook("/hook/session-start", &hook_body("refused", "/w"));
+    let health = daemon.get("/healthz");
+    assert!(set("-i"));
+    assert_eq!(refused.status, 507, "{refused:?}");
+    let reason = refused.header("marshal-error").unwrap();
+    assert!(reason.starts_with("storage_immutable") && reason.contains("chattr -i"), "{reason}");
+    assert!(health.status == 503 && health.text().contains("storage_immutable"), "{health:?}");
+    daemon.wait_for_line("the log can be written again");
+    assert_eq!(daemon.start_session("after", "/w").status, 200);
+}
+
 /// The log holds what was answered and nothing that was refused, each line whole.
 fn check(place: &Place, told: &[Told]) {
     let bytes = std::fs::read(place.log_path()).unwrap();

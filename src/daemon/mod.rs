@@ -38,6 +38,8 @@ use std::thread::JoinHandle;
 /// # Errors
 /// Fatal: why it could not start, or had to stop.
 pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
+    // Before anything is written, its own log included.
+    signals::survive_file_limits();
     let (exits, exited) = bounded(16);
     let own_log = logging::start(config.log_level, &exits)?;
     thread::log_panics();

@@ -3,6 +3,7 @@
 use crate::error::{Fatal, exit_code};
 use crate::thread::Exit;
 use crossbeam_channel::Sender;
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 /// Exit code after a second signal, as shells report an interrupt.
 const INTERRUPTED: i32 = 130;
@@ -22,7 +23,7 @@ pub(super) fn listen(exits: Sender<Exit>) -> Result<(), Fatal> {
     ctrlc::set_handler(handler)
         .map_err(|error| Fatal::new(exit_code::OS, format!("cannot listen for signals: {error}")))?;
     if hangup_ignored {
-        ignore_hangup();
+        ignore(Signal::SIGHUP);
     }
     Ok(())
 }
@@ -35,9 +36,13 @@ fn hangup_is_ignored() -> bool {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
+/// Makes a write beyond the limit of a file's size fail, rather than end the process: it is refused as by a full disk.
+pub(super) fn survive_file_limits() {
+    ignore(Signal::SIGXFSZ);
+}
+
 #[allow(unsafe_code)] // The one place: installing a handler can be unsound, ignoring a signal installs none.
-fn ignore_hangup() {
-    use nix::sys::signal::{SigHandler, Signal, signal};
+fn ignore(which: Signal) {
     // SAFETY: SIG_IGN runs no code of ours in signal context, and no other thread changes this disposition.
-    let _ = unsafe { signal(Signal::SIGHUP, SigHandler::SigIgn) };
+    let _ = unsafe { signal(which, SigHandler::SigIgn) };
 }

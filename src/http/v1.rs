@@ -195,7 +195,7 @@ pub(super) fn version(about: &About) -> Value {
 
 /// The state of the log in a word, or in a sentence.
 pub(super) fn health(report: &Report) -> String {
-    report.refused.as_ref().map_or_else(|| "ok".to_owned(), |reason| format!("storage_full: {reason}"))
+    report.refused.clone().unwrap_or_else(|| "ok".to_owned())
 }
 
 /// Everything about the daemon that its user may want to know.

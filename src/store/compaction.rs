@@ -247,11 +247,15 @@ impl<D: Disk> Compaction<D> {
         FAILED.warn(|| format!("the log could not be compacted: {error}"));
         self.abandon(log, side_before);
         self.not_before = now.mono_ms + COMPACT_RETRY_MS;
-        let full = error.kind() == io::ErrorKind::StorageFull || error.kind() == io::ErrorKind::WriteZero;
-        let (kind, advice) = match full {
-            true => (ErrorKind::StorageFull, "; it takes space for what counts in it: free some, and try again"),
-            false => (ErrorKind::Unavailable, ""),
+        let (kind, advice) = match ErrorKind::of_storage(error) {
+            ErrorKind::StorageFull if error.kind() != io::ErrorKind::FileTooLarge => {
+                (ErrorKind::StorageFull, "it takes space for what counts in it: free some, and try again")
+            }
+            // The compactor's own, such as that somebody else changed the file.
+            ErrorKind::StorageFailed => (ErrorKind::Unavailable, ""),
+            other => (other, other.storage_advice(error)),
         };
+        let advice = if advice.is_empty() { String::new() } else { format!("; {advice}") };
         for reply_to in self.waiting.drain(..) {
             let message = format!("the log could not be compacted: {error}; nothing is lost{advice}");
             reply_to(Err(RequestError::new(kind, message)));

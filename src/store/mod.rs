@@ -9,6 +9,7 @@ mod hub;
 mod log_upkeep;
 mod outbox;
 mod processes;
+mod refusal;
 mod replies;
 mod stats;
 mod tail;
@@ -39,6 +40,7 @@ use crossbeam_channel::{Receiver, Sender};
 use events::Events;
 use hub::Hub;
 use processes::Processes;
+use refusal::Refusal;
 use replies::{mark_unreachable, sent_ids};
 use std::time::Instant;
 use tail::Tail;
@@ -90,7 +92,7 @@ pub struct Store<D: Disk> {
     transcripts: Sender<SilentTurn>,
     stats: Stats,
     /// Why the log is not healthy.
-    refused: Option<String>,
+    refused: Option<Refusal>,
     /// The last write was refused: what need not be tried at once waits until one succeeds.
     blocked: bool,
     source_id: String,
@@ -420,7 +422,7 @@ impl<D: Disk> Store<D> {
                 Ok(true)
             }
             Err(AppendError::Refused(error)) => {
-                self.refuse(&error.to_string());
+                self.refuse(&error);
                 self.roster.roll_back();
                 self.tail.batch_failed();
                 Ok(false)
@@ -448,12 +450,14 @@ impl<D: Disk> Store<D> {
         Err(AppendError::Broken(std::io::Error::other("somebody else keeps changing it while it is written")))
     }
 
-    fn refuse(&mut self, reason: &str) {
+    fn refuse(&mut self, error: &std::io::Error) {
         self.stats.failed_commits += 1;
-        if self.refused.is_none() {
-            log::error!("the log cannot be written, nothing new is accepted until it can: {reason}");
+        let refusal = Refusal::of(error);
+        // Another reason is news: who removed the cause of the first looks for the next.
+        if self.refused.as_ref().is_none_or(|before| before.kind != refusal.kind) {
+            log::error!("the log cannot be written, nothing new is accepted until it can: {refusal}");
         }
-        self.refused = Some(reason.to_owned());
+        self.refused = Some(refusal);
         self.blocked = true;
     }
 
@@ -467,7 +471,7 @@ impl<D: Disk> Store<D> {
                     log::info!("the log can be written again");
                 }
             }
-            Err(AppendError::Refused(error)) => self.refuse(&error.to_string()),
+            Err(AppendError::Refused(error)) => self.refuse(&error),
             Err(AppendError::Broken(error)) => return Err(self.broken(&error)),
         }
         Ok(())
@@ -504,7 +508,7 @@ impl<D: Disk> Store<D> {
                         if let Ok(Reply::Hook(reply)) = &reply {
                             self.take_back(reply, now);
                         }
-                        reply = Err(self.storage_full());
+                        reply = Err(self.not_stored());
                     } else if let Ok(reply) = &mut reply {
                         mark_unreachable(reply, &unreachable);
                     }
@@ -530,11 +534,11 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    fn storage_full(&self) -> RequestError {
-        let reason = self.refused.as_deref().unwrap_or("unknown");
-        let message =
-            format!("nothing was stored, the log cannot be written ({reason}); try again when there is space");
-        RequestError::new(ErrorKind::StorageFull, message)
+    fn not_stored(&self) -> RequestError {
+        match &self.refused {
+            Some(refusal) => refusal.error(),
+            None => RequestError::new(ErrorKind::StorageFailed, "nothing was stored, the log cannot be written"),
+        }
     }
 
     /// The system goes on showing bytes that it may have given up writing: nothing more is answered, and the next start
@@ -553,7 +557,7 @@ impl<D: Disk> Store<D> {
             now,
             counts: self.roster.counts(),
             stats: self.stats.clone(),
-            refused: self.refused.clone(),
+            refused: self.refused.as_ref().map(Refusal::health),
             log_bytes: self.tail.known(),
             live_bytes: self.compaction.live_bytes(),
             compactions: self.compaction.done(),

@@ -117,7 +117,7 @@ impl<D: Disk> Store<D> {
             Err(error) => return waiter.refuse(error),
         };
         if !committed {
-            waiter.refuse(self.storage_full());
+            waiter.refuse(self.not_stored());
         } else if self.roster.row(ItemType::Session, session.as_str()).is_none() {
             waiter.refuse(RequestError::not_found(format!("the session {session} has ended")));
         } else if self.waiters.admit(session.clone(), waiter) {

@@ -75,8 +75,8 @@ pub(in crate::http) fn error(error: &RequestError) -> Response {
     // What it quotes comes from outside: no control character of it may reach a terminal.
     let quoted: String =
         error.to_string().chars().take(LOGGED_LINE_CHARACTERS_MAX).flat_map(char::escape_default).collect();
-    // The store has said once that the log is full; saying it for each hook would fill the next disk.
-    let level = if error.kind == ErrorKind::StorageFull { log::Level::Debug } else { log::Level::Warn };
+    // The store has said once that the log cannot be written; saying it for each hook would fill the next disk.
+    let level = if error.kind.is_of_storage() { log::Level::Debug } else { log::Level::Warn };
     static REFUSED: [Pace; ErrorKind::COUNT] = [const { Pace::new() }; ErrorKind::COUNT];
     REFUSED[error.kind as usize].log(level, || format!("a hook was refused: {}: {quoted}", error.kind.code()));
     let reason = format!("{}; {}", error.kind.code(), error);
