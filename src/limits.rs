@@ -402,6 +402,11 @@ pub const PROCESS_EVENTS_PER_TURN_MAX: usize = 256;
 /// Members of a project's room that are looked at for the repository which it is of.
 pub const PROJECT_MEMBERS_SEEN_MAX: usize = 64;
 
+/// Time between two looks at the socket, the lock and the token in the state directory.
+pub const KEEPER_LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Time that a stop grants the thread which does that.
+pub const KEEPER_STOP_DEADLINE: Duration = Duration::from_millis(100);
+
 // ---- git branches ----
 
 /// Sessions whose git branch waits to be looked at; more are looked at with their next prompts.

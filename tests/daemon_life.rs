@@ -472,3 +472,53 @@ fn every_metric_is_explained_and_has_a_number() {
         assert!(answer.text().lines().any(|found| found == line), "{line}");
     }
 }
+
+// row 42
+#[test]
+fn a_socket_a_lock_and_a_token_that_are_removed_are_put_back() {
+    let place = Place::new();
+    let mut daemon = place.start_locked();
+    let before = place.token();
+    let remove = |name: &str| std::fs::remove_file(place.state().join(name)).unwrap();
+    remove("marshal.sock");
+    daemon.wait_for_line("removed the socket");
+    assert!(place.run(&["status"]).status.success());
+    assert_eq!(mode(&place.state().join("marshal.sock")), 0o600);
+    remove("marshal.lock");
+    daemon.wait_for_line("removed the lock");
+    assert_eq!(serve_and_fail(&place, &[]).0, Some(75), "a second daemon is kept out again");
+    remove("token");
+    daemon.wait_for_line("removed the machine's token");
+    assert_ne!(place.token(), before);
+    assert!(place.run(&["status"]).status.success());
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(!place.state().join("marshal.sock").exists(), "nothing is put back at the end");
+}
+
+// row 42, row 44
+#[test]
+fn a_state_directory_that_is_removed_is_told_of_and_used_again_when_it_is_back() {
+    let place = Place::new();
+    let mut daemon = place.start();
+    daemon.start_session("before", "/w");
+    std::fs::remove_dir_all(place.state()).unwrap();
+    daemon.wait_for_line("the state directory");
+    let refused = daemon.hook("/hook/session-start", &hook_body("refused", "/w"));
+    assert_eq!(refused.status, 507, "{refused:?}");
+    assert!(refused.header("marshal-error").unwrap().starts_with("storage_gone"), "{refused:?}");
+    let health = daemon.get("/healthz");
+    assert!(health.status == 503 && health.text().contains("storage_gone"), "{health:?}");
+    assert!(!place.state().exists(), "it may have been meant");
+    std::fs::create_dir(place.state()).unwrap();
+    // Two threads see that it is back, in either order.
+    let lines = ["the log can be written again", "made it again"];
+    while !lines.iter().all(|line| daemon.said.iter().any(|said| said.contains(line))) {
+        daemon.wait_for_line("again");
+    }
+    assert_eq!(daemon.start_session("after", "/w").status, 200);
+    assert_eq!(serve_and_fail(&place, &[]).0, Some(75));
+    assert!(place.run(&["status"]).status.success());
+    assert_eq!(daemon.stop(), Some(0));
+    let ids: BTreeSet<String> = place.start().sessions().into_keys().collect();
+    assert_eq!(ids, ["after", "before"].map(str::to_owned).into(), "what was acknowledged is in the new log");
+}

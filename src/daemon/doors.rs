@@ -67,7 +67,7 @@ fn bind_tcp(what: &str, variable: &str, address: &str, auth: AuthMode) -> Result
 }
 
 /// Binds the socket; one that a killed daemon left behind is removed first, which the lock makes safe.
-fn bind_unix(path: &Path) -> Result<UnixListener, Fatal> {
+pub(super) fn bind_unix(path: &Path) -> Result<UnixListener, Fatal> {
     let cannot = |error: std::io::Error| {
         let hint = if error.kind() == std::io::ErrorKind::InvalidInput {
             "; a socket's path has room for about 100 bytes, set MARSHAL_STATE_DIR to a shorter one"

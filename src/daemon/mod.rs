@@ -4,6 +4,7 @@
 mod descriptors;
 mod doors;
 mod holder;
+mod keeper;
 mod logging;
 mod parents;
 mod signals;
@@ -74,6 +75,10 @@ pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
     if let Err(error) = lock.sign(&sign) {
         log::warn!("cannot write who holds the lock: {error}");
     }
+    let no_thread = |error| Fatal::new(exit_code::OS, format!("the system gives no thread: {error}"));
+    let (directory, has_token) = (config.state_dir.clone(), auth != Auth::Off);
+    let keeper = keeper::start(directory, lock, sign.clone(), has_token, parts.gate.clone(), &exits);
+    let keeper = keeper.map_err(no_thread)?;
     log::info!("ready: {sign}");
     if auth == Auth::Off {
         log::warn!(
@@ -81,6 +86,8 @@ pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
         );
     }
     let exit = exited.recv().unwrap_or(Exit::Signal);
+    // First of all, so that it puts nothing back that the stop removes.
+    let lock = keeper.stop();
     stop(parts, &exit, &socket);
     own_log.flush(LOG_FLUSH_DEADLINE);
     drop(lock);

@@ -4,6 +4,7 @@
 use rustix::fs::{Mode, OFlags};
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The lock's name in the state directory.
@@ -43,6 +44,19 @@ impl Lock {
         }
     }
 
+    /// Whether the lock's file still stands in a directory: else it keeps nobody out.
+    ///
+    /// # Errors
+    /// The operating system's, other than that there is no such file.
+    pub fn is_in_place(&self, directory: &Path) -> io::Result<bool> {
+        let held = self.0.metadata()?;
+        match std::fs::symlink_metadata(directory.join(LOCK_NAME)) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (held.dev(), held.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes who holds the lock, for people and for those who find it held.
     ///
     /// # Errors
@@ -67,6 +81,12 @@ mod tests {
         lock.sign("pid 1").unwrap();
         assert!(matches!(Lock::take(directory.path()), Err(LockError::Held(holder)) if holder == "pid 1"));
         drop(lock);
-        Lock::take(directory.path()).unwrap();
+        let lock = Lock::take(directory.path()).unwrap();
+        // row 42
+        assert!(lock.is_in_place(directory.path()).unwrap());
+        std::fs::remove_file(directory.path().join(LOCK_NAME)).unwrap();
+        assert!(!lock.is_in_place(directory.path()).unwrap());
+        let other = Lock::take(directory.path()).unwrap();
+        assert!(!lock.is_in_place(directory.path()).unwrap() && other.is_in_place(directory.path()).unwrap());
     }
 }

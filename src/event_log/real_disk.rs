@@ -106,7 +106,13 @@ impl Disk for RealDisk {
             // If somebody else was faster, theirs is as good.
             let _ = self.0.handle.set(File::open(&self.0.path)?);
         }
-        self.0.handle.get().map_or(Ok(()), File::sync_all)
+        let Some(handle) = self.0.handle.get() else { return Ok(()) };
+        // Somebody may have removed the directory and made it again.
+        let (held, found) = (handle.metadata()?, std::fs::metadata(&self.0.path));
+        if found.is_ok_and(|found| (found.dev(), found.ino()) != (held.dev(), held.ino())) {
+            return File::open(&self.0.path)?.sync_all();
+        }
+        handle.sync_all()
     }
 }
 

@@ -3,12 +3,14 @@
 
 use super::stream::Socket;
 use super::{Door, DoorKind, Listener};
+use crossbeam_channel::Receiver;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
 
 enum Listening {
     Tcp(mio::net::TcpListener),
@@ -105,6 +107,18 @@ impl OpenDoor {
                 }
                 _ => Accepted::Failed(error),
             },
+        }
+    }
+}
+
+/// Opens a new Unix door in the place of the one that callers cannot find any more.
+pub(super) fn replace_unix(doors: &mut [OpenDoor], sockets: &Receiver<UnixListener>, registry: &Registry) {
+    for socket in sockets.try_iter() {
+        let Some(index) = doors.iter().position(|door| door.kind == DoorKind::Unix) else { continue };
+        let door = Door { kind: DoorKind::Unix, listener: Listener::Unix(socket) };
+        match OpenDoor::new(door, registry, Token(index)) {
+            Ok(door) => doors[index] = door,
+            Err(error) => log::error!("the new socket cannot be used: {error}"),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! must never wait for anything but its poll, and never send on a queue that could block it.
 
 use super::connection::{After, Answering, Handshake, Progress, Reading, Step};
-use super::doors::{Accepted, OpenDoor};
+use super::doors::{Accepted, OpenDoor, replace_unix};
 use super::head::{Access, DoorFacts, Head};
 use super::parking::Parking;
 use super::place::Place;
@@ -20,6 +20,7 @@ use mio::{Events, Poll, Token, Waker};
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tiny_http::Method;
@@ -42,6 +43,7 @@ pub(super) struct Ports {
     pub(super) upgrades: Sender<Upgrade>,
     pub(super) stop_asked: Receiver<()>,
     pub(super) new_tokens: Receiver<TokenHash>,
+    pub(super) new_sockets: Receiver<UnixListener>,
     pub(super) exits: Sender<Exit>,
 }
 
@@ -118,6 +120,7 @@ pub(super) struct EventLoop {
     returned: Receiver<Returned>,
     stop_asked: Receiver<()>,
     new_tokens: Receiver<TokenHash>,
+    new_sockets: Receiver<UnixListener>,
     exits: Sender<Exit>,
     /// While there are no descriptors: when to try again.
     accept_again: Option<Instant>,
@@ -159,6 +162,7 @@ impl EventLoop {
             returned,
             stop_asked: ports.stop_asked,
             new_tokens: ports.new_tokens,
+            new_sockets: ports.new_sockets,
             exits: ports.exits,
             accept_again: None,
             stop_at: None,
@@ -199,6 +203,7 @@ impl EventLoop {
         }
         self.take_back();
         self.take_new_token();
+        replace_unix(&mut self.doors, &self.new_sockets, self.poll.registry());
         if self.stop_at.is_none() && self.stop_asked.try_recv().is_ok() {
             self.begin_to_stop();
         }

@@ -11,7 +11,14 @@ fn an_idle_gate_sleeps_until_somebody_comes() {
     let poll = Poll::new().unwrap();
     let waker = Arc::new(Waker::new(poll.registry(), WAKE).unwrap());
     let (requests, upgrades) = (bounded(1).0, bounded(1).0);
-    let ports = Ports { requests, upgrades, stop_asked: bounded(1).1, new_tokens: bounded(1).1, exits: bounded(1).0 };
+    let ports = Ports {
+        requests,
+        upgrades,
+        stop_asked: bounded(1).1,
+        new_tokens: bounded(1).1,
+        new_sockets: bounded(1).1,
+        exits: bounded(1).0,
+    };
     let mut gate = EventLoop::new(settings, poll, waker, ports).unwrap();
     gate.accept();
     assert_eq!(gate.timeout(Instant::now()), None);

@@ -28,6 +28,7 @@ use event_loop::{EventLoop, Ports};
 use mio::{Poll, Waker};
 use parking::Arrival;
 use std::io;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -327,6 +328,7 @@ enum Returned {
 pub struct Handle {
     stop: Sender<()>,
     tokens: Sender<TokenHash>,
+    sockets: Sender<UnixListener>,
     waker: Arc<Waker>,
 }
 
@@ -346,6 +348,13 @@ impl Handle {
         let _ = self.tokens.send(token);
         let _ = self.waker.wake();
     }
+
+    /// Has the gate accept callers on another Unix socket than before.
+    pub fn replace_socket(&self, socket: UnixListener) {
+        // As for tokens.
+        let _ = self.sockets.send(socket);
+        let _ = self.waker.wake();
+    }
 }
 
 /// Starts the gate's thread.
@@ -362,10 +371,11 @@ pub fn start(
     let waker = Arc::new(Waker::new(poll.registry(), event_loop::WAKE)?);
     let (stop, stop_asked): (_, Receiver<()>) = bounded(1);
     let (tokens, new_tokens) = bounded(1);
-    let ports = Ports { requests, upgrades, stop_asked, new_tokens, exits: exits.clone() };
+    let (sockets, new_sockets) = bounded(1);
+    let ports = Ports { requests, upgrades, stop_asked, new_tokens, new_sockets, exits: exits.clone() };
     let event_loop = EventLoop::new(settings, poll, Arc::clone(&waker), ports)?;
     let joined = thread::spawn("gate", exits, move || event_loop.run())?;
-    Ok((Handle { stop, tokens, waker }, joined))
+    Ok((Handle { stop, tokens, sockets, waker }, joined))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! leaving it whole at the end. It must not decide which of their lines count.
 
 use super::{Held, LogRead, Store};
-use crate::error::Fatal;
+use crate::error::{ErrorKind, Fatal};
 use crate::event_log::disk::Disk;
 use crate::event_log::file::AppendError;
 use crate::event_log::line::Stamp;
@@ -17,6 +17,10 @@ impl<D: Disk> Store<D> {
         if let Err(error) = self.tail.look(&mut self.log) {
             static UNSEEN: Pace = Pace::new();
             UNSEEN.error(|| format!("cannot look at the log: {error}"));
+            // Nobody need write for a directory that is gone to be told of.
+            if ErrorKind::of_storage(&error) == ErrorKind::StorageGone {
+                self.refuse(&error);
+            }
         }
     }
 

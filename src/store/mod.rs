@@ -422,6 +422,7 @@ impl<D: Disk> Store<D> {
                 Ok(true)
             }
             Err(AppendError::Refused(error)) => {
+                self.stats.failed_commits += 1;
                 self.refuse(&error);
                 self.roster.roll_back();
                 self.tail.batch_failed();
@@ -451,7 +452,6 @@ impl<D: Disk> Store<D> {
     }
 
     fn refuse(&mut self, error: &std::io::Error) {
-        self.stats.failed_commits += 1;
         let refusal = Refusal::of(error);
         // Another reason is news: who removed the cause of the first looks for the next.
         if self.refused.as_ref().is_none_or(|before| before.kind != refusal.kind) {
