@@ -36,6 +36,8 @@ pub const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 pub const DESCRIPTORS_RESERVED: usize = 48;
 /// File descriptors that the daemon asks the system for; it goes on with fewer.
 pub const DESCRIPTORS_WANTED: u64 = 32768;
+/// Free file descriptors without which the daemon does not start: its own files and doors, a compaction, a few callers.
+pub const DESCRIPTORS_FREE_AT_START_MIN: usize = 32;
 /// Pause before accepting again when the process has no file descriptor left.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes read and thrown away after an early refusal, so that the caller can still read the answer.

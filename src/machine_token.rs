@@ -119,12 +119,11 @@ pub fn rotate(directory: &Path, tell: impl FnOnce(TokenHash)) -> Result<(), Fata
     read_own(directory, TOKEN_NAME, READ_BYTES_MAX)?;
     read_own(directory, HEADER_NAME, READ_BYTES_MAX)?;
     let token = MachineToken::generate()?;
-    let placed = put(directory, TOKEN_NAME, &token.file_text());
-    // A failed sync leaves the new token in the file, so a failure does not say which one is there.
-    let is_new = placed.is_ok() || load(directory).is_ok_and(|found| found.as_ref() == Some(&token));
-    if is_new {
+    let mut is_new = false;
+    let placed = put_and_tell(directory, TOKEN_NAME, &token.file_text(), || {
+        is_new = true;
         tell(token.hash());
-    }
+    });
     let rotated = placed.and_then(|()| put(directory, HEADER_NAME, &token.header_text()));
     rotated.map_err(|error| match is_new {
         true => Fatal::new(
@@ -207,13 +206,18 @@ pub fn read_own(directory: &Path, name: &str, bytes_max: u64) -> Result<Option<S
 
 /// Puts a file in its place, whole or not at all, readable by its owner alone from the first byte.
 fn put(directory: &Path, name: &str, text: &str) -> Result<(), Fatal> {
-    try_to_put(directory, name, text).map_err(|error| {
+    put_and_tell(directory, name, text, || {})
+}
+
+/// Calls `placed` as soon as the file has its name. The steps that follow can still fail, and the file stays.
+fn put_and_tell(directory: &Path, name: &str, text: &str, placed: impl FnOnce()) -> Result<(), Fatal> {
+    try_to_put(directory, name, text, placed).map_err(|error| {
         let message = format!("cannot write {}: {}", directory.join(name).display(), explain_in(directory, &error));
         Fatal::new(exit_code::CANNOT_CREATE, message)
     })
 }
 
-fn try_to_put(directory: &Path, name: &str, text: &str) -> io::Result<()> {
+fn try_to_put(directory: &Path, name: &str, text: &str, placed: impl FnOnce()) -> io::Result<()> {
     let new = directory.join(NEW_NAME);
     match std::fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -224,6 +228,7 @@ fn try_to_put(directory: &Path, name: &str, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&new, directory.join(name))?;
+    placed();
     File::open(directory)?.sync_all()
 }
 

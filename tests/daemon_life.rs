@@ -328,6 +328,26 @@ fn a_path_too_long_for_a_socket_is_explained() {
 }
 
 #[test]
+fn with_too_few_descriptors_the_daemon_says_so_instead_of_hanging() {
+    // row 115
+    let place = Place::new();
+    for limit in [12, 18, 21, 34] {
+        let mut command = place.command();
+        through_shell(&mut command, &format!("ulimit -n {limit}"));
+        let (code, said) = fail(command);
+        assert!(said.contains("file descriptors are free") && said.contains("ulimit -n 1024"), "{limit}: {said}");
+        assert_eq!(code, Some(71), "{limit}: {said}");
+    }
+    assert!(!place.state().exists(), "a refused start leaves nothing behind");
+    let daemon = place.start_with(|command| through_shell(command, "ulimit -n 48"));
+    for arguments in [&["compact"][..], &["token", "rotate"], &["status"], &["ls"], &["log", "check"]] {
+        let done = place.run(arguments);
+        assert!(done.status.success(), "{arguments:?}: {done:?}");
+    }
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
 fn the_log_of_claude_coord_is_taken_over_once() {
     let line = |id: &str| {
         let item =

@@ -108,7 +108,7 @@ pub(crate) fn exit_meaning(code: u8) -> &'static str {
         exit_code::USAGE => "wrong command line",
         exit_code::UNAVAILABLE => "the daemon does not run, or does not answer",
         exit_code::SOFTWARE => "a bug: a thread of the daemon died",
-        exit_code::OS => "the operating system refused a thread or a socket",
+        exit_code::OS => "the operating system refused a thread, a socket or file descriptors",
         exit_code::CANNOT_CREATE => "the state directory, the log or the socket cannot be made",
         exit_code::IO => "reading or writing failed",
         exit_code::HELD => "another daemon holds the state directory or the port",

@@ -1,9 +1,10 @@
 //! File descriptors: asks the system for enough, and shares out what there is, so that neither callers nor WebSocket
 //! clients nor processes that are watched can take them all. It must not count what is open; those who hold them do.
 
+use crate::error::{Fatal, exit_code};
 use crate::limits::{
-    ANCESTORS_REMEMBERED_MAX, DESCRIPTORS_PER_REMEMBERED, DESCRIPTORS_RESERVED, DESCRIPTORS_WANTED,
-    GATE_CONNECTIONS_MAX, PROCESS_HANDLES_MAX, REMEMBERING_THREADS, WAITERS_MAX, WS_CLIENTS_MAX,
+    ANCESTORS_REMEMBERED_MAX, DESCRIPTORS_FREE_AT_START_MIN, DESCRIPTORS_PER_REMEMBERED, DESCRIPTORS_RESERVED,
+    DESCRIPTORS_WANTED, GATE_CONNECTIONS_MAX, PROCESS_HANDLES_MAX, REMEMBERING_THREADS, WAITERS_MAX, WS_CLIENTS_MAX,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -21,14 +22,26 @@ pub(super) struct Shares {
 }
 
 /// Raises the limit where it can be raised: the usual one of 1,024 is meant for programs that use select(2).
-pub(super) fn raise() -> Shares {
+///
+/// # Errors
+/// Fatal: too few descriptors are free. A daemon that cannot accept a connection leaves its callers waiting for ever.
+pub(super) fn raise() -> Result<Shares, Fatal> {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(DESCRIPTORS_WANTED, |maximum| maximum.min(DESCRIPTORS_WANTED));
     if limit.current.is_some_and(|current| current < wanted) {
         // Going on with fewer is fine: each part keeps to its share.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
     }
-    let shares = share(getrlimit(Resource::Nofile).current);
+    let limit = getrlimit(Resource::Nofile).current;
+    check_free().map_err(|error| {
+        let limit = limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string());
+        let message = format!(
+            "fewer than {DESCRIPTORS_FREE_AT_START_MIN} file descriptors are free (limit {limit}): {error}; \
+             raise the limit, for example with 'ulimit -n 1024'"
+        );
+        Fatal::new(exit_code::OS, message)
+    })?;
+    let shares = share(limit);
     if shares.ws_clients < WS_CLIENTS_MAX || shares.waiters < WAITERS_MAX {
         let Shares { gate_connections, ws_clients, waiters, .. } = shares;
         log::warn!(
@@ -36,7 +49,14 @@ pub(super) fn raise() -> Shares {
              that can be woken at once"
         );
     }
-    shares
+    Ok(shares)
+}
+
+/// Takes as many descriptors as the daemon needs, and gives them back. The limit alone does not tell how many the parent
+/// process left open.
+fn check_free() -> std::io::Result<()> {
+    let pipes: Result<Vec<_>, _> = (0..DESCRIPTORS_FREE_AT_START_MIN.div_ceil(2)).map(|_| std::io::pipe()).collect();
+    pipes.map(drop)
 }
 
 /// Of what is not reserved a sixth for processes, which can do without, a sixth for those who wait, and half of the rest for

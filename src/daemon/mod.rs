@@ -44,7 +44,7 @@ pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
     let (exits, exited) = bounded(16);
     let own_log = logging::start(config.log_level, &exits)?;
     thread::log_panics();
-    let shares = descriptors::raise();
+    let shares = descriptors::raise()?;
     let clock = SystemClock::start();
     state_dir::prepare(&config.state_dir)?;
     let mut lock = take_lock(&config.state_dir)?;
