@@ -5,16 +5,71 @@
 mod support;
 
 use std::io::BufRead;
+use std::time::{Duration, Instant};
 use support::{Daemon, Place};
 
 /// Lines that fill the pipe and the queue before it, and more.
 const REFUSALS: usize = 3_000;
 
-/// Has hooks refused. At the level `debug` each is a line.
+/// Refused hooks that `scripts/unread-stderr` measures. Otherwise there are few, and only right and wrong count.
+fn measured() -> Option<usize> {
+    std::env::var("MARSHAL_UNREAD_HOOKS").ok().map(|hooks| hooks.parse().unwrap())
+}
+
+/// Has a hook refused. At the level `debug` that is a line.
+fn be_refused_once(daemon: &Daemon) -> Duration {
+    let begun = Instant::now();
+    let refused = daemon.hook("/hook/session-start", "no json");
+    let took = begun.elapsed();
+    assert_eq!(refused.status, 400, "{refused:?}");
+    took
+}
+
 fn be_refused(daemon: &Daemon) {
     for _ in 0..REFUSALS {
-        let refused = daemon.hook("/hook/session-start", "no json");
-        assert_eq!(refused.status, 400, "{refused:?}");
+        be_refused_once(daemon);
+    }
+}
+
+fn percentiles(mut took: Vec<Duration>) -> [Duration; 2] {
+    took.sort();
+    [took[took.len() / 2], took[took.len() * 99 / 100]]
+}
+
+/// Two daemons take turns, so that other work on the machine slows both: one whose stderr is read, and one whose stderr is not.
+#[test]
+fn refused_hooks_are_answered_beside_a_stderr_that_nothing_reads() {
+    let (place, calm_place) = (Place::new(), Place::new());
+    let calm = calm_place.start_with(|command| {
+        command.env("MARSHAL_LOG", "debug");
+    });
+    let (unread, _pipe) = place.start_unread(|command| {
+        command.env("MARSHAL_LOG", "debug");
+    });
+    be_refused(&calm);
+    be_refused(&unread);
+    let lost_before = lines_lost(&unread);
+    assert!(lost_before > 0, "the pipe is not full");
+    let hooks = measured().unwrap_or(100);
+    let (mut took, mut calm_took) = (Vec::new(), Vec::new());
+    for _ in 0..hooks {
+        calm_took.push(be_refused_once(&calm));
+        took.push(be_refused_once(&unread));
+    }
+    let lost = lines_lost(&unread);
+    assert!(lost >= lost_before + hooks, "{lost_before} lost, then {lost}");
+    let begun = Instant::now();
+    unread.signal("TERM");
+    assert_eq!(unread.wait_unread().code(), Some(0));
+    let stopped = begun.elapsed();
+    assert_eq!(calm.stop(), Some(0));
+
+    let ([calm_p50, calm_p99], [p50, p99]) = (percentiles(calm_took), percentiles(took));
+    let ratio = p99.as_secs_f64() / calm_p99.as_secs_f64();
+    eprintln!("read      p50 {calm_p50:?} p99 {calm_p99:?}");
+    eprintln!("unread    p50 {p50:?} p99 {p99:?} ({ratio:.2}x), {lost} lines lost, ended in {stopped:?}");
+    if measured().is_some() {
+        assert!(ratio <= 2.0 && stopped <= Duration::from_secs(2), "{ratio:.2}x, ended in {stopped:?}");
     }
 }
 
