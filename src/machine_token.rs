@@ -72,16 +72,20 @@ impl MachineToken {
     }
 }
 
-/// The token of a state directory, which is made if there is none yet. The caller holds the directory's lock.
+/// The token of a state directory, which is made if there is none yet. The caller holds the directory's lock. `tell`
+/// learns which token the file holds, before the header file is looked at and also when that fails.
 ///
 /// # Errors
 /// Fatal: a file is not as it must be, or cannot be made.
-pub fn load_or_make(directory: &Path) -> Result<MachineToken, Fatal> {
+pub fn load_or_make(directory: &Path, tell: impl FnOnce(TokenHash)) -> Result<MachineToken, Fatal> {
     let token = match load(directory)? {
-        Some(token) => token,
+        Some(token) => {
+            tell(token.hash());
+            token
+        }
         None => {
             let token = MachineToken::generate()?;
-            put(directory, TOKEN_NAME, &token.file_text())?;
+            put_and_tell(directory, TOKEN_NAME, &token.file_text(), || tell(token.hash()))?;
             token
         }
     };
@@ -250,21 +254,24 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         assert_eq!(load(path).unwrap(), None);
-        let token = load_or_make(path).unwrap();
+        let token = load_or_make(path, |_| {}).unwrap();
         assert_eq!((token.reveal().len(), text(path, TOKEN_NAME)), (64, format!("{}\n", token.reveal())));
         assert_eq!(text(path, HEADER_NAME), format!("Authorization: Bearer {}\n", token.reveal()));
         for name in [TOKEN_NAME, HEADER_NAME] {
             assert_eq!(std::fs::metadata(path.join(name)).unwrap().mode() & 0o777, 0o600, "{name}");
         }
         assert!(!path.join(NEW_NAME).exists());
-        assert_eq!(load_or_make(path).unwrap(), token);
+        assert_eq!(load_or_make(path, |_| {}).unwrap(), token);
         // row 32: an editor that writes a byte order mark.
         std::fs::write(path.join(TOKEN_NAME), format!("\u{feff}{}\n", token.reveal())).unwrap();
         assert_eq!(load(path).unwrap().unwrap(), token);
         // A daemon that died between the two files, or somebody's editor.
         std::fs::write(path.join(HEADER_NAME), "Authorization: Bearer old\n").unwrap();
         std::fs::write(path.join(NEW_NAME), "half").unwrap();
-        assert_eq!((load_or_make(path).unwrap(), text(path, HEADER_NAME)), (token.clone(), token.header_text()));
+        assert_eq!(
+            (load_or_make(path, |_| {}).unwrap(), text(path, HEADER_NAME)),
+            (token.clone(), token.header_text())
+        );
         rotate(path, |_| {}).unwrap();
         let other = load(path).unwrap().unwrap();
         assert_ne!(other, token);
@@ -279,14 +286,14 @@ mod tests {
         std::fs::write(&target, "precious\n").unwrap();
         for name in [TOKEN_NAME, HEADER_NAME] {
             let path = directory.path().join(name);
-            load_or_make(directory.path()).unwrap();
+            load_or_make(directory.path(), |_| {}).unwrap();
             chmod(&path, 0o640);
-            let refused = load_or_make(directory.path()).unwrap_err();
+            let refused = load_or_make(directory.path(), |_| {}).unwrap_err();
             assert_eq!(refused.code, exit_code::PERMISSION, "{refused}");
             assert!(refused.message.contains("chmod 600") && rotate(directory.path(), |_| {}).is_err(), "{refused}");
             std::fs::remove_file(&path).unwrap();
             symlink(&target, &path).unwrap();
-            let refused = load_or_make(directory.path()).unwrap_err();
+            let refused = load_or_make(directory.path(), |_| {}).unwrap_err();
             assert_eq!(refused.code, exit_code::CANNOT_CREATE, "{refused}");
             assert!(
                 refused.message.contains("symbolic link") && rotate(directory.path(), |_| {}).is_err(),
@@ -294,12 +301,12 @@ mod tests {
             );
             std::fs::remove_file(&path).unwrap();
             std::fs::create_dir(&path).unwrap();
-            assert!(load_or_make(directory.path()).unwrap_err().message.contains("not a regular file"));
+            assert!(load_or_make(directory.path(), |_| {}).unwrap_err().message.contains("not a regular file"));
             std::fs::remove_dir(&path).unwrap();
         }
         assert_eq!(text(elsewhere.path(), "target"), "precious\n");
         symlink(&target, directory.path().join(NEW_NAME)).unwrap();
-        load_or_make(directory.path()).unwrap();
+        load_or_make(directory.path(), |_| {}).unwrap();
         assert_eq!(
             text(elsewhere.path(), "target"),
             "precious\n",
@@ -333,7 +340,7 @@ mod tests {
         // row 89
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
-        let old = load_or_make(path).unwrap();
+        let old = load_or_make(path, |_| {}).unwrap();
         let mut told = None;
         let failed = rotate(path, |hash| {
             assert_eq!(load(path).unwrap().unwrap().hash(), hash, "the file holds what the gate is told");
@@ -353,6 +360,14 @@ mod tests {
         let failed = rotate(path, |_| panic!("told")).unwrap_err().message;
         assert!(!failed.contains("counts already"), "{failed}");
         assert_eq!(load(path).unwrap().unwrap(), new);
+
+        // A token that is made where there is none, as when somebody removed it.
+        std::fs::remove_dir(path.join(NEW_NAME)).unwrap();
+        std::fs::remove_file(path.join(TOKEN_NAME)).unwrap();
+        std::fs::create_dir(path.join(HEADER_NAME)).unwrap();
+        let mut told = None;
+        load_or_make(path, |hash| told = Some(hash)).unwrap_err();
+        assert_eq!(told, Some(load(path).unwrap().unwrap().hash()));
     }
 
     #[test]

@@ -115,8 +115,7 @@ impl Kept {
         }
         let token = self.directory.join(machine_token::TOKEN_NAME);
         if self.has_token && !token.try_exists().map_err(cannot)? {
-            let token = machine_token::load_or_make(&self.directory)?;
-            self.gate.renew_token(token.hash());
+            machine_token::load_or_make(&self.directory, |token| self.gate.renew_token(token))?;
             log::warn!("somebody removed the machine's token; made a new one, and the old one is not taken any more");
         }
         Ok(())

@@ -242,7 +242,7 @@ fn open_store(config: &ServeConfig, helpers: Helpers, clock: SystemClock) -> Res
 fn auth(config: &ServeConfig) -> Result<Auth, Fatal> {
     match config.auth {
         AuthMode::None => Ok(Auth::Off),
-        AuthMode::Token => Ok(Auth::Required(machine_token::load_or_make(&config.state_dir)?.hash())),
+        AuthMode::Token => Ok(Auth::Required(machine_token::load_or_make(&config.state_dir, |_| {})?.hash())),
     }
 }
 
