@@ -1,7 +1,9 @@
 //! From the arguments to a command with its options and operands, as the table says. It must not act on them, read the
 //! environment or print.
 
-use super::table::{COMMANDS, COMMON, Command, FLAG_MEANINGS, Flag, Id, VERSION, command, command_of};
+use super::table::{
+    COMMANDS, COMMON, CONFLICTS, Command, FLAG_MEANINGS, Flag, Id, NEEDS, VERSION, command, command_of,
+};
 use crate::text::near::nearest;
 use std::ffi::{OsStr, OsString};
 
@@ -139,6 +141,9 @@ fn rest(
         parsed.given.push((flag.long, value));
     }
     parsed.help = parsed.has("help");
+    if !parsed.help {
+        must_agree(&parsed)?;
+    }
     let (least, most) = command.operand_count;
     if parsed.help || (least..=most).contains(&parsed.operands.len()) {
         return Ok(parsed);
@@ -148,6 +153,20 @@ fn rest(
     }
     let extra = parsed.operands[most].to_string_lossy();
     Err(parsed.usage(format!("unexpected argument '{extra}'")))
+}
+
+/// Refuses options of which one would have to be ignored.
+fn must_agree(parsed: &Parsed) -> Result<(), UsageError> {
+    let of_this = |(id, ..): &&(Id, &str, &str)| *id == parsed.command.id;
+    if let Some((_, one, other)) =
+        CONFLICTS.iter().filter(of_this).find(|(_, one, other)| parsed.has(one) && parsed.has(other))
+    {
+        return Err(parsed.usage(format!("--{one} and --{other} exclude each other")));
+    }
+    match NEEDS.iter().filter(of_this).find(|(_, one, other)| parsed.has(one) && !parsed.has(other)) {
+        Some((_, one, other)) => Err(parsed.usage(format!("--{one} is for --{other}"))),
+        None => Ok(()),
+    }
 }
 
 fn unknown_flag(command: &'static Command, name: &str) -> UsageError {
@@ -256,6 +275,17 @@ mod tests {
             ),
             ("inbox --limit", "missing argument for option '--limit'", "marshal inbox --help"),
             ("inbox --peek=1", "unexpected argument for option '--peek': \"1\"", "marshal inbox --help"),
+            // row 5
+            ("inbox --peek --claim", "--claim and --peek exclude each other", "marshal inbox --help"),
+            ("inbox --from web", "--from is for --claim", "marshal inbox --help"),
+            ("ls --json --names", "--names and --json exclude each other", "marshal ls --help"),
+            ("ls --names --wide", "--names and --wide exclude each other", "marshal ls --help"),
+            ("ls --json --watch", "--watch and --json exclude each other", "marshal ls --help"),
+            ("ls --names --watch", "--watch and --names exclude each other", "marshal ls --help"),
+            ("history --before x --follow", "--follow and --before exclude each other", "marshal history --help"),
+            ("history --follow --until 1h", "--follow and --until exclude each other", "marshal history --help"),
+            ("history --follow --message m", "--follow and --message exclude each other", "marshal history --help"),
+            ("send web hi --timeout 3s", "--timeout is for --wait", "marshal send --help"),
             ("ls --since 2h", "unknown option '--since' for 'marshal ls'", "marshal ls --help"),
             (
                 "--json ls",

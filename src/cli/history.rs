@@ -43,11 +43,6 @@ pub(crate) fn history(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), 
         note_rest(caller, world, &found, "no such messages.");
         return Ok(());
     }
-    for name in ["before", "until", "message"] {
-        if caller.parsed.has(name) {
-            return Err(caller.parsed.usage(format!("--follow and --{name} exclude each other")).into());
-        }
-    }
     let mut following = Following::begin(caller)?;
     let found = look_back(caller, PATH, &query, limit, PAGE_MESSAGES_DEFAULT)?;
     show(caller, world, &found, render::messages)?;

@@ -36,11 +36,6 @@ pub(crate) fn ls(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Probl
 
 /// Shows the list again whenever something happens, and now and then for the ages in it.
 fn watch(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
-    for name in ["json", "names"] {
-        if caller.parsed.has(name) {
-            return Err(caller.parsed.usage(format!("--watch and --{name} exclude each other")).into());
-        }
-    }
     let (wide, terminal) = (caller.parsed.has("wide"), world.stdout_is_terminal);
     let ask = || parse::<Sessions>(&caller.get("/v1/sessions", &[])?);
     let mut following = Following::begin(caller)?;

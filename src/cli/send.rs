@@ -139,7 +139,6 @@ fn wait(parsed: &Parsed) -> Result<Option<(Until, Duration)>, Problem> {
                 .usage(format!("--wait {other}: give handed (each has taken it) or read (each has read it)"))
                 .into());
         }
-        None if patience.is_some() => return Err(parsed.usage("--timeout is for --wait").into()),
         None => return Ok(None),
     };
     let ms = patience.unwrap_or(SEND_WAIT_MS);

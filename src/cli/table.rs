@@ -3,7 +3,7 @@
 
 mod kinds;
 
-pub(crate) use kinds::{Complete, FLAG_MEANINGS, Flag, Value};
+pub(crate) use kinds::{CONFLICTS, Complete, FLAG_MEANINGS, Flag, NEEDS, Value};
 
 use crate::error::exit_code;
 

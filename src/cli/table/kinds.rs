@@ -1,5 +1,7 @@
 //! What options and their values are like, and words of other programs for them. It holds data only.
 
+use super::Id;
+
 /// What a shell offers for an operand or an option's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Complete {
@@ -36,6 +38,21 @@ pub(crate) struct Flag {
     /// One line for people.
     pub(crate) help: &'static str,
 }
+
+/// Pairs of options of a command that contradict each other.
+pub(crate) const CONFLICTS: &[(Id, &str, &str)] = &[
+    (Id::Inbox, "claim", "peek"),
+    (Id::Ls, "watch", "json"),
+    (Id::Ls, "watch", "names"),
+    (Id::Ls, "names", "json"),
+    (Id::Ls, "names", "wide"),
+    (Id::History, "follow", "before"),
+    (Id::History, "follow", "until"),
+    (Id::History, "follow", "message"),
+];
+
+/// Options of a command that mean nothing without another one.
+pub(crate) const NEEDS: &[(Id, &str, &str)] = &[(Id::Inbox, "from", "claim"), (Id::Send, "timeout", "wait")];
 
 /// Words of other programs for options, the likelier first where a word can mean several.
 pub(crate) const FLAG_MEANINGS: &[(&str, &str)] = &[
