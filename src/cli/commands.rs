@@ -174,10 +174,11 @@ pub(crate) fn status(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), P
 pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Problem> {
     let limit = caller.limit()?;
     let speaker = caller.speaker(world, "session", "human")?;
+    if !caller.parsed.has("peek") {
+        world.must_show()?;
+    }
     if caller.parsed.has("claim") {
         claim(caller, world, &speaker)?;
-    } else if caller.parsed.has("from") {
-        return Err(caller.parsed.usage("--from SESSION goes with --claim").into());
     }
     let mut query = vec![speaker.query()];
     query.extend(limit.map(|limit| ("limit", limit.to_string())));

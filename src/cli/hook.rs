@@ -13,10 +13,8 @@ use crate::limits::{
     HOOK_BODY_BYTES_MAX, HOOK_DEADLINE, WAIT_AGAIN_PAUSES_S, WAIT_PATIENCE, WAIT_SECONDS_MAX, WAIT_UNHEARD_OF_MAX,
 };
 use crossbeam_channel::after;
-use rustix::fs::{FileType, Stat};
 use rustix::process::{Pid, getppid, test_kill_process};
 use serde_json::{Map, Value};
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -25,6 +23,9 @@ pub(crate) fn hook(parsed: &Parsed, world: &mut World<'_>) -> Result<(), Problem
     let which = parsed.operands.first().and_then(|word| word.to_str()).unwrap_or_default();
     if !["wait", "claude", "codex", "gemini"].contains(&which) {
         return Err(parsed.usage(format!("'{which}' is none of wait, claude, codex, gemini")).into());
+    }
+    if let Some(name) = ["for", "timeout"].into_iter().find(|name| which != "wait" && parsed.has(name)) {
+        return Err(parsed.usage(format!("--{name} is for 'wait'")).into());
     }
     let timeout = match parsed.text("timeout")?.map(str::parse) {
         None => WAIT_SECONDS_MAX,
@@ -93,19 +94,12 @@ fn tell(call: &Call, host: &str, input: Vec<u8>, is_named: bool, world: &mut Wor
     if let Ok(held) = client.post_and_hold(&target(&format!("/hook/{host}"), &call.query), &input)
         && held.answer.status == 200
         && world.print(&held.answer.body).is_ok()
-        && !is_discarded(std::io::stdout())
+        && !world.stdout_is_discarded
     {
         // Without this the daemon counts the answer as lost, and delivers its mail again.
         held.take();
     }
     Ok(())
-}
-
-/// Returns `true` for `/dev/null`, which the runtime also opens in the place of a closed stdout.
-fn is_discarded(output: impl AsFd) -> bool {
-    let device = |found: Stat| (FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice, found.st_rdev);
-    let (null, output) = (rustix::fs::stat("/dev/null").map(device), rustix::fs::fstat(output).map(device));
-    output.is_ok() && output == null
 }
 
 /// Drops the largest fields of an event until the daemon keeps all of it: tool results, which the daemon never reads. Bytes
@@ -162,8 +156,8 @@ fn wait_body(input: &[u8], is_named: bool) -> Option<String> {
 /// The text goes where the host reads it, and the exit code has it begin a turn with it.
 fn wake(held: Held, world: &mut World<'_>) -> Result<(), Problem> {
     let written = world.stderr.write_all(held.answer.body.as_bytes()).and_then(|()| world.stderr.flush());
-    // A closed stderr cannot wake the session: the daemon counts the answer as lost.
-    if written.is_ok() {
+    // A closed or discarded stderr cannot wake the session: the daemon counts the answer as lost.
+    if written.is_ok() && !world.stderr_is_discarded {
         held.take();
         return Err(Problem::new(exit_code::WOKEN, String::new()));
     }

@@ -15,6 +15,7 @@ mod identity;
 mod list;
 mod logs;
 mod outbox;
+mod output;
 mod reader;
 mod render;
 mod send;
@@ -55,8 +56,12 @@ pub struct World<'a> {
     pub stdout: &'a mut dyn Write,
     /// Whether a person reads there.
     pub stdout_is_terminal: bool,
+    /// Stdout was closed, or is `/dev/null`.
+    pub stdout_is_discarded: bool,
     /// Standard error.
     pub stderr: &'a mut dyn Write,
+    /// Stderr was closed, or is `/dev/null`.
+    pub stderr_is_discarded: bool,
     /// The wall clock when it began: milliseconds since 1970.
     pub now_ms: i64,
     /// When that was.
@@ -81,6 +86,12 @@ impl World<'_> {
             io::ErrorKind::BrokenPipe => Problem::new(exit_code::OK, String::new()),
             _ => Problem::new(exit_code::IO, format!("cannot write to stdout: {error}")),
         })
+    }
+
+    /// Refuses to take mail that nobody would see. Taking it is the same as telling its senders that it was read.
+    fn must_show(&self) -> Result<(), Problem> {
+        let message = "stdout is closed or /dev/null: nothing is printed, and no message is marked as read";
+        if self.stdout_is_discarded { Err(Problem::new(exit_code::IO, message)) } else { Ok(()) }
     }
 
     /// The wall clock now.
@@ -194,7 +205,7 @@ pub fn main_with(serve: fn(ServeConfig) -> Result<(), Fatal>) -> u8 {
 
 fn run_in_process() -> Step {
     let stdout = io::stdout();
-    let stdout_is_terminal = stdout.is_terminal();
+    let (stdout_is_terminal, stdout_is_discarded) = (stdout.is_terminal(), output::is_discarded(&stdout));
     let mut stdin = io::stdin();
     let mut world = World {
         env: &environment,
@@ -202,7 +213,9 @@ fn run_in_process() -> Step {
         stdin: &mut stdin,
         stdout: &mut BufWriter::new(stdout.lock()),
         stdout_is_terminal,
+        stdout_is_discarded,
         stderr: &mut io::stderr(),
+        stderr_is_discarded: output::is_discarded(io::stderr()),
         now_ms: SystemClock::start().now().wall_ms,
         since: Instant::now(),
         zone: OnceCell::new(),

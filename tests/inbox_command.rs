@@ -1,0 +1,97 @@
+//! `marshal inbox` against the real binary: it takes no message that it has not printed, or was not told to take.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking, in its helpers too
+
+mod support;
+
+use serde_json::{Value, json};
+use std::process::{Command, Output, Stdio};
+use support::{Daemon, Place};
+
+/// `marshal WORDS` under a shell that redirects it.
+fn shell(place: &Place, line: &str) -> Output {
+    let variables = place.command();
+    let variables = variables.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("exec {} {line}", env!("CARGO_BIN_EXE_marshal"))]);
+    shell.env_clear().envs(variables).stdin(Stdio::null()).output().unwrap()
+}
+
+fn delivery(daemon: &Daemon, message: &str) -> Value {
+    daemon.get(&format!("/v1/messages?message={message}")).json()["messages"][0]["deliveries"][0].clone()
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+// row 4
+#[test]
+fn a_stdout_that_shows_nothing_takes_no_mail() {
+    let place = Place::new();
+    let daemon = place.start();
+    daemon.start_session("a", "/w/a");
+    daemon.start_session("old", "/w/place");
+    let left = daemon.send("a", "old", "left");
+    daemon.end_session("old");
+    daemon.start_session("new", "/w/place");
+    let id = daemon.send("a", "human:tester", "do not lose me");
+    for redirection in [">&-", ">/dev/null", ">/dev/full"] {
+        for line in ["inbox", "inbox --json", "inbox --session new --claim --from old"] {
+            let output = shell(&place, &format!("{line} {redirection}"));
+            let what = format!("{line} {redirection}: {output:?}");
+            if redirection == ">/dev/full" && line.contains("claim") {
+                continue; // It fails only as it prints, and the claim itself prints nothing.
+            }
+            assert_eq!(output.status.code(), Some(74), "{what}");
+            assert!(texts(&output).1.contains("stdout"), "{what}");
+            assert_eq!(delivery(&daemon, &id)["state"], "queued", "{what}");
+            assert_eq!(delivery(&daemon, &left)["sessionId"], "old", "{what}");
+            assert_eq!(delivery(&daemon, &left)["state"], "queued", "{what}");
+        }
+    }
+    for harmless in ["inbox --peek", "ls", "history", "status"] {
+        let output = shell(&place, &format!("{harmless} >/dev/null"));
+        assert_eq!(output.status.code(), Some(0), "{harmless}: {output:?}");
+    }
+    assert!(texts(&shell(&place, "inbox")).0.contains("do not lose me"));
+    assert_eq!(delivery(&daemon, &id)["state"], "read");
+}
+
+// row 4: a waiter's mail goes to stderr.
+#[test]
+fn a_stderr_that_shows_nothing_takes_no_mail_of_a_waiter() {
+    let place = Place::new();
+    let daemon = place.start();
+    daemon.start_session("a", "/w/a");
+    daemon.start_session("s", "/w/s");
+    daemon.hook("/hook/claude", &json!({"session_id": "s", "cwd": "/w/s", "hook_event_name": "Stop"}).to_string());
+    let urgent = json!({"asSession": "a", "to": "s", "body": "wake up", "priority": "now"});
+    let id = daemon.post_json("/v1/messages", &urgent).json()["messageId"].as_str().unwrap().to_owned();
+    for redirection in ["2>&-", "2>/dev/null"] {
+        let output = shell(&place, &format!("hook wait --session s --timeout 60 {redirection}"));
+        assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b""[..]), "{redirection}");
+    }
+    let output = shell(&place, "hook wait --session s --timeout 60");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(texts(&output).1.contains("wake up"), "{output:?}");
+    daemon.until_handed("s", 1);
+    assert_eq!(delivery(&daemon, &id)["state"], "handed");
+}
+
+// row 5
+#[test]
+fn a_look_changes_nothing_and_options_that_contradict_each_other_are_refused() {
+    let place = Place::new();
+    let daemon = place.start();
+    daemon.start_session("a", "/w/a");
+    daemon.start_session("old", "/w/place");
+    let id = daemon.send("a", "old", "left");
+    daemon.end_session("old");
+    daemon.start_session("new", "/w/place");
+    let output = shell(&place, "inbox --session new --claim --peek --from old");
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    assert!(texts(&output).1.contains("--claim and --peek exclude each other"));
+    assert_eq!(delivery(&daemon, &id)["state"], "queued");
+}
