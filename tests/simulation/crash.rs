@@ -5,7 +5,7 @@
 use super::ledger::{Ledger, Outcome};
 use super::random::Random;
 use super::rows::{ByRow, text_of};
-use super::sim_disk::{Inode, Pending, SimDisk, State, apply, apply_name};
+use super::sim_disk::{Inode, Pending, PendingName, SimDisk, State, apply, apply_name};
 use marshal::event_log::key::LogKey;
 use marshal::event_log::{LOG_NAME, SUSPECT_NAME, recover};
 use marshal::roster::Roster;
@@ -71,11 +71,12 @@ fn killed(state: &State) -> State {
     let mut after = State::default();
     let mut moved = BTreeMap::new();
     let everyone: BTreeSet<usize> = state.names.values().chain(state.platter_names.values()).copied().collect();
-    let named = |pending: &super::sim_disk::PendingName| match pending {
-        super::sim_disk::PendingName::Set(_, inode) => Some(*inode),
-        _ => None,
+    let named = |pending: &PendingName| match pending {
+        PendingName::Set(_, inode) => vec![*inode],
+        PendingName::Exchange(both) => both.iter().map(|(_, inode)| *inode).collect(),
+        PendingName::Rename(..) | PendingName::Remove(_) => Vec::new(),
     };
-    for inode in everyone.into_iter().chain(state.pending_names.iter().filter_map(named)) {
+    for inode in everyone.into_iter().chain(state.pending_names.iter().flat_map(named)) {
         moved.entry(inode).or_insert_with(|| {
             after.inodes.push(state.inodes[inode].clone());
             after.inodes.len() - 1
@@ -87,8 +88,10 @@ fn killed(state: &State) -> State {
     after.platter_names = map(&state.platter_names);
     after.pending_names = state.pending_names.clone();
     for pending in &mut after.pending_names {
-        if let super::sim_disk::PendingName::Set(_, inode) = pending {
-            *inode = moved[inode];
+        match pending {
+            PendingName::Set(_, inode) => *inode = moved[inode],
+            PendingName::Exchange(both) => both.iter_mut().for_each(|(_, inode)| *inode = moved[inode]),
+            PendingName::Rename(..) | PendingName::Remove(_) => {}
         }
     }
     after
