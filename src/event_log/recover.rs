@@ -106,9 +106,10 @@ fn end_last_line<D: Disk>(log: &mut Log<D>) -> Result<(), AppendError> {
 }
 
 /// After a failed sync the system shows bytes that it may have given up writing, and another sync would succeed without
-/// them. Only a new file brings what is shown to the disk.
+/// them. Only a new file brings what is shown to the disk, also for the lines that were moved out of the log.
 fn rewrite_suspect<D: Disk>(log: &mut Log<D>) -> Result<Rewritten, OpenError> {
     let disk = log.disk().clone();
+    rewrite::renew_side(&disk).map_err(OpenError::Rewrite)?;
     let length = log.look().map_err(OpenError::Open)?.length;
     let rewritten = rewrite_now(log, length).map_err(OpenError::Rewrite)?;
     // Only now is the note no longer needed; if it stays after all, the log is written anew once more.

@@ -63,6 +63,21 @@ pub fn write_new<D: Disk>(disk: &D, source: &Arc<dyn ReadAt>, end: u64, key: &Lo
     Ok(rewritten)
 }
 
+/// Writes the side file anew, if there is one, and waits until it and its name are on the disk: a failed sync may have lost
+/// either, although the system goes on showing them.
+///
+/// # Errors
+/// The disk's; the side file is as it was, or the new one.
+pub fn renew_side<D: Disk>(disk: &D) -> io::Result<()> {
+    let Some(facts) = disk.facts(MALFORMED_NAME)? else { return Ok(()) };
+    disk.remove(NEW_NAME)?;
+    let (side, new): (Arc<dyn ReadAt>, D::File) = (Arc::new(disk.open(MALFORMED_NAME)?), disk.open(NEW_NAME)?);
+    copy_ranges(&side, std::slice::from_ref(&(0..facts.length)), &new)?;
+    new.sync()?;
+    disk.rename(NEW_NAME, MALFORMED_NAME)?;
+    disk.sync_names()
+}
+
 /// Takes back what a rewriting that came to nothing has left beside the log.
 ///
 /// # Errors

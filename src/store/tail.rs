@@ -53,6 +53,8 @@ pub(super) struct Tail {
     found_ns: i128,
     /// Length and change of a file whose unfinished last line has been read: there is nothing new in it.
     half_read: Option<(u64, i128)>,
+    /// Where the last line that we have ended for somebody ends.
+    ended_at: Option<u64>,
     /// The last line is an event of somebody else's that lacks its newline. It gets one before it is read, or it would be
     /// shown, and then spoilt by what they append next.
     ends_event: bool,
@@ -120,6 +122,7 @@ impl Tail {
             needs_newline,
             found_ns: 0,
             half_read: None,
+            ended_at: None,
             ends_event: false,
             unread: VecDeque::new(),
             written: places.last,
@@ -311,7 +314,7 @@ impl Tail {
         self.job = None;
         (self.reload, self.has_failed) = (true, false);
         self.generation += 1;
-        (self.half_read, self.ends_event) = (None, false);
+        (self.half_read, self.ended_at, self.ends_event) = (None, None, false);
         // What others append from here on stands behind what the file holds, and not behind what we know.
         (self.written, self.read_places) = (0, Places::default());
         self.end = None;

@@ -168,8 +168,13 @@ impl Tail {
                 self.half_read = Some((to, self.found_ns));
                 self.ends_event = line.is_event;
             }
-            // It has one by now, which is ours.
+            // It has one by now, which is ours. If not, somebody has moved what stood there, while we could not tell by our end.
+            _ if self.ended_at == Some(to) => {
+                self.job = None;
+                self.reload = true;
+            }
             _ => {
+                self.ended_at = Some(to + 1);
                 let (written, last) = (job.written.clone(), self.read_places.last);
                 self.unread.push_front(Part { range: line.at..to + 1, written, last });
             }
