@@ -8,6 +8,7 @@ mod support;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 use support::{Answer, DEADLINE, Daemon, Place, post, request};
@@ -15,7 +16,8 @@ use support::{Answer, DEADLINE, Daemon, Place, post, request};
 /// `marshal hook wait` with this on its stdin.
 fn wait_with(place: &Place, arguments: &[&str], stdin: &str, env: &[(&str, &str)]) -> Child {
     let mut command = place.command();
-    command.args(["hook", "wait"]).args(arguments).envs(env.iter().copied());
+    command.args(["hook", "wait"]).args(arguments).env("AI_AGENT", "claude-code_2-1-332_harness");
+    command.envs(env.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // One that is given a wrong command line ends before it has read this.
@@ -29,7 +31,9 @@ fn wait_for(place: &Place, session: &str) -> Child {
 }
 
 fn stop(session: &str) -> String {
-    json!({"session_id": session, "hook_event_name": "Stop", "cwd": "/w/x", "stop_hook_active": false}).to_string()
+    let transcript = format!("/home/a/.claude/projects/-w-x/{session}.jsonl");
+    let stop = json!({"session_id": session, "hook_event_name": "Stop", "cwd": "/w/x", "transcript_path": transcript});
+    stop.to_string()
 }
 
 /// Awaits that so many wait.
@@ -162,6 +166,47 @@ fn a_daemon_that_dies_wakes_nobody_and_leaves_nobody_deaf() {
     assert_eq!((answer.status, answer.header("retry-after"), answer.body.len()), (204, Some("1"), 0));
 }
 
+/// row 26: ends of turns, of the session "b", that no hook may wait after; each with what is in the environment.
+fn other_hosts(directory: &Path) -> Vec<(Value, Vec<(&'static str, &'static str)>)> {
+    let old = directory.join("projects/-w-x/b.jsonl");
+    std::fs::create_dir_all(old.parent().unwrap()).unwrap();
+    std::fs::write(&old, r#"{"type":"user","version":"2.1.68"}"#).unwrap();
+    let of = |transcript: &str| json!({"session_id": "b", "hook_event_name": "Stop", "transcript_path": transcript});
+    let claude = of("/home/a/.claude/projects/-w-x/b.jsonl");
+    let codex = "/home/a/.codex/sessions/2026/12/01/rollout-2026-12-01T10-45-51-b.jsonl";
+    vec![
+        // An agent that a Claude Code has started, and whose environment says so.
+        (of(codex), vec![]),
+        (of("/home/a/.copilot/session-state/b/events.jsonl"), vec![]),
+        (json!({"session_id": "b", "hook_event_name": "Stop"}), vec![]),
+        (json!({"session_id": "b", "hook_event_name": "AfterAgent", "transcript_path": null}), vec![]),
+        // A Claude Code that knows no asyncRewake, by its environment and by its transcript, and one of no known version.
+        (claude.clone(), vec![("AI_AGENT", "claude-code_2-1-68_agent")]),
+        (of(old.to_str().unwrap()), vec![("AI_AGENT", "")]),
+        (claude, vec![("AI_AGENT", "")]),
+    ]
+}
+
+// row 26
+#[test]
+fn a_claude_code_that_tells_its_version_otherwise_is_waited_for() {
+    let place = Place::new();
+    let daemon = place.start();
+    three(&daemon);
+    let transcript = place.dir.path().join("projects/-w-x/b.jsonl");
+    std::fs::create_dir_all(transcript.parent().unwrap()).unwrap();
+    std::fs::write(&transcript, r#"{"type":"user","version":"2.1.69"}"#).unwrap();
+    let stop = json!({"session_id": "b", "hook_event_name": "Stop", "transcript_path": transcript});
+    let named = json!({"session_id": "b", "hook_event_name": "Stop", "prompt_id": "p",
+        "transcript_path": "/home/a/.claude/projects/-w-x/b.jsonl"});
+    for event in [stop, named] {
+        daemon.send("a", "b", "hello");
+        assert!(
+            woken(wait_with(&place, &["--for", "next"], &event.to_string(), &[("AI_AGENT", "")])).contains("hello")
+        );
+    }
+}
+
 #[test]
 fn where_nobody_can_be_woken_the_hook_is_silent_at_once() {
     let place = Place::new();
@@ -175,6 +220,9 @@ fn where_nobody_can_be_woken_the_hook_is_silent_at_once() {
     silent(wait_with(&place, &["--for", "next"], &subagent, &[]));
     for nobody in ["", "no JSON", "{}"] {
         silent(wait_with(&place, &["--for", "next"], nobody, &[]));
+    }
+    for (event, env) in other_hosts(place.dir.path()) {
+        silent(wait_with(&place, &["--for", "next"], &event.to_string(), &env));
     }
     assert!(woken(wait_with(&place, &["--for", "next", "--session", "b"], "", &[])).contains("hello"));
     let wrong = wait_with(&place, &["--for", "later"], &stop("b"), &[]).wait_with_output().unwrap();

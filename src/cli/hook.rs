@@ -5,6 +5,7 @@
 use super::args::Parsed;
 use super::hook_input;
 use super::http_client::{Client, Failure, Held, target};
+use super::rewake;
 use super::{Problem, World};
 use crate::bom;
 use crate::config;
@@ -51,7 +52,8 @@ pub(crate) fn hook(parsed: &Parsed, world: &mut World<'_>) -> Result<(), Problem
     if which != "wait" {
         return tell(&call, which, input, named.is_some(), world);
     }
-    if is_unattended(world) {
+    // Who names a session has asked for it; a hook does not.
+    if is_unattended(world) || (named.is_none() && !rewake::is_known(&fields(&input), world)) {
         return Ok(());
     }
     let Some(body) = wait_body(&input, named.is_some()) else { return Ok(()) };

@@ -18,6 +18,7 @@ mod outbox;
 mod output;
 mod reader;
 mod render;
+mod rewake;
 mod send;
 mod table;
 mod text;

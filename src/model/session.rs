@@ -68,6 +68,11 @@ impl Agent {
         matches!(self, Self::Claude | Self::Codex | Self::Gemini)
     }
 
+    /// Returns `true` if the agent starts a turn when a hook of its turn's end exits with 2 later.
+    pub fn wakes_by_hook(self) -> bool {
+        self == Self::Claude
+    }
+
     /// The agent that is spelled `text`.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|agent| agent.as_str() == text)

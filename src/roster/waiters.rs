@@ -5,7 +5,7 @@ use super::hooks::Wanted;
 use super::mailbox::Free;
 use super::turn::InTurn;
 use super::{Answer, EventKind, Handled, HookEvent, HookReply, Push, Reply, Roster, Wait};
-use crate::error::RequestError;
+use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, SessionId};
 use crate::limits::{INBOX_MESSAGES_MAX, WAKES_AT_ONCE_MAX, WAKINGS_MAX};
 use crate::model::{Doing, Path, Priority, Session, Stored};
@@ -144,6 +144,10 @@ impl Roster {
             )));
         }
         let agent = row.and_then(|row| row.doing.agent);
+        if let Some(agent) = agent.filter(|agent| !agent.wakes_by_hook() && event.kind == EventKind::Stop) {
+            let message = format!("{} starts no turn when a hook ends, so that none need wait", agent.as_str());
+            return Err(RequestError::new(ErrorKind::Refused, message));
+        }
         let tells_of_ends = row.is_some_and(|row| row.doing.paths.has(Path::Stop));
         let is_end = event.kind == EventKind::Stop && agent.is_some() && !tells_of_ends;
         let kind = if is_end { EventKind::Stop } else { EventKind::Other };

@@ -60,6 +60,15 @@ pub(super) fn line(text: &str) -> Option<Verdict> {
     }
 }
 
+/// The version that wrote a line.
+pub(super) fn version(text: &str) -> Option<[u32; 3]> {
+    #[derive(Deserialize)]
+    struct Line<'a> {
+        version: &'a str,
+    }
+    serde_json::from_str::<Line<'_>>(text).ok().and_then(|line| super::version(line.version))
+}
+
 fn user(blocks: &[Block], at: Option<i64>) -> Option<Verdict> {
     let says = |beginning: &str| {
         blocks.iter().any(|block| block.text.as_deref().is_some_and(|text| text.starts_with(beginning)))

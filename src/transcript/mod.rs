@@ -95,6 +95,20 @@ fn seen(verdict: Verdict, turn: &SilentTurn) -> Option<SeenTurn> {
     }
 }
 
+/// The version of Claude Code that wrote the end of this transcript.
+pub fn claude_version(path: &Path) -> Option<[u32; 3]> {
+    let (mut file, metadata) = open(path, geteuid().as_raw())?;
+    let (tail, _) = tail(&mut file, metadata.len(), TRANSCRIPT_TAIL_BYTES_MAX).ok()?;
+    let lines = tail.split(|byte| *byte == b'\n').rev().filter_map(|line| std::str::from_utf8(line).ok());
+    lines.filter_map(claude::version).next()
+}
+
+/// A version of three numbers.
+pub fn version(text: &str) -> Option<[u32; 3]> {
+    let numbers: Option<Vec<u32>> = text.split('.').map(|number| number.parse().ok()).collect();
+    numbers?.try_into().ok()
+}
+
 /// A transcript, if it is a regular file of this user. What is none may have no end, or nothing to give yet; another user's
 /// is not ours to tell of.
 fn open(path: &Path, owner: u32) -> Option<(File, Metadata)> {

@@ -82,6 +82,24 @@ fn the_end_of_codex_transcript_shows_whether_its_turn_goes_on() {
     assert_eq!(verdict(Agent::Gemini, call.as_bytes(), true), Verdict::Nothing, "its transcript is of another form");
 }
 
+// row 26
+#[test]
+fn the_version_that_wrote_a_transcript_is_that_of_its_last_line_with_one() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("s.jsonl");
+    let line = |version: &str| format!(r#"{{"type":"user","version":"{version}","sessionId":"s"}}"#);
+    for (lines, expected) in [
+        (vec![line("2.1.60"), line("2.1.332"), PROMPT.to_owned()], Some([2, 1, 332])),
+        (vec![line("2.1.332"), line("2.1.60")], Some([2, 1, 60])),
+        (vec![line("2.1"), line("next"), PROMPT.to_owned(), "no JSON".to_owned()], None),
+        (vec![], None),
+    ] {
+        fs::write(&path, lines.join("\n")).unwrap();
+        assert_eq!(claude_version(&path), expected, "{lines:?}");
+    }
+    assert_eq!(claude_version(Path::new("/none.jsonl")), None);
+}
+
 fn silent(transcript: &Path, heard_wall_ms: i64, silent_ms: i64) -> SilentTurn {
     SilentTurn {
         session: SessionId::from("s"),

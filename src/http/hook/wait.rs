@@ -58,7 +58,9 @@ pub(super) fn read(request: &gate::Request, home: &Home) -> Result<Asked, Reques
     }
     let place = Place { query: &query, headers: &request.headers };
     let (report, caller) = report::of(session_id, told.cwd(), &place, true, request, home)?;
-    let kind = if told.event() == "Stop" { EventKind::Stop } else { EventKind::Other };
+    // By the names of Claude Code and Codex, and of Gemini CLI.
+    let is_end = ["Stop", "AfterAgent"].contains(&told.event().as_str());
+    let kind = if is_end { EventKind::Stop } else { EventKind::Other };
     let event = Box::new(HookEvent { report, kind, ..HookEvent::default() });
     let request = Request::Wait { event, at_least }.by(caller);
     let until = Instant::now() + Duration::from_secs(seconds);

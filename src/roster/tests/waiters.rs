@@ -139,6 +139,25 @@ fn who_works_is_not_woken_and_the_end_of_the_turn_hands_the_mail_over() {
     assert_eq!(woken(&mut world), only("b", &["m2"]));
 }
 
+// row 26
+#[test]
+fn no_hook_waits_where_the_agent_would_wait_for_it() {
+    for agent in Agent::ALL {
+        let mut world = World::new();
+        let event = HookEvent { report: report("s", "/w/x"), agent: Some(agent), ..HookEvent::default() };
+        world.ok(Request::HookEvent(Box::new(HookEvent { kind: EventKind::Start { same_context: false }, ..event })));
+        let refused = world.apply(waits("s", Priority::Now)).reply.is_err();
+        assert_eq!(
+            (refused, world.roster.counts().waiters),
+            (agent != Agent::Claude, usize::from(!refused)),
+            "{agent:?}"
+        );
+        // A program that asks for it outside of any hook.
+        world.ok(waits_on("s", Priority::Now));
+        assert_eq!(world.roster.counts().waiters, 1, "{agent:?}");
+    }
+}
+
 #[test]
 fn who_waits_for_a_human_is_woken() {
     let mut world = three();
