@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use support::{Daemon, Place};
 
 /// `marshal WORDS` under a shell that redirects it.
@@ -15,6 +15,24 @@ fn shell(place: &Place, line: &str) -> Output {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("exec {} {line}", env!("CARGO_BIN_EXE_marshal"))]);
     shell.env_clear().envs(variables).stdin(Stdio::null()).output().unwrap()
+}
+
+/// A process in which a session lives. Dropping it ends it.
+struct Agent(Child);
+
+impl Agent {
+    fn start() -> Self {
+        let mut command = Command::new("sleep");
+        command.arg("600").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn delivery(daemon: &Daemon, message: &str) -> Value {
@@ -94,4 +112,54 @@ fn a_look_changes_nothing_and_options_that_contradict_each_other_are_refused() {
     assert_eq!(output.status.code(), Some(64), "{output:?}");
     assert!(texts(&output).1.contains("--claim and --peek exclude each other"));
     assert_eq!(delivery(&daemon, &id)["state"], "queued");
+}
+
+// row 3
+#[test]
+fn another_sessions_inbox_is_looked_at_and_taken_only_by_a_word() {
+    let place = Place::new();
+    let _daemon = place.start_locked();
+    // A process of its own, which shows who the session is.
+    let agent = Agent::start();
+    let events = place.state().join("marshal.sock");
+    let start = json!({"session_id": "s-long-id", "cwd": "/w/s", "hook_event_name": "SessionStart"}).to_string();
+    let head = format!(
+        "POST /hook/claude?pid={} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+        agent.0.id(),
+        start.len()
+    );
+    assert_eq!(support::raw_unix(&events, format!("{head}{start}").as_bytes()).status, 200);
+    let send = |text: &str| {
+        let sent = shell(&place, &format!("send --from ana --json s-long-id '{text}'"));
+        let sent: Value = serde_json::from_slice(&sent.stdout).unwrap_or_else(|_| panic!("{sent:?}"));
+        sent["messageId"].as_str().unwrap().to_owned()
+    };
+    let state = |id: &str| -> Value {
+        let told = shell(&place, &format!("history --json --message {id}"));
+        serde_json::from_slice::<Value>(&told.stdout).unwrap()["messages"][0]["deliveries"][0].clone()
+    };
+    let id = send("for s alone");
+    for line in ["inbox --session s-long-id", "inbox --session s-long", "inbox --session s-long-id --json"] {
+        let output = shell(&place, line);
+        let (out, err) = texts(&output);
+        assert_eq!(output.status.code(), Some(0), "{line}: {output:?}");
+        assert!(out.contains("for s alone") && err.contains("stay unread"), "{line}: {output:?}");
+        assert_eq!(state(&id)["state"], "queued", "{line}");
+    }
+    let guess = shell(&place, "inbox --session s-long --ack");
+    assert_eq!((guess.status.code(), &*guess.stdout), (Some(1), &b""[..]), "{guess:?}");
+    assert_eq!(state(&id)["state"], "queued");
+    assert_eq!(shell(&place, "inbox --session s-long-id --ack").status.code(), Some(0));
+    assert_eq!((&state(&id)["state"], &state(&id)["evidence"]), (&json!("read"), &json!("operator")));
+    let told = texts(&shell(&place, "outbox --human ana")).0;
+    assert!(told.contains("(taken by the operator)"), "{told}");
+    // The same for who asks the API.
+    let id = send("by the api");
+    let body = json!({"asSession": "s-long-id", "messageIds": [id]}).to_string();
+    let head = format!(
+        "POST /v1/messages/ack HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    assert_eq!(support::raw_unix(&events, format!("{head}{body}").as_bytes()).status, 200);
+    assert_eq!(state(&id)["evidence"], "operator");
 }

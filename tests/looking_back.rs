@@ -162,7 +162,7 @@ fn one_in_the_place_of_another_claims_its_mail_and_the_sender_learns_it() {
     let daemon = place.start();
     let told = daemon.start_session("new-1", "/w/two").text().to_owned();
     assert!(told.contains("has left 2 messages unread") && told.contains("--session new-1 --claim"), "{told}");
-    let ran = place.run(&["inbox", "--session", "new-1", "--claim"]);
+    let ran = place.run(&["inbox", "--session", "new-1", "--claim", "--ack"]);
     let (text, notes) = (String::from_utf8(ran.stdout).unwrap(), String::from_utf8(ran.stderr).unwrap());
     assert!(text.contains("    finish the migration\n") && text.contains("    noon is release\n"), "{text}");
     assert!(notes.contains("claimed 2 messages of two@old-1."), "{notes}");

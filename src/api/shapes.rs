@@ -208,11 +208,17 @@ pub fn page(page: &HistoryPage, entry: impl Fn(&HistoryEntry) -> String) -> Stri
     object.add_some("newest", page.newest.as_ref().map(ToString::to_string).as_deref()).end()
 }
 
-/// The answer to `GET /v1/inbox`.
-pub fn inbox(reader: &str, messages: &[MessageView], waiting: usize) -> String {
+/// The answer to `GET /v1/inbox`. `known` says whether the caller is the reader, and whether it named the reader exactly.
+pub fn inbox(reader: &str, known: (bool, bool), messages: &[MessageView], waiting: usize) -> String {
     let message = |view: &MessageView| message_row(&view.message.row).add("shortId", &view.short_id).end();
     let messages = list(messages.iter().map(message));
-    Object::new().add("reader", reader).add_text("messages", &messages).add("waiting", &waiting).end()
+    Object::new()
+        .add("reader", reader)
+        .add("own", &known.0)
+        .add("exact", &known.1)
+        .add_text("messages", &messages)
+        .add("waiting", &waiting)
+        .end()
 }
 
 /// The answer to `POST /v1/inbox/claim`.

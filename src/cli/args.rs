@@ -277,6 +277,7 @@ mod tests {
             ("inbox --peek=1", "unexpected argument for option '--peek': \"1\"", "marshal inbox --help"),
             // row 5
             ("inbox --peek --claim", "--claim and --peek exclude each other", "marshal inbox --help"),
+            ("inbox --ack --peek", "--ack and --peek exclude each other", "marshal inbox --help"),
             ("inbox --from web", "--from is for --claim", "marshal inbox --help"),
             ("ls --json --names", "--names and --json exclude each other", "marshal ls --help"),
             ("ls --names --wide", "--names and --wide exclude each other", "marshal ls --help"),

@@ -3,7 +3,7 @@
 
 use super::args::Parsed;
 use super::http_client::{Answer, Client, Failure, target};
-use super::identity::{Speaker, answer_about, answer_for, person, speaker};
+use super::identity::{Source, Speaker, answer_about, answer_for, person, speaker};
 use super::wire::{Claimed, Messages, Refusal, Rooms, Status};
 use super::{Problem, World, render, text};
 use crate::error::exit_code;
@@ -114,6 +114,9 @@ impl Caller<'_> {
                 let _ = write!(line, " --{name} {}", text::shell(value));
             }
         }
+        if self.parsed.has("ack") {
+            line.push_str(" --ack");
+        }
         Ok(line)
     }
 
@@ -183,6 +186,7 @@ pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
     let mut query = vec![speaker.query()];
     query.extend(limit.map(|limit| ("limit", limit.to_string())));
     let body = answer_about(&speaker, caller.get("/v1/inbox", &query))?;
+    let take = take(caller, &speaker, &parse(&body)?)?;
     let answer: Messages =
         show(caller, world, &body, |answer: &Messages, world| render::messages(answer, &world.reader()))?;
     if answer.messages.is_empty() {
@@ -199,13 +203,16 @@ pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
     let shown = u64::try_from(answer.messages.len()).unwrap_or(u64::MAX);
     if answer.waiting > shown {
         let waiting = answer.waiting;
-        let how = match caller.parsed.has("peek") {
-            true => "ask for more with --limit".to_owned(),
-            false => format!("run '{}' again", caller.again()?),
+        let how = match take {
+            Take::Nothing(_) => "ask for more with --limit".to_owned(),
+            Take::Shown => format!("run '{}' again", caller.again()?),
         };
         world.note(&format!("{shown} of {waiting} unread messages shown: {how}."));
     }
-    if caller.parsed.has("peek") {
+    if let Take::Nothing(why) = take {
+        if !answer.messages.is_empty() {
+            why.iter().for_each(|why| world.note(why));
+        }
         return Ok(());
     }
     // Only now: `show` has flushed, so what is acknowledged has left this process.
@@ -217,6 +224,40 @@ pub(crate) fn inbox(caller: &Caller<'_>, world: &mut World<'_>) -> Result<(), Pr
             .map_err(|problem| problem.because("the messages could not be marked as read"))?;
     }
     Ok(())
+}
+
+/// The fate of messages that are shown.
+enum Take {
+    /// They stay unread, for a reason that the reader may not know.
+    Nothing(Option<String>),
+    /// They are acknowledged.
+    Shown,
+}
+
+/// Decides whether what is shown is taken. A name that was typed may be another session's, which would never get its mail.
+fn take(caller: &Caller<'_>, speaker: &Speaker, answer: &Messages) -> Result<Take, Problem> {
+    let is_asked_for = caller.parsed.has("ack");
+    let Speaker::Session { id, source } = speaker else {
+        return Ok(if caller.parsed.has("peek") { Take::Nothing(None) } else { Take::Shown });
+    };
+    let (name, reader) = (text::shell(id), text::shell(answer.reader.as_deref().unwrap_or(id)));
+    match (answer.exact != Some(false), answer.own != Some(false) || *source != Source::Option) {
+        _ if caller.parsed.has("peek") => Ok(Take::Nothing(None)),
+        (false, _) if is_asked_for => {
+            let message =
+                format!("{name} is only the beginning of a name: take these messages with --session {reader}");
+            Err(Problem::new(exit_code::REFUSED, message))
+        }
+        (false, _) => Ok(Take::Nothing(Some(format!(
+            "{name} is only the beginning of a name: the messages stay unread. To take them: \
+             'marshal inbox --session {reader}'."
+        )))),
+        (true, false) if !is_asked_for => Ok(Take::Nothing(Some(format!(
+            "you are not {name}: its messages stay unread. To take them in its place: \
+             'marshal inbox --session {name} --ack'."
+        )))),
+        (true, _) => Ok(Take::Shown),
+    }
 }
 
 /// Says what could have been meant by a name that nothing waits for, unless it is that of whoever asks.

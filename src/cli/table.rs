@@ -288,12 +288,14 @@ pub(crate) const COMMANDS: &[Command] = &[
         operand_count: (0, 0),
         complete: Complete::Nothing,
         summary: "Show unread messages and mark them as read",
-        about: "Oldest first. Messages are marked as read once they have been printed.\n\
+        about: "Oldest first. Your own messages are marked as read once they have been printed,\n\
+                those of a session that is not yours only with --ack.\n\
                 Whose inbox: --session or --human; else as for 'marshal send'.",
         own_flags: &[
             option("session", "SESSION", Complete::Nicknames, "The inbox of this session [env: MARSHAL_SESSION]"),
             option("human", "NAME", Complete::Nothing, "The inbox of this person [env: MARSHAL_OPERATOR]"),
             switch("peek", "Leave the messages unread"),
+            switch("ack", "Take them for a session that is not yours; their senders are told that you did"),
             switch("claim", "First take over what sessions in this place left unread that are gone"),
             option("from", "SESSION", Complete::Nothing, "With --claim: what this one left (the operator: any)"),
             LIMIT,

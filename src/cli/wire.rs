@@ -86,6 +86,10 @@ pub(crate) struct Member {
 pub(crate) struct Messages {
     /// Whose inbox it is.
     pub(crate) reader: Option<String>,
+    /// Says whether the caller is known to be that reader.
+    pub(crate) own: Option<bool>,
+    /// Says whether the caller named the reader by a whole nickname or id.
+    pub(crate) exact: Option<bool>,
     pub(crate) messages: Vec<Message>,
     pub(crate) before: Option<String>,
     pub(crate) newest: Option<String>,

@@ -78,6 +78,7 @@ fn path(path: Option<&str>) -> String {
 fn evidence(evidence: Option<&str>) -> String {
     match evidence {
         Some("ack") => " (it said so)".to_owned(),
+        Some("operator") => " (taken by the operator)".to_owned(),
         Some("client") => " (its client put it before the model)".to_owned(),
         Some("quoted") => " (its next prompt quoted it)".to_owned(),
         Some("went_on") => " (it went on with it)".to_owned(),
@@ -117,6 +118,10 @@ mod tests {
             "handed at 00:04:13 UTC by the prompt hook, 2 times so far; not known to be read"
         );
         assert_eq!(of(r#"{"state":"read","at":0,"evidence":"ack"}"#), "read at 00:00:00 UTC (it said so)");
+        assert_eq!(
+            of(r#"{"state":"read","at":0,"evidence":"operator"}"#),
+            "read at 00:00:00 UTC (taken by the operator)"
+        );
         assert_eq!(
             of(r#"{"state":"undeliverable","at":0,"reason":"never_proved"}"#),
             "undeliverable since 00:00:00 UTC: handed again and again without a sign that it was read"

@@ -161,8 +161,8 @@ pub(super) fn response(shape: Shape, reply: &Reply) -> Response {
         (Shape::History, Reply::History(page)) => {
             json_text(200, shapes::page(page, |entry| shapes::entry(entry).end()))
         }
-        (Shape::Inbox, Reply::Messages { reader, messages, total }) => {
-            json_text(200, shapes::inbox(reader.as_str(), messages, *total))
+        (Shape::Inbox, Reply::Messages { reader, is_own, is_exact, messages, total }) => {
+            json_text(200, shapes::inbox(reader.as_str(), (*is_own, *is_exact), messages, *total))
         }
         (Shape::Claimed, Reply::Claimed(claimed)) => json_text(200, shapes::claimed(claimed)),
         (Shape::Message, Reply::History(page)) if !page.messages.is_empty() => {

@@ -138,6 +138,8 @@ impl FromIterator<Path> for Paths {
 pub enum Evidence {
     /// Its reader said so.
     Ack,
+    /// The operator, or a program of the operator's, took it out of a session's inbox.
+    Operator,
     /// A client that puts pushes before the model took it.
     Client,
     /// The session's next prompt quotes it.
@@ -148,12 +150,13 @@ pub enum Evidence {
 
 impl Evidence {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Ack, Self::Client, Self::Quoted, Self::WentOn];
+    pub const ALL: [Self; 5] = [Self::Ack, Self::Operator, Self::Client, Self::Quoted, Self::WentOn];
 
     /// The spelling on the wire and in the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ack => "ack",
+            Self::Operator => "operator",
             Self::Client => "client",
             Self::Quoted => "quoted",
             Self::WentOn => "went_on",

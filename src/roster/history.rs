@@ -108,7 +108,9 @@ impl Roster {
     }
 
     pub(super) fn read_messages(&self, caller: &Caller, filter: &MessageFilter) -> Handled {
-        let me = self.speaker(caller)?.id;
+        let reader = self.speaker(caller)?;
+        let is_own = self.is_itself(caller, &reader);
+        let (me, is_exact) = (reader.id, self.must_be_named(caller).is_ok());
         let room =
             filter.room.as_ref().map(|name| self.room_asked_for(name).map(|room| room.row.id.clone())).transpose()?;
         let filter = &self.with_ids(filter)?;
@@ -138,7 +140,7 @@ impl Roster {
                 messages.push(MessageView { message: placed.stored.clone(), short_id, read_by_me: !unread });
             }
         }
-        Ok(Answer::new(Reply::Messages { reader: me, messages, total }, Wait::Batch))
+        Ok(Answer::new(Reply::Messages { reader: me, is_own, is_exact, messages, total }, Wait::Batch))
     }
 
     /// The filter with the ids of the sessions that it names. One that means nobody fits nothing, as in marshal 0.9.

@@ -235,18 +235,20 @@ impl Roster {
     }
 
     pub(super) fn ack_messages(&mut self, caller: &Caller, messages: &[MessageId]) -> Handled {
-        let session = self.speaker(caller)?.id;
+        let reader = self.speaker(caller)?;
         self.must_be_named(caller)?;
         if messages.len() > ACK_IDS_MAX {
             let message = format!("{} message ids; at most {ACK_IDS_MAX} are taken at once", messages.len());
             return Err(RequestError::new(ErrorKind::TooLarge, message));
         }
+        let evidence = if self.is_itself(caller, &reader) { Evidence::Ack } else { Evidence::Operator };
+        let session = reader.id;
         // All before any: an id that means several messages acknowledges none.
         let meant: Vec<Option<MessageId>> =
             messages.iter().map(|id| self.message_to_ack(&session, id)).collect::<Result<_, _>>()?;
         let (mut newly, mut already, mut unknown) = (0, 0, 0);
         for message in meant {
-            match message.and_then(|message| self.mark_read(&session, &message, Evidence::Ack)) {
+            match message.and_then(|message| self.mark_read(&session, &message, evidence)) {
                 Some(true) => newly += 1,
                 Some(false) => already += 1,
                 None => unknown += 1,

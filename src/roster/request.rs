@@ -481,6 +481,10 @@ pub enum Reply {
     Messages {
         /// Whose they are: the session, or the human's mailbox.
         reader: SessionId,
+        /// The caller is the reader, and does not only act for it.
+        is_own: bool,
+        /// The caller named the reader by a whole nickname or id, or did not name it.
+        is_exact: bool,
         /// The messages, each with whether the caller has read it.
         messages: Vec<MessageView>,
         /// How many fit the filter, as far as was looked.

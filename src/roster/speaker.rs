@@ -111,6 +111,12 @@ impl Roster {
         process.is_some() || self.tables.registrations.contains_key(id)
     }
 
+    /// Returns `false` if the caller acts for a session and has not shown to be it. Where nobody proves anything, a caller is
+    /// the session that it says.
+    pub(super) fn is_itself(&self, caller: &Caller, speaker: &Speaker) -> bool {
+        speaker.id.is_human() || speaker.proof != Proof::Operator || self.holds(caller, &speaker.id)
+    }
+
     /// The session that a caller says it is, by name or by the connection that it speaks on.
     fn said_session(&self, caller: &Caller) -> Result<Option<SessionId>, RequestError> {
         if caller.as_session.is_some() {

@@ -461,7 +461,7 @@ mod tests {
             "body": "line\n\u{1}end é", "fromNick": "ann \"x\"", "fromSessionId": "a", "readByMe": true, "toSessionId": "b"
         }));
         check(
-            Reply::Messages { reader: "b".into(), messages, total: 9 },
+            Reply::Messages { reader: "b".into(), is_own: true, is_exact: true, messages, total: 9 },
             &json!({"messages": [view], "totalMatched": 9}),
         );
         check(Reply::Acked { newly: 1, already: 2, unknown: 3 }, &json!({"newlyAcked": 1, "alreadyAcked": 2}));

@@ -42,6 +42,7 @@ pub(crate) struct Flag {
 /// Pairs of options of a command that contradict each other.
 pub(crate) const CONFLICTS: &[(Id, &str, &str)] = &[
     (Id::Inbox, "claim", "peek"),
+    (Id::Inbox, "ack", "peek"),
     (Id::Ls, "watch", "json"),
     (Id::Ls, "watch", "names"),
     (Id::Ls, "names", "json"),
