@@ -464,7 +464,12 @@ impl<D: Disk> Store<D> {
     /// Tries whether the log has room again. That a small batch finds some does not show it: a full disk has the rest of
     /// its last block to give.
     fn probe(&mut self) -> Result<(), Fatal> {
-        match self.tail.probe(&mut self.log) {
+        let probed = match &self.refused {
+            Some(_) => self.tail.probe(&mut self.log),
+            // Nothing was refused yet: there is no need to leave anything in the log.
+            None => self.log.probe().map_err(AppendError::Refused),
+        };
+        match probed {
             Ok(()) => {
                 self.blocked = false;
                 if self.refused.take().is_some() {
