@@ -88,6 +88,9 @@ pub const ROTATE_QUEUE_MAX: usize = 4;
 pub const STORE_QUEUE_MAX: usize = 4096;
 /// Events of one frame of a WebSocket client that are one command: a frame can hold thousands.
 pub const EVENTS_AT_ONCE_MAX: usize = 64;
+/// Commands without an answer (events, the end of a query) of one WebSocket client that may wait for the store. Its
+/// reader does not read on until the store has applied some, so that one client cannot fill the store's queue.
+pub const WS_UNANSWERED_MAX: usize = 4;
 /// Commands applied in one batch, that is with one write and one sync.
 pub const BATCH_COMMANDS_MAX: usize = 1024;
 /// Bytes of rows written back to a log that lacks them, with one batch.

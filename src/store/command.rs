@@ -28,6 +28,9 @@ pub type ReportTo = Box<dyn FnOnce(Report) + Send>;
 /// Where the outcome of a compaction goes; the same rules.
 pub type CompactTo = Box<dyn FnOnce(Result<Compacted, RequestError>) + Send>;
 
+/// Dropped on the store thread once what it came with is applied, or will never be. Dropping it must not wait.
+pub type UntilApplied = Box<dyn Send>;
+
 /// Everything that can wake the store.
 pub enum Command {
     /// Something is asked of the roster.
@@ -52,7 +55,12 @@ pub enum Command {
         number: u64,
     },
     /// Some of the events that a WebSocket client has sent in one frame. Nobody waits for an answer.
-    Events(Vec<Request>),
+    Events {
+        /// The events, in order.
+        requests: Vec<Request>,
+        /// Tells the client's reader that the store has room for more of them.
+        applied: UntilApplied,
+    },
     /// A WebSocket client is there.
     Connect {
         /// Its name.
@@ -93,6 +101,8 @@ pub enum Command {
         client: ClientId,
         /// The client's name for the query.
         tx: String,
+        /// Tells the client's reader that the store has room for more of them.
+        applied: UntilApplied,
     },
     /// Something happened to the log's directory.
     LogTouched,
@@ -128,7 +138,7 @@ impl fmt::Debug for Command {
             Self::Request { .. } => "Request",
             Self::Wait { .. } => "Wait",
             Self::WaiterGone { .. } => "WaiterGone",
-            Self::Events(_) => "Events",
+            Self::Events { .. } => "Events",
             Self::Connect { .. } => "Connect",
             Self::Subscribe { .. } => "Subscribe",
             Self::Disconnect { .. } => "Disconnect",

@@ -17,7 +17,7 @@ mod waiters;
 
 pub use command::{
     Command, CompactDone, CompactJob, CompactStep, CompactTo, Compacted, LogRead, ReadAsk, ReadBegin, ReadDone,
-    ReadJob, ReplyTo, Report, ReportTo, View,
+    ReadJob, ReplyTo, Report, ReportTo, UntilApplied, View,
 };
 pub use events::{Event, News};
 pub use outbox::{Frame, FrameQueue, Outbox};
@@ -283,7 +283,7 @@ impl<D: Disk> Store<D> {
                     self.request(Request::WaiterGone(session), None, now, held);
                 }
             }
-            Command::Events(requests) => {
+            Command::Events { requests, applied: _applied } => {
                 requests.into_iter().for_each(|request| self.request(request, None, now, held));
             }
             Command::Connect { client, known, outbox } => {
@@ -299,7 +299,7 @@ impl<D: Disk> Store<D> {
                 self.request(Request::ClientGone(client), None, now, held);
             }
             Command::Query { client, tx, view } => held.push(Held::Query { client, tx, view }),
-            Command::CancelQuery { client, tx } => {
+            Command::CancelQuery { client, tx, applied: _applied } => {
                 // Now, so that it sees nothing of this batch; and after the query that may have come with this batch.
                 self.hub.cancel(&client, &tx);
                 held.push(Held::CancelQuery { client, tx });

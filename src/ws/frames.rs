@@ -7,15 +7,16 @@ use crate::api::{self, COMMAND_EVENT, CommandFrame, Envelope, FrameData, Members
 use crate::bom;
 use crate::error::RequestError;
 use crate::ids::SessionId;
-use crate::limits::{EVENTS_AT_ONCE_MAX, ID_BYTES_MAX, WS_ECHO_BYTES_MAX, WS_ERROR_CHARACTERS_MAX};
+use crate::limits::{EVENTS_AT_ONCE_MAX, ID_BYTES_MAX, WS_ECHO_BYTES_MAX, WS_ERROR_CHARACTERS_MAX, WS_UNANSWERED_MAX};
 use crate::log_pace::Pace;
 use crate::model::ItemType;
 use crate::roster::{Caller, Request};
 use crate::row_json::parse_session;
-use crate::store::{Command, Frame, View};
+use crate::store::{Command, Frame, UntilApplied, View};
 use crossbeam_channel::Sender;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::collections::VecDeque;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -45,11 +46,13 @@ pub(super) struct StoreGone;
 pub(super) struct Frames {
     client: Client,
     store: Sender<Command>,
+    /// Events that the client has sent, until the store has room for them.
+    events: VecDeque<Request>,
 }
 
 impl Frames {
     pub(super) fn new(client: Client, store: Sender<Command>) -> Self {
-        Self { client, store }
+        Self { client, store, events: VecDeque::new() }
     }
 }
 
@@ -74,7 +77,10 @@ impl Heard for Frames {
             "ws:m:event-batch" => self.event_batch(data),
             "ws:m:query" => self.query(data),
             "ws:m:query-cancel" => match serde_json::from_str::<Tx>(data) {
-                Ok(Tx { tx }) => self.tell(Command::CancelQuery { client: self.client.id.clone(), tx }),
+                Ok(Tx { tx }) => {
+                    let (client, applied) = (self.client.id.clone(), self.until_applied());
+                    self.tell(Command::CancelQuery { client, tx, applied })
+                }
                 Err(_) => self.ignore("a query-cancel without tx"),
             },
             _ => self.ignore("an event of an unknown kind"),
@@ -84,12 +90,26 @@ impl Heard for Frames {
     fn binary(&mut self, _: &[u8]) -> Result<(), StoreGone> {
         self.ignore("a binary frame")
     }
+
+    fn has_room(&mut self) -> Result<bool, StoreGone> {
+        while !self.events.is_empty() && self.client.owed.unanswered() < WS_UNANSWERED_MAX {
+            let count = self.events.len().min(EVENTS_AT_ONCE_MAX);
+            let requests = self.events.drain(..count).collect();
+            self.tell(Command::Events { requests, applied: self.until_applied() })?;
+        }
+        Ok(self.events.is_empty() && self.client.owed.unanswered() < WS_UNANSWERED_MAX)
+    }
 }
 
 impl Frames {
     /// Gives the store something to do; while its queue is full all clients wait.
     fn tell(&self, command: Command) -> Result<(), StoreGone> {
         self.store.send(command).map_err(|_| StoreGone)
+    }
+
+    /// A guard that goes with a command without an answer.
+    fn until_applied(&self) -> UntilApplied {
+        self.client.owed.until_applied(&self.client.resumes)
     }
 
     fn ignore(&self, what: &str) -> Result<(), StoreGone> {
@@ -121,8 +141,9 @@ impl Frames {
         Caller { client, known, ..Caller::default() }
     }
 
-    fn event(&self, data: &str) -> Result<(), StoreGone> {
-        self.event_request(data).map_or(Ok(()), |request| self.tell(Command::Request { request, reply_to: None }))
+    fn event(&mut self, data: &str) -> Result<(), StoreGone> {
+        self.events.extend(self.event_request(data));
+        self.has_room().map(|_| ())
     }
 
     /// What an event asks for, if it makes sense.
@@ -152,7 +173,7 @@ impl Frames {
         }
     }
 
-    fn event_batch(&self, data: &str) -> Result<(), StoreGone> {
+    fn event_batch(&mut self, data: &str) -> Result<(), StoreGone> {
         #[derive(Deserialize)]
         struct Batch<'a> {
             #[serde(borrow)]
@@ -164,13 +185,10 @@ impl Frames {
         if events.is_empty() {
             return self.ignore("an empty batch of events");
         }
-        // A frame has room for more events than the store's queue has for commands.
+        // A frame has room for thousands of events: those beyond the client's share of the store's queue wait here.
         let requests: Vec<Request> = events.iter().filter_map(|event| self.event_request(event.get())).collect();
-        let mut requests = requests.into_iter().peekable();
-        while requests.peek().is_some() {
-            self.tell(Command::Events(requests.by_ref().take(EVENTS_AT_ONCE_MAX).collect()))?;
-        }
-        Ok(())
+        self.events.extend(requests);
+        self.has_room().map(|_| ())
     }
 
     fn command(&mut self, frame: CommandFrame<'_>) -> Result<(), StoreGone> {

@@ -51,6 +51,8 @@ struct Client {
     known: Known,
     outbox: FrameQueue,
     owed: Owed,
+    /// Has the reader look at the client again, once it wants to.
+    resumes: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Client {

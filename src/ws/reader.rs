@@ -236,7 +236,17 @@ impl<H: Heard, M: Fn(&Client) -> H> Reader<H, M> {
         let resumes = self.listener.ropes().silent_bell(number);
         let rings = bell.clone();
         let outbox = FrameQueue::new(frames, Arc::new(move || rings.ring()));
-        let client = Client { id, stream: stream.clone(), known, outbox, owed: owed.clone() };
+        let resumed = resumes.clone();
+        let client = Client {
+            id,
+            stream: stream.clone(),
+            known,
+            outbox,
+            owed: owed.clone(),
+            resumes: Arc::new(move || {
+                resumed.ring();
+            }),
+        };
         let seat = Seat::take(&self.seats);
         let gatherer = Gatherer::new(wire, to_write, owed, proofs);
         let ping_every = match wire {

@@ -26,6 +26,11 @@ pub(super) trait Heard {
     fn text(&mut self, text: &str) -> Result<(), StoreGone>;
     /// A binary message.
     fn binary(&mut self, bytes: &[u8]) -> Result<(), StoreGone>;
+    /// Hands on messages without an answer that it has kept back, as far as the client's share of the store's queue
+    /// goes. Returns `true` if it can take the next message.
+    fn has_room(&mut self) -> Result<bool, StoreGone> {
+        Ok(true)
+    }
 }
 
 /// What all clients share.
@@ -227,6 +232,9 @@ impl<H: Heard> Reading<H> {
                 // Nobody is there who could take what it is owed.
                 return Ok(if self.is_hung_up { self.give_up(&"it has hung up") } else { Turn::Over });
             }
+            if !self.has_room(common)? {
+                return Ok(Turn::Over);
+            }
             match self.socket.read() {
                 Ok(message) => self.take(message, common)?,
                 Err(error) if input::wants_more(&error) => match self.receive(common) {
@@ -259,6 +267,22 @@ impl<H: Heard> Reading<H> {
             self.is_held_up = is_too_much(&self.client);
         }
         self.is_held_up
+    }
+
+    /// Returns `false` while the store has not applied what the client has sent: a client that floods events, which are
+    /// owed no answer, must not fill the store's queue. If so, the bell rings when the store has.
+    fn has_room(&mut self, common: &Common) -> Result<bool, StoreGone> {
+        let mut has_room = self.heard.has_room()?;
+        if !has_room {
+            self.resumes.heard();
+            // The store may have applied it before the bell was to ring.
+            has_room = self.heard.has_room()?;
+        }
+        if !has_room {
+            self.is_held_up = true;
+            self.heard_at = common.now;
+        }
+        Ok(has_room)
     }
 
     /// Reads a piece. Says whether there was one.

@@ -275,8 +275,11 @@ impl Clients {
                 ]);
                 batch.push(Command::Query { client: client.as_str().into(), tx, view });
             }
-            4 => batch
-                .push(Command::CancelQuery { client: client.as_str().into(), tx: self.random.below(3).to_string() }),
+            4 => batch.push(Command::CancelQuery {
+                client: client.as_str().into(),
+                tx: self.random.below(3).to_string(),
+                applied: Box::new(()),
+            }),
             _ => self.change_task(session, observer, batch),
         }
     }

@@ -52,7 +52,7 @@ fn a_query_sees_the_batch_that_it_came_with_once_and_no_batch_that_failed() {
 fn a_query_that_is_cancelled_in_the_batch_that_it_came_with_is_cancelled() {
     let (mut bench, outbox) = Bench::with_sessions();
     bench.query("c1", "q", SESSIONS);
-    bench.batch.push(Command::CancelQuery { client: "c1".into(), tx: "q".to_owned() });
+    bench.batch.push(Command::CancelQuery { client: "c1".into(), tx: "q".to_owned(), applied: Box::new(()) });
     bench.turn();
     frames(&outbox);
     bench.start("third");
