@@ -109,6 +109,8 @@ pub const ANSWER_QUEUE_MAX: usize =
 pub const WAKES_QUEUED_MAX: usize = 512;
 /// Connections on their way back from a worker to the gate.
 pub const RETURN_QUEUE_MAX: usize = 1024;
+/// Of these, how many the gate takes before it accepts callers again: a message to all wakes thousands at once.
+pub const RETURNS_PER_TURN_MAX: usize = 64;
 /// Notices from the watcher and the sweeper that may wait for the log watcher thread.
 pub const WATCH_QUEUE_MAX: usize = 64;
 

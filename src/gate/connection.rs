@@ -144,6 +144,8 @@ pub(super) enum After {
     Drain,
     /// As `Drain`, and somebody wants to know whether the answer arrived.
     Settle(Pending),
+    /// As `Settle`, for a caller who has waited.
+    Woken(Pending),
 }
 
 /// An answer under way.
@@ -188,7 +190,7 @@ impl Answering {
     fn try_to_go_on(&mut self, socket: &Socket, scratch: &mut [u8]) -> io::Result<Progress> {
         if self.written < self.bytes.len() {
             // A close that comes before the answer does not acknowledge it.
-            if matches!(self.after, After::Settle(_)) && socket.caller_has_closed() {
+            if matches!(self.after, After::Settle(_) | After::Woken(_)) && socket.caller_has_closed() {
                 self.after = After::Close;
             }
             self.written += socket.write_some(&self.bytes[self.written..])?;
@@ -227,6 +229,11 @@ impl Answering {
         self.bytes.len()
     }
 
+    /// Whether the caller has waited for this.
+    pub(super) fn is_to_woken(&self) -> bool {
+        matches!(self.after, After::Woken(_))
+    }
+
     /// Whether a caller that says nothing more has been given everything.
     pub(super) fn is_all_written(&self) -> bool {
         self.half_closed
@@ -234,7 +241,7 @@ impl Answering {
 
     /// Tells whoever wants to know whether the answer arrived.
     pub(super) fn settle(self, arrived: bool) {
-        if let After::Settle(pending) = self.after {
+        if let After::Settle(pending) | After::Woken(pending) = self.after {
             pending.resolve(arrived);
         }
     }

@@ -5,7 +5,7 @@ use super::connection::{After, Answering, Handshake, Progress, Reading, Step};
 use super::doors::{Accepted, OpenDoor, replace_unix};
 use super::head::{Access, DoorFacts, Head};
 use super::parking::Parking;
-use super::place::Place;
+use super::place::{Connection, Place, State, Worth};
 use super::respond::{self, Line, Reason, Refusal};
 use super::stream::Socket;
 use super::{Auth, Caller, Counts, Credential, DoorKind, Exchange, Request, Returned, Settings, Upgrade};
@@ -55,45 +55,6 @@ struct Onward {
     returns: Sender<Returned>,
 }
 
-/// What a connection is doing.
-enum State {
-    Reading(Reading),
-    Answering(Answering),
-}
-
-impl State {
-    fn worth(&self) -> Worth {
-        match self {
-            Self::Answering(answering) if answering.is_refusal() => Worth::Refused,
-            Self::Reading(_) => Worth::Reading,
-            Self::Answering(_) => Worth::Answering,
-        }
-    }
-
-    fn held_bytes(&self) -> usize {
-        match self {
-            Self::Reading(reading) => reading.held_bytes(),
-            Self::Answering(answering) => answering.held_bytes(),
-        }
-    }
-}
-
-/// What a connection is worth when not all can be kept; the least first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Worth {
-    /// Has been told that it is not let in, and need only close.
-    Refused,
-    /// Has not said yet what it wants.
-    Reading,
-    /// Is being answered. Only one that takes its time can be closed.
-    Answering,
-}
-
-struct Connection {
-    place: Place,
-    state: State,
-}
-
 /// Everything that the gate owns.
 pub(super) struct EventLoop {
     poll: Poll,
@@ -110,6 +71,8 @@ pub(super) struct EventLoop {
     connections: HashMap<usize, Connection>,
     /// All connections by their worth; as tokens count up, the first of each worth is the oldest.
     by_worth: BTreeSet<(Worth, usize)>,
+    /// Connections of those who are being told what they waited for.
+    woken: usize,
     /// Bytes held for all connections together.
     held_bytes: usize,
     deadlines: BTreeSet<(Instant, usize)>,
@@ -155,6 +118,7 @@ impl EventLoop {
             held_bytes_max: settings.held_bytes_max,
             connections: HashMap::new(),
             by_worth: BTreeSet::new(),
+            woken: 0,
             held_bytes: 0,
             deadlines: BTreeSet::new(),
             parking: Parking::new(settings.waiters_max),
@@ -237,6 +201,7 @@ impl EventLoop {
         }
         self.deadlines.insert((place.deadline, token));
         self.by_worth.insert((state.worth(), token));
+        self.woken += usize::from(state.worth() == Worth::Woken);
         self.held_bytes += state.held_bytes();
         self.connections.insert(token, Connection { place, state });
         while self.held_bytes > self.held_bytes_max && self.evict_holder(token) {}
@@ -246,6 +211,7 @@ impl EventLoop {
         let connection = self.connections.remove(&token)?;
         self.deadlines.remove(&(connection.place.deadline, token));
         self.by_worth.remove(&(connection.state.worth(), token));
+        self.woken -= usize::from(connection.state.worth() == Worth::Woken);
         self.held_bytes -= connection.state.held_bytes();
         Some(connection)
     }
@@ -258,7 +224,7 @@ impl EventLoop {
         let now = Instant::now();
         // Answers begin in the order of their tokens: if this one has not had its time, none has.
         let may_end = |place: &Place| now + self.answer_deadline >= place.deadline + self.answer_patience;
-        if worth == Worth::Answering && !self.connections.get(&oldest).is_some_and(|found| may_end(&found.place)) {
+        if worth >= Worth::Answering && !self.connections.get(&oldest).is_some_and(|found| may_end(&found.place)) {
             return false;
         }
         self.close_for_others(oldest);
@@ -277,6 +243,11 @@ impl EventLoop {
         drop(holders);
         self.close_for_others(if first == newest { second } else { first });
         true
+    }
+
+    /// Whether as many requests are under way as there is room for.
+    fn is_full(&self) -> bool {
+        self.connections.len() - self.woken >= self.connections_max
     }
 
     fn close_for_others(&mut self, token: usize) {
@@ -316,7 +287,7 @@ impl EventLoop {
 
     fn welcome(&mut self, socket: Socket, door: usize) {
         self.counts.accepted += 1;
-        if self.connections.len() >= self.connections_max && !self.evict(Worth::Refused) {
+        if self.is_full() && !self.evict(Worth::Refused) {
             self.counts.evicted += 1;
             static NO_ROOM: Pace = Pace::new();
             NO_ROOM.warn(|| "closed a new connection: there is no room".to_owned());
@@ -510,16 +481,16 @@ impl EventLoop {
         }
     }
 
-    /// Takes answers back from the workers: at most a queue full, so that callers who come in are not forgotten.
+    /// Takes answers back from the workers: a few, so that callers who come in are accepted between them.
     fn take_back(&mut self) {
-        for _ in 0..limits::RETURN_QUEUE_MAX {
+        for _ in 0..limits::RETURNS_PER_TURN_MAX {
             match self.returned.try_recv() {
                 Ok(Returned::Answer { socket, bytes, written, settle }) => {
                     let after = settle.map_or(After::Close, After::Settle);
                     self.finish(socket, Answering::new(bytes, written, after));
                 }
                 Ok(Returned::Arrival(arrival)) => {
-                    if !self.parking.admit(*arrival, self.poll.registry()) {
+                    if !self.parking.admit(*arrival, self.woken, self.poll.registry()) {
                         static SENT_AWAY: Pace = Pace::new();
                         SENT_AWAY.warn(|| "sent a waiting caller away: there is no room".to_owned());
                     }
@@ -527,7 +498,7 @@ impl EventLoop {
                 Ok(Returned::Speech { number, bytes, settle }) => {
                     // For one that is gone it settles itself.
                     if let Some(socket) = self.parking.take(number, self.poll.registry()) {
-                        self.finish(socket, Answering::new(bytes, 0, After::Settle(settle)));
+                        self.finish(socket, Answering::new(bytes, 0, After::Woken(settle)));
                     }
                 }
                 Ok(Returned::Dismissal(number)) => self.parking.dismiss(number),
@@ -538,7 +509,7 @@ impl EventLoop {
     }
 
     fn finish(&mut self, socket: Socket, answering: Answering) {
-        if self.connections.len() >= self.connections_max {
+        if !answering.is_to_woken() && self.is_full() {
             // An answer is worth more than an unfinished request; without one it is held all the same.
             self.evict(Worth::Refused);
         }

@@ -106,10 +106,10 @@ impl Parking {
         Self { waiting: HashMap::new(), deadlines: BTreeSet::new(), waiting_max }
     }
 
-    /// Takes one in. Says whether there was room; if not, it is sent away.
-    pub(super) fn admit(&mut self, arrival: Arrival, registry: &Registry) -> bool {
+    /// Takes one in. `woken` have waited and still have their places. Says whether there was room; if not, it is sent away.
+    pub(super) fn admit(&mut self, arrival: Arrival, woken: usize, registry: &Registry) -> bool {
         let Arrival { number, mut socket, terms } = arrival;
-        let has_room = self.waiting.len() < self.waiting_max;
+        let has_room = self.waiting.len() + woken < self.waiting_max;
         if !has_room || socket.register(registry, Token(number)).is_err() {
             say(&socket, &terms.farewells.over);
             (terms.left)();

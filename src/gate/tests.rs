@@ -2,6 +2,7 @@
 //! that every step happens when the test says so. Read timeouts are deadlines: running into one fails the test.
 
 mod held;
+mod woken;
 
 use super::*;
 use crate::thread::Exit;
