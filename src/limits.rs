@@ -97,10 +97,13 @@ pub const BATCH_COMMANDS_MAX: usize = 1024;
 pub const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// Time between two rounds of roster news to live queries while the store has more to do than it can finish.
 pub const PUBLISH_EVERY_MS: i64 = 50;
-/// Requests read whole and waiting for an HTTP worker.
+/// Commands waiting for the store beyond which requests that are no hooks get 503: the rest of its queue is for hooks.
+pub const STORE_QUEUE_OF_OTHERS_MAX: usize = STORE_QUEUE_MAX / 4;
+/// Hooks read whole and waiting for an HTTP worker; and as many other requests.
 pub const REQUEST_QUEUE_MAX: usize = 1024;
-/// HTTP workers. They never wait for the store or for a caller, so a handful serves any number of callers.
-pub const HTTP_WORKERS: usize = 2;
+/// HTTP workers. They never wait for the store or for a caller, so a handful serves any number of callers. The first
+/// serves hooks alone.
+pub const HTTP_WORKERS: usize = 3;
 /// Answers on their way from the store to the HTTP workers: room for every request that can be under way, so that
 /// the store never finds this queue full.
 pub const ANSWER_QUEUE_MAX: usize =

@@ -19,7 +19,8 @@ fn main() {
     let (store, commands) = bounded(64);
     let settings =
         Settings::new(vec![Door { kind: DoorKind::WebSocket, listener: Listener::Tcp(listener) }], Auth::Off);
-    let (gate, gate_thread) = gate::start(settings, requests, upgrades, &exits).unwrap();
+    let (gate, gate_thread) =
+        gate::start(settings, gate::Requests { hooks: requests.clone(), others: requests }, upgrades, &exits).unwrap();
     thread::spawn("store", &exits, move || commands.iter().for_each(drop)).unwrap();
     let clients = ws::echo(upgraded, store, &exits).unwrap();
     let _ = std::io::stdin().read_to_end(&mut Vec::new());

@@ -81,7 +81,7 @@ mod tests {
         let (gate_connections, ws_clients) = (GATE_CONNECTIONS_MAX, WS_CLIENTS_MAX);
         let all = Shares { gate_connections, ws_clients, process_handles: PROCESS_HANDLES_MAX, waiters: WAITERS_MAX };
         assert_eq!((share(None), share(Some(DESCRIPTORS_WANTED))), (all, share(Some(u64::MAX))));
-        assert_eq!(share(Some(256)), Shares { gate_connections: 66, ws_clients: 66, process_handles: 32, waiters: 32 });
+        assert_eq!(share(Some(256)), Shares { gate_connections: 64, ws_clients: 64, process_handles: 32, waiters: 32 });
         assert!(share(Some(20_000)).waiters >= 10_000);
         for few in [0, 20, DESCRIPTORS_RESERVED as u64] {
             let least = Shares { gate_connections: 1, ws_clients: 1, process_handles: 0, waiters: 0 };

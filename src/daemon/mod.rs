@@ -124,7 +124,10 @@ fn start(
     let no_thread = |error| Fatal::new(exit_code::OS, format!("the system gives no thread: {error}"));
     let (commands, queue) = bounded(STORE_QUEUE_MAX);
     let (ask, jobs) = bounded(WATCH_QUEUE_MAX);
-    let (requests, to_serve) = bounded(REQUEST_QUEUE_MAX);
+    let (hooks, hooks_to_serve) = bounded(REQUEST_QUEUE_MAX);
+    let (others, others_to_serve) = bounded(REQUEST_QUEUE_MAX);
+    let (requests, to_serve) =
+        (gate::Requests { hooks, others }, http::ToServe { hooks: hooks_to_serve, others: others_to_serve });
     let (upgrades, to_upgrade) = bounded(WS_UPGRADE_QUEUE_MAX);
     let (rotate, to_rotate) = bounded(ROTATE_QUEUE_MAX);
     let (stop_workers, workers_stop) = bounded::<()>(0);

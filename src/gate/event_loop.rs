@@ -8,7 +8,7 @@ use super::parking::Parking;
 use super::place::{Connection, Place, State, Worth};
 use super::respond::{self, Line, Reason, Refusal};
 use super::stream::Socket;
-use super::{Auth, Caller, Counts, Credential, DoorKind, Exchange, Request, Returned, Settings, Upgrade};
+use super::{Auth, Caller, Counts, Credential, DoorKind, Exchange, Request, Requests, Returned, Settings, Upgrade};
 use crate::error::exit_code;
 use crate::limits;
 use crate::log_pace::Pace;
@@ -39,7 +39,7 @@ const TOO_SLOW: Refusal = Refusal::new(Reason::Timeout, 408, "request_timeout", 
 
 /// The channels that the gate did not make itself.
 pub(super) struct Ports {
-    pub(super) requests: Sender<Box<Exchange>>,
+    pub(super) requests: Requests,
     pub(super) upgrades: Sender<Upgrade>,
     pub(super) stop_asked: Receiver<()>,
     pub(super) new_tokens: Receiver<TokenHash>,
@@ -49,7 +49,7 @@ pub(super) struct Ports {
 
 /// The queues that the gate feeds. Gone while it stops, so that those at their other ends can end too.
 struct Onward {
-    requests: Sender<Box<Exchange>>,
+    requests: Requests,
     upgrades: Sender<Upgrade>,
     /// Each caller's way back.
     returns: Sender<Returned>,
@@ -414,9 +414,10 @@ impl EventLoop {
         let (returns, waker) = (onward.returns.clone(), Arc::clone(&self.waker));
         let wants_head = request.method == Method::Head;
         let caller = Caller { number: token, socket: place.socket, wants_head, returns, waker };
+        let lane = if request.is_hook() { &onward.requests.hooks } else { &onward.requests.others };
         let exchange = Box::new(Exchange { request, caller });
         // The gate must not wait for the workers: if they cannot keep up, callers are told to come back.
-        if let Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) = onward.requests.try_send(exchange) {
+        if let Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) = lane.try_send(exchange) {
             self.counts.admitted -= 1;
             let socket = back.caller.socket;
             self.refuse(

@@ -12,7 +12,7 @@ fn an_idle_gate_sleeps_until_somebody_comes() {
     let waker = Arc::new(Waker::new(poll.registry(), WAKE).unwrap());
     let (requests, upgrades) = (bounded(1).0, bounded(1).0);
     let ports = Ports {
-        requests,
+        requests: super::super::Requests { hooks: requests.clone(), others: requests },
         upgrades,
         stop_asked: bounded(1).1,
         new_tokens: bounded(1).1,

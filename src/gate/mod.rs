@@ -228,6 +228,14 @@ pub struct Exchange {
     pub caller: Caller,
 }
 
+/// The ways of requests to those who serve them.
+pub struct Requests {
+    /// Of hooks, which an agent waits for at every step.
+    pub hooks: Sender<Box<Exchange>>,
+    /// Of all others.
+    pub others: Sender<Box<Exchange>>,
+}
+
 /// A WebSocket whose handshake is answered.
 #[derive(Debug)]
 pub struct Upgrade {
@@ -274,6 +282,13 @@ pub struct Caller {
     wants_head: bool,
     returns: Sender<Returned>,
     waker: Arc<Waker>,
+}
+
+impl Request {
+    /// Whether an agent waits for it at a step of its own.
+    pub fn is_hook(&self) -> bool {
+        self.path.starts_with("/hook/")
+    }
 }
 
 impl Caller {
@@ -363,7 +378,7 @@ impl Handle {
 /// The operating system's reason for which there is no poll, a listener cannot be used, or no thread could be had.
 pub fn start(
     settings: Settings,
-    requests: Sender<Box<Exchange>>,
+    requests: Requests,
     upgrades: Sender<Upgrade>,
     exits: &Sender<thread::Exit>,
 ) -> io::Result<(Handle, JoinHandle<()>)> {

@@ -2,6 +2,7 @@
 //! that every step happens when the test says so. Read timeouts are deadlines: running into one fails the test.
 
 mod held;
+mod lanes;
 mod woken;
 
 use super::*;
@@ -29,6 +30,11 @@ struct Running {
 }
 
 fn running(change: impl FnOnce(&mut Settings)) -> Running {
+    running_with(None, change)
+}
+
+/// With a queue of their own for requests that are no hooks.
+fn running_with(others: Option<Sender<Box<Exchange>>>, change: impl FnOnce(&mut Settings)) -> Running {
     let directory = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let tcp = listener.local_addr().unwrap();
@@ -39,10 +45,10 @@ fn running(change: impl FnOnce(&mut Settings)) -> Running {
     ];
     let mut settings = Settings::new(doors, Auth::Off);
     change(&mut settings);
-    let (request_sender, requests) = bounded(2);
-    let (upgrade_sender, upgrades) = bounded(1);
-    let (exit_sender, exits) = bounded(1);
-    let (handle, joined) = start(settings, request_sender, upgrade_sender, &exit_sender).unwrap();
+    let (hooks, requests) = bounded(2);
+    let ((upgrade_sender, upgrades), (exit_sender, exits)) = (bounded(1), bounded(1));
+    let lanes = Requests { others: others.unwrap_or_else(|| hooks.clone()), hooks };
+    let (handle, joined) = start(settings, lanes, upgrade_sender, &exit_sender).unwrap();
     Running { tcp, directory, requests, upgrades, handle, joined, exits }
 }
 
@@ -464,28 +470,6 @@ fn a_websocket_is_handed_over_with_what_followed_its_handshake() {
     unix.write_all(HANDSHAKE.as_bytes()).unwrap();
     let upgrade = gate.upgrades.recv_timeout(PATIENCE).unwrap();
     assert!(matches!(upgrade.stream, Stream::Unix(_)) && upgrade.leftover.is_empty());
-    gate.stop();
-}
-
-#[test]
-fn full_queues_are_told_to_callers() {
-    let gate = running(|_| {});
-    let first = gate.send(HANDSHAKE);
-    first.peek(&mut [0]).unwrap();
-    let answer = rest(gate.send(HANDSHAKE));
-    assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
-
-    let _waiting = [gate.send(GOOD), gate.send(GOOD)];
-    // Once somebody who came after them has been answered, both have been read: only then is the queue full.
-    rest(gate.send(&GOOD.replace("localhost", "evil.example")));
-    for (request, empty) in [(GOOD.to_owned(), true), (GOOD.replace("/hook", "/v1"), false)] {
-        let answer = rest(gate.send(&request));
-        assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
-        assert!(answer.contains("\r\nRetry-After: 1\r\n"), "{answer}");
-        assert_eq!(answer.ends_with("\r\n\r\n"), empty, "{answer}");
-    }
-    let (one, two) = (gate.next(), gate.next());
-    assert_eq!((one.request.counts.refused_overload, two.request.counts.admitted), (1, 2));
     gate.stop();
 }
 

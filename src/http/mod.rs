@@ -15,7 +15,7 @@ use crate::error::{ErrorKind, Fatal, RequestError, exit_code};
 use crate::gate::respond::{event_stream_head, head_and_body};
 use crate::gate::{Caller, Counts, Credential, Exchange, Farewells, Parked, Settle, Subscribe};
 use crate::git_branch::Look;
-use crate::limits::ANSWER_QUEUE_MAX;
+use crate::limits::{ANSWER_QUEUE_MAX, STORE_QUEUE_OF_OTHERS_MAX};
 use crate::log_pace::Pace;
 use crate::log_queue::LogQueue;
 use crate::machine_token::RotateJob;
@@ -151,36 +151,65 @@ pub struct Ways {
     pub look: Sender<Look>,
 }
 
+/// Requests for the workers.
+#[derive(Clone)]
+pub struct ToServe {
+    /// Of hooks.
+    pub hooks: Receiver<Box<Exchange>>,
+    /// Of all others.
+    pub others: Receiver<Box<Exchange>>,
+}
+
+/// The ways of answers from the store to the workers. An answer to a hook does not wait for others to be rendered.
+#[derive(Clone)]
+struct Answers {
+    hooks: Sender<Box<Answer>>,
+    others: Sender<Box<Answer>>,
+}
+
 /// Starts the workers. They end when the other end of `stop` is dropped and no answer is left.
 ///
 /// # Errors
 /// The operating system's reason for which no thread could be had.
 pub fn start(
     workers: usize,
-    requests: &Receiver<Box<Exchange>>,
+    requests: &ToServe,
     ways: &Ways,
     about: About,
     stop: &Receiver<()>,
     exits: &Sender<Exit>,
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
-    let (answers, answered) = bounded(ANSWER_QUEUE_MAX);
+    let ((hooks, hooks_answered), (others, others_answered)) = (bounded(ANSWER_QUEUE_MAX), bounded(ANSWER_QUEUE_MAX));
+    let answers = Answers { hooks, others };
     let (about, farewells) = (Arc::new(about), Arc::new(hook::wait::farewells()));
     let spawn = |number| {
         let Ways { store, rotate, subscribe, look } = ways.clone();
-        let (answers, answered, about) = (answers.clone(), answered.clone(), about.clone());
-        let farewells = farewells.clone();
+        let (answers, about, farewells) = (answers.clone(), about.clone(), farewells.clone());
+        // A large answer to another request takes long to be made: one worker is there for hooks whatever comes.
+        let of_others = if number == 0 && workers > 1 { never() } else { others_answered.clone() };
+        let answered = Answered { hooks: hooks_answered.clone(), others: of_others };
+        let mut requests = requests.clone();
+        if number == 0 && workers > 1 {
+            requests.others = never();
+        }
         let worker = Worker { store, rotate, subscribe, look, answers, answered, about, farewells };
-        let (requests, stop) = (requests.clone(), stop.clone());
+        let stop = stop.clone();
         thread::spawn(&format!("http-{number}"), exits, move || worker.run(requests, &stop))
     };
     (0..workers).map(spawn).collect()
 }
 
+/// The workers' ends of the same.
+struct Answered {
+    hooks: Receiver<Box<Answer>>,
+    others: Receiver<Box<Answer>>,
+}
+
 struct Worker {
     store: Sender<Command>,
     rotate: Sender<RotateJob>,
-    answers: Sender<Box<Answer>>,
-    answered: Receiver<Box<Answer>>,
+    answers: Answers,
+    answered: Answered,
     about: Arc<About>,
     subscribe: Subscribe,
     /// What callers are told who have waited for nothing.
@@ -189,19 +218,27 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(&self, mut requests: Receiver<Box<Exchange>>, stop: &Receiver<()>) {
+    fn run(&self, mut requests: ToServe, stop: &Receiver<()>) {
         loop {
-            // Answers first: they finish what is under way.
+            // Answers first: they finish what is under way. Others before hooks, which have a worker of their own.
             select_biased! {
-                recv(self.answered) -> answer => if let Ok(answer) = answer {
+                recv(self.answered.others) -> answer => if let Ok(answer) = answer {
                     self.answer(*answer);
                 },
-                recv(requests) -> exchange => match exchange {
+                recv(self.answered.hooks) -> answer => if let Ok(answer) = answer {
+                    self.answer(*answer);
+                },
+                recv(requests.others) -> exchange => match exchange {
                     Ok(exchange) => self.serve(*exchange),
-                    Err(_) => requests = never(),
+                    Err(_) => requests.others = never(),
+                },
+                recv(requests.hooks) -> exchange => match exchange {
+                    Ok(exchange) => self.serve(*exchange),
+                    Err(_) => requests.hooks = never(),
                 },
                 recv(stop) -> _ => {
-                    self.answered.try_iter().for_each(|answer| self.answer(*answer));
+                    let answered = self.answered.hooks.try_iter().chain(self.answered.others.try_iter());
+                    answered.for_each(|answer| self.answer(*answer));
                     return;
                 }
             }
@@ -213,6 +250,9 @@ impl Worker {
         // The gate sends the head of the answer alone.
         if request.method == Method::Head {
             request.method = Method::Get;
+        }
+        if !request.is_hook() && self.store.len() >= STORE_QUEUE_OF_OTHERS_MAX {
+            return caller.answer(json_error(&busy()).into_bytes(), None);
         }
         match route(&request, &self.about) {
             Action::Respond(response) => caller.answer(response.into_bytes(), None),
@@ -270,10 +310,6 @@ impl Worker {
     /// Gives the store something to do. If its queue is full the caller is told so at once: waiting here would hold up
     /// the answers of others.
     fn submit(&self, command: Command) {
-        let busy = || {
-            let message = "the daemon has more to do than it can take; try again in a second";
-            RequestError::new(ErrorKind::Unavailable, message)
-        };
         match self.store.try_send(command) {
             Err(TrySendError::Full(Command::Request { reply_to: Some(reply_to), .. })) => reply_to(Err(busy())),
             Err(TrySendError::Full(Command::Compact(reply_to))) => reply_to(Err(busy())),
@@ -389,10 +425,19 @@ impl Worker {
     }
 }
 
-/// Called by the store with an answer. The queue has room for every request that can be under way: thousands, nearly always
+/// The error for a caller for whom the store has no room.
+fn busy() -> RequestError {
+    RequestError::new(ErrorKind::Unavailable, "the daemon has more to do than it can take; try again in a second")
+}
+
+/// Called by the store with an answer. Its queue has room for every request that can be under way: thousands, nearly always
 /// empty, so that what stands in it is small and the answer elsewhere.
-fn deliver(answers: &Sender<Box<Answer>>, answer: Answer) {
-    if answers.try_send(Box::new(answer)).is_err() {
+fn deliver(answers: &Answers, answer: Answer) {
+    let lane = match answer {
+        Answer::Reply { shape: Shape::Hook(_), .. } => &answers.hooks,
+        _ => &answers.others,
+    };
+    if lane.try_send(Box::new(answer)).is_err() {
         static FULL: Pace = Pace::new();
         FULL.error(|| "the queue of answers is full; an answer was dropped, and its connection closed".to_owned());
     }

@@ -1,7 +1,7 @@
 //! `POST /hook/wait`: a caller who waits until mail comes for its session, and is told it then, to wake it. Its connection
 //! waits at the gate, its name with the store; here is how the two get together. It must not decide what wakes a session.
 
-use super::super::{Answer, Home, Response, Shape, Worker, deliver};
+use super::super::{Answer, Answers, Home, Response, Shape, Worker, deliver};
 use super::answer::Form;
 use super::report::{self, Place};
 use super::told::Told;
@@ -77,7 +77,7 @@ struct Waits {
     parked: Option<Parked>,
     farewells: Arc<Farewells>,
     store: Sender<Command>,
-    answers: Sender<Box<Answer>>,
+    answers: Answers,
 }
 
 impl Waiter for Waits {
@@ -98,11 +98,11 @@ impl Waiter for Waits {
 
     fn wake(mut self: Box<Self>, reply: HookReply) -> Result<(), (Box<dyn Waiter>, HookReply)> {
         // Room is left for the answers to those who do not wait.
-        if self.answers.len() >= WAKES_QUEUED_MAX {
+        if self.answers.others.len() >= WAKES_QUEUED_MAX {
             return Err((self, reply));
         }
         let Some(caller) = self.parked.take() else { return Ok(()) };
-        let back = match self.answers.try_send(Box::new(Answer::Woken { caller, reply: Box::new(reply) })) {
+        let back = match self.answers.others.try_send(Box::new(Answer::Woken { caller, reply: Box::new(reply) })) {
             Err(TrySendError::Full(back)) => *back,
             _ => return Ok(()),
         };
