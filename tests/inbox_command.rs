@@ -163,3 +163,34 @@ fn another_sessions_inbox_is_looked_at_and_taken_only_by_a_word() {
     assert_eq!(support::raw_unix(&events, format!("{head}{body}").as_bytes()).status, 200);
     assert_eq!(state(&id)["evidence"], "operator");
 }
+
+// row 68
+#[test]
+fn the_outbox_says_in_a_word_how_far_a_message_has_got() {
+    let place = Place::new();
+    let daemon = place.start();
+    for (id, cwd) in [("a", "/w/a"), ("old", "/w/place"), ("b", "/w/a")] {
+        daemon.start_session(id, cwd);
+    }
+    let room = json!({"asSession": "a", "to": "@everyone", "body": "to all", "clientMessageId": "k"});
+    let room = daemon.post_json("/v1/messages", &room).json()["messageId"].as_str().unwrap().to_owned();
+    let claimed = daemon.send("a", "old", "left");
+    let status = |id: &str| {
+        let page = daemon.get("/v1/outbox?session=a").json();
+        let found = page["messages"].as_array().unwrap().iter().find(|message| message["messageId"] == id).cloned();
+        found.unwrap()["status"].clone()
+    };
+    assert_eq!((status(&room), status(&claimed)), (json!("pending"), json!("pending")));
+    daemon.end_session("old");
+    daemon.start_session("new", "/w/place");
+    daemon.post_json("/v1/inbox/claim", &json!({"asSession": "new", "from": "old"}));
+    assert_eq!(status(&claimed), "pending", "it waits for the session that took it over");
+    for reader in ["new", "b"] {
+        daemon.post_json("/v1/messages/ack", &json!({"asSession": reader, "messageIds": [room, claimed]}));
+    }
+    assert_eq!((status(&room), status(&claimed)), (json!("done"), json!("done")));
+    // A message to a room that nobody read is not done when it is replaced.
+    let first = daemon.send("a", "@everyone", "first");
+    daemon.post_json("/v1/messages", &json!({"asSession": "a", "to": "@everyone", "body": "2", "supersedes": first}));
+    assert_eq!(status(&first), "aborted");
+}

@@ -183,7 +183,13 @@ impl Status {
 
     /// That of what goes to several: as long as it may still get to one, that counts; then that it has got to one.
     fn of_all<'a>(views: impl Iterator<Item = &'a DeliveryView>) -> Self {
-        let all: Vec<Self> = views.map(|view| Self::of(&view.standing)).collect();
+        let views: Vec<&DeliveryView> = views.collect();
+        // The session that took a message over has a delivery of its own, which tells how it went on.
+        let goes_on = |view: &DeliveryView| match &view.standing {
+            DeliveryStanding::Settled(Step::Claimed(by), _) => views.iter().any(|other| other.session == *by),
+            _ => false,
+        };
+        let all: Vec<Self> = views.iter().filter(|view| !goes_on(view)).map(|view| Self::of(&view.standing)).collect();
         let order = [Self::Pending, Self::Inflight, Self::Done, Self::Dead, Self::Aborted];
         // That to nobody any more, since all are gone: it is over.
         order.into_iter().find(|status| all.contains(status)).unwrap_or(Self::Done)
@@ -237,12 +243,7 @@ pub(super) fn outbox(page: &HistoryPage) -> String {
 /// A message as its sender sees it: as history shows it, with how far it has got in a word, as claudemesh's daemon
 /// tells it.
 fn outbox_entry(entry: &HistoryEntry) -> String {
-    let message = &entry.message.row;
-    let status = match (&message.to, entry.waiting_for) {
-        (Recipient::Session(_), _) => Status::of_all(entry.deliveries.iter()),
-        (Recipient::Room(_), 0) => Status::Done,
-        (Recipient::Room(_), _) => Status::Pending,
-    };
+    let status = Status::of_all(entry.deliveries.iter());
     let attempts = entry.deliveries.iter().map(|view| view.times).max().unwrap_or(0);
     shapes::entry(entry).add("status", status.as_str()).add("attempts", &attempts).end()
 }
