@@ -179,6 +179,11 @@ impl RequestError {
         Self::new(ErrorKind::Invalid, message)
     }
 
+    /// The daemon stops, and takes nothing more.
+    pub fn stopping() -> Self {
+        Self::new(ErrorKind::Unavailable, "the daemon is stopping; try again in a second")
+    }
+
     /// Something that is not there.
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotFound, message)

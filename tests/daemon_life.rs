@@ -542,3 +542,13 @@ fn a_state_directory_that_is_removed_is_told_of_and_used_again_when_it_is_back()
     let ids: BTreeSet<String> = place.start().sessions().into_keys().collect();
     assert_eq!(ids, ["after", "before"].map(str::to_owned).into(), "what was acknowledged is in the new log");
 }
+
+// row 88
+#[test]
+fn a_log_that_cannot_be_completed_at_the_stop_is_no_good_end() {
+    let place = Place::new();
+    let daemon = place.start();
+    assert_eq!(daemon.start_session("a", "/w/a").status, 200);
+    std::fs::remove_dir_all(place.state()).unwrap();
+    assert_eq!(daemon.stop(), Some(74));
+}

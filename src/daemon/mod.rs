@@ -89,6 +89,7 @@ pub fn run(config: &ServeConfig) -> Result<(), Fatal> {
     // First of all, so that it puts nothing back that the stop removes.
     let lock = keeper.stop();
     stop(parts, &exit, &socket);
+    let exit = worst(exit, &exited);
     own_log.flush(LOG_FLUSH_DEADLINE);
     drop(lock);
     match exit {
@@ -138,10 +139,11 @@ fn start(
         process::start(shares.process_handles, commands.clone(), exits).map_err(no_thread)?;
     let transcripts = transcript::start(commands.clone(), exits).map_err(no_thread)?;
     let store = open_store(config, Helpers { ask, compact, processes, transcripts }, clock)?;
+    let late = queue.clone();
     let store_thread = start_store(store, queue, clock, exits).map_err(no_thread)?;
     let (ws_door, subscribe) = ws::start(to_upgrade, commands.clone(), shares.ws_clients, exits).map_err(no_thread)?;
     let look = git_branch::start(commands.clone(), exits).map_err(no_thread)?;
-    let ways = http::Ways { store: commands.clone(), rotate, subscribe, look };
+    let ways = http::Ways { store: commands.clone(), rotate, subscribe, look, late };
     let mut others = http::start(HTTP_WORKERS, &to_serve, &ways, about, &workers_stop, exits).map_err(no_thread)?;
     drop(ways);
     others.push(process_watcher);
@@ -306,4 +308,34 @@ fn stop(parts: Parts, exit: &Exit, socket: &Path) {
     log::info!("stopped");
 }
 
+/// The reason to end with, of the first and those that came about while the daemon stopped: a log that breaks then may lack
+/// nothing that was acknowledged, but the operator must hear of the disk.
+fn worst(first: Exit, more: &Receiver<Exit>) -> Exit {
+    let is_fault = |exit: &Exit| !matches!(exit, Exit::Signal);
+    if is_fault(&first) {
+        return first;
+    }
+    more.try_iter().find(is_fault).unwrap_or(first)
+}
+
 const _: () = assert!(STORE_QUEUE_MAX >= BATCH_COMMANDS_MAX);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // row 88
+    #[test]
+    fn a_fault_during_an_ordered_stop_is_what_the_daemon_ends_with() {
+        let (exits, exited) = bounded(4);
+        assert!(matches!(worst(Exit::Signal, &exited), Exit::Signal));
+        exits.send(Exit::Signal).unwrap();
+        exits.send(Exit::Fatal("the log broke".to_owned(), exit_code::IO)).unwrap();
+        exits.send(Exit::ThreadDied("other".to_owned())).unwrap();
+        assert!(matches!(worst(Exit::Signal, &exited), Exit::Fatal(_, exit_code::IO)));
+        exits.send(Exit::Fatal("later".to_owned(), exit_code::IO)).unwrap();
+        assert!(
+            matches!(worst(Exit::ThreadDied("first".to_owned()), &exited), Exit::ThreadDied(name) if name == "first")
+        );
+    }
+}

@@ -95,7 +95,7 @@ enum Answer {
     Report {
         caller: Caller,
         page: Page,
-        report: Box<Report>,
+        report: Result<Box<Report>, RequestError>,
         counts: Counts,
     },
     Compacted {
@@ -149,6 +149,8 @@ pub struct Ways {
     pub subscribe: Subscribe,
     /// Who looks at git branches.
     pub look: Sender<Look>,
+    /// The other end of `store`, for commands that the store has left there at its end.
+    pub late: Receiver<Command>,
 }
 
 /// Requests for the workers.
@@ -167,7 +169,7 @@ struct Answers {
     others: Sender<Box<Answer>>,
 }
 
-/// Starts the workers. They end when the other end of `stop` is dropped and no answer is left.
+/// Starts the workers. They end when the other end of `stop` is dropped, which is after the store's end, and no answer is left.
 ///
 /// # Errors
 /// The operating system's reason for which no thread could be had.
@@ -183,7 +185,7 @@ pub fn start(
     let answers = Answers { hooks, others };
     let (about, farewells) = (Arc::new(about), Arc::new(hook::wait::farewells()));
     let spawn = |number| {
-        let Ways { store, rotate, subscribe, look } = ways.clone();
+        let Ways { store, rotate, subscribe, look, late } = ways.clone();
         let (answers, about, farewells) = (answers.clone(), about.clone(), farewells.clone());
         // A large answer to another request takes long to be made: one worker is there for hooks whatever comes.
         let of_others = if number == 0 && workers > 1 { never() } else { others_answered.clone() };
@@ -192,7 +194,7 @@ pub fn start(
         if number == 0 && workers > 1 {
             requests.others = never();
         }
-        let worker = Worker { store, rotate, subscribe, look, answers, answered, about, farewells };
+        let worker = Worker { store, late, rotate, subscribe, look, answers, answered, about, farewells };
         let stop = stop.clone();
         thread::spawn(&format!("http-{number}"), exits, move || worker.run(requests, &stop))
     };
@@ -207,6 +209,7 @@ struct Answered {
 
 struct Worker {
     store: Sender<Command>,
+    late: Receiver<Command>,
     rotate: Sender<RotateJob>,
     answers: Answers,
     answered: Answered,
@@ -237,6 +240,8 @@ impl Worker {
                     Err(_) => requests.hooks = never(),
                 },
                 recv(stop) -> _ => {
+                    // The store has ended. Commands that came too late for it hold their callers' connections.
+                    self.late.try_iter().for_each(|command| command.refuse(RequestError::stopping()));
                     let answered = self.answered.hooks.try_iter().chain(self.answered.others.try_iter());
                     answered.for_each(|answer| self.answer(*answer));
                     return;
@@ -264,8 +269,8 @@ impl Worker {
             Action::Wait(wish) => self.wait(wish, caller),
             Action::Report(page) => {
                 let (answers, counts) = (self.answers.clone(), request.counts);
-                let report_to = Box::new(move |report| {
-                    deliver(&answers, Answer::Report { caller, page, report: Box::new(report), counts });
+                let report_to = Box::new(move |report: Result<Report, RequestError>| {
+                    deliver(&answers, Answer::Report { caller, page, report: report.map(Box::new), counts });
                 });
                 self.submit(Command::Report(report_to));
             }
@@ -311,17 +316,18 @@ impl Worker {
     /// the answers of others.
     fn submit(&self, command: Command) {
         match self.store.try_send(command) {
-            Err(TrySendError::Full(Command::Request { reply_to: Some(reply_to), .. })) => reply_to(Err(busy())),
-            Err(TrySendError::Full(Command::Compact(reply_to))) => reply_to(Err(busy())),
-            Err(TrySendError::Full(Command::Wait { waiter, .. })) => waiter.refuse(busy()),
-            _ => {}
+            Ok(()) => {}
+            Err(TrySendError::Full(command)) => command.refuse(busy()),
+            Err(TrySendError::Disconnected(command)) => command.refuse(RequestError::stopping()),
         }
     }
 
     fn answer(&self, answer: Answer) {
         match answer {
             Answer::Report { caller, page, report, counts } => {
-                caller.answer(self.report(page, &report, &counts).into_bytes(), None);
+                let response =
+                    report.map_or_else(|error| json_error(&error), |report| self.report(page, &report, &counts));
+                caller.answer(response.into_bytes(), None);
             }
             Answer::Woken { caller, reply } => self.wake(caller, &reply),
             Answer::Compacted { caller, result } => caller.answer(v1::compacted(result).into_bytes(), None),
@@ -512,6 +518,9 @@ fn json_error(error: &RequestError) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod load_tests;
 
 #[cfg(test)]
 mod tests {

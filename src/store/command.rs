@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub type ReplyTo = Box<dyn FnOnce(Result<Reply, RequestError>) + Send>;
 
 /// Where a report goes; the same rules.
-pub type ReportTo = Box<dyn FnOnce(Report) + Send>;
+pub type ReportTo = Box<dyn FnOnce(Result<Report, RequestError>) + Send>;
 
 /// Where the outcome of a compaction goes; the same rules.
 pub type CompactTo = Box<dyn FnOnce(Result<Compacted, RequestError>) + Send>;
@@ -129,6 +129,20 @@ pub enum Command {
     Compacted(CompactDone),
     /// Finish what is in the queue, and end.
     Stop,
+}
+
+impl Command {
+    /// Tells the caller, if one waits, that the store does not take the command.
+    pub fn refuse(self, error: RequestError) {
+        match self {
+            Self::Request { reply_to: Some(reply_to), .. } => reply_to(Err(error)),
+            Self::Compact(reply_to) => reply_to(Err(error)),
+            Self::Report(report_to) => report_to(Err(error)),
+            Self::Wait { waiter, .. } => waiter.refuse(error),
+            Self::Connect { outbox, .. } | Self::Subscribe { outbox, .. } => outbox.disconnect(),
+            _ => {}
+        }
+    }
 }
 
 impl fmt::Debug for Command {

@@ -2,7 +2,7 @@
 //! leaving it whole at the end. It must not decide which of their lines count.
 
 use super::{Held, LogRead, Store};
-use crate::error::{ErrorKind, Fatal};
+use crate::error::{ErrorKind, Fatal, exit_code};
 use crate::event_log::disk::Disk;
 use crate::event_log::file::AppendError;
 use crate::event_log::line::Stamp;
@@ -47,9 +47,9 @@ impl<D: Disk> Store<D> {
         let finished = finished.and_then(|()| self.tail.complete(&mut self.log, &self.roster, &stamp));
         match finished.and_then(|()| self.log.sync().map_err(AppendError::Broken)) {
             Ok(()) => Ok(()),
+            // What it lacks was acknowledged.
             Err(AppendError::Refused(error)) => {
-                log::error!("the log could not be completed: {error}");
-                Ok(())
+                Err(Fatal::new(exit_code::IO, format!("the log could not be completed: {error}")))
             }
             Err(AppendError::Broken(error)) => Err(self.broken(&error)),
         }

@@ -212,11 +212,9 @@ impl<D: Disk> Store<D> {
         let finished = self.finish(clock.now());
         self.hub.close_all();
         self.events.close_all();
-        // Who came after the stop is sent away at once rather than left waiting.
+        // Callers that came after the stop are told at once. Later commands are left to their senders.
         for command in commands.try_iter() {
-            if let Command::Connect { outbox, .. } | Command::Subscribe { outbox, .. } = command {
-                outbox.disconnect();
-            }
+            command.refuse(RequestError::stopping());
         }
         finished
     }
@@ -317,7 +315,7 @@ impl<D: Disk> Store<D> {
                 // A disk that was full before a restart is full after it.
                 self.probe()?;
             }
-            Command::Report(report_to) => report_to(self.report(now)),
+            Command::Report(report_to) => report_to(Ok(self.report(now))),
             Command::Compact(reply_to) => self.compaction.want(reply_to),
             Command::Compacted(done) => self.compaction.accept(done, &self.log, now),
             Command::Stop => self.stopping = true,

@@ -225,7 +225,7 @@ impl Bench {
         let (sender, receiver) = bounded(1);
         self.batch.push(Command::Report(Box::new(move |report| sender.send(report).unwrap())));
         self.turn();
-        receiver.try_recv().unwrap()
+        receiver.try_recv().unwrap().unwrap()
     }
 }
 
