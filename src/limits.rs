@@ -220,6 +220,8 @@ pub const ADDRESSES_MAX: usize = 64;
 pub const LOOP_TURNS_MAX: u32 = 40;
 /// Time after which all of that is forgotten.
 pub const LOOP_WINDOW_MS: i64 = 10 * 60 * 1000;
+/// The last speakers of a thread that the loop guard knows.
+pub const LOOP_SPEAKERS_MAX: usize = 16;
 /// Pairs and threads that are watched for it at once.
 pub const LOOPS_KNOWN_MAX: usize = 4096;
 /// How long an answer is expected for, if the sender does not say.

@@ -4,9 +4,9 @@
 
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{MessageId, SessionId};
-use crate::limits::{LOOP_TURNS_MAX, LOOP_WINDOW_MS, LOOPS_KNOWN_MAX};
+use crate::limits::{LOOP_SPEAKERS_MAX, LOOP_TURNS_MAX, LOOP_WINDOW_MS, LOOPS_KNOWN_MAX};
 use crate::time::MonoMs;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// Thousandths of a turn.
 const TURN: i64 = 1000;
@@ -36,6 +36,8 @@ struct Level {
     turns: i64,
     /// On the monotonic clock, in milliseconds.
     at: MonoMs,
+    /// The last sessions that spoke in a thread; a human's word to any of them ends the loop.
+    speakers: VecDeque<SessionId>,
 }
 
 impl Level {
@@ -59,6 +61,8 @@ pub(super) struct Loops {
     ending: BTreeSet<(MonoMs, Circle)>,
     /// The pairs that a session is in, so that a human who writes to one has no others looked at.
     pairs_of: BTreeMap<SessionId, BTreeSet<SessionId>>,
+    /// The threads that a session has spoken in lately.
+    threads_of: BTreeMap<SessionId, BTreeSet<MessageId>>,
     /// How many circles a human's words have had looked at, for a test of the claim above.
     #[cfg(test)]
     looks: usize,
@@ -84,10 +88,11 @@ impl Loops {
     pub(super) fn note(&mut self, circles: Vec<Circle>, sender: &SessionId, now: MonoMs) {
         let circles = if self.is_on { circles } else { Vec::new() };
         for circle in circles {
-            if let Some(level) = self.levels.get(&circle) {
+            if let Some(level) = self.levels.get(&circle).cloned() {
                 let changed = i64::from(level.last != *sender) * TURN;
                 let turns = level.turns(now) + changed;
-                self.put(circle, Level { last: sender.clone(), turns, at: now });
+                let speakers = self.spoken(&circle, level.speakers, sender);
+                self.put(circle, Level { last: sender.clone(), turns, at: now, speakers });
                 continue;
             }
             if self.levels.len() >= LOOPS_KNOWN_MAX {
@@ -95,7 +100,36 @@ impl Loops {
             }
             // With so many that are all busy, one more is not watched: that is better than to refuse it.
             if self.levels.len() < LOOPS_KNOWN_MAX {
-                self.put(circle, Level { last: sender.clone(), turns: TURN, at: now });
+                let speakers = self.spoken(&circle, VecDeque::new(), sender);
+                self.put(circle, Level { last: sender.clone(), turns: TURN, at: now, speakers });
+            }
+        }
+    }
+
+    /// Notes a session among the last speakers of a thread; a pair has its members in its name.
+    fn spoken(
+        &mut self,
+        circle: &Circle,
+        mut speakers: VecDeque<SessionId>,
+        sender: &SessionId,
+    ) -> VecDeque<SessionId> {
+        let Circle::Thread(thread) = circle else { return speakers };
+        speakers.retain(|speaker| speaker != sender);
+        speakers.push_back(sender.clone());
+        if speakers.len() > LOOP_SPEAKERS_MAX
+            && let Some(oldest) = speakers.pop_front()
+        {
+            self.leave_thread(&oldest, thread);
+        }
+        self.threads_of.entry(sender.clone()).or_default().insert(thread.clone());
+        speakers
+    }
+
+    fn leave_thread(&mut self, speaker: &SessionId, thread: &MessageId) {
+        if let Some(threads) = self.threads_of.get_mut(speaker) {
+            threads.remove(thread);
+            if threads.is_empty() {
+                self.threads_of.remove(speaker);
             }
         }
     }
@@ -119,6 +153,9 @@ impl Loops {
             for other in self.pairs_of.get(session).cloned().unwrap_or_default() {
                 self.forget(&Circle::pair(session, &other));
             }
+            for thread in self.threads_of.get(session).cloned().unwrap_or_default() {
+                self.forget(&Circle::Thread(thread));
+            }
         }
         if let Some(thread) = thread {
             self.forget(&Circle::Thread(thread.clone()));
@@ -132,13 +169,18 @@ impl Loops {
         }
         if let Some(level) = self.levels.remove(circle) {
             self.ending.remove(&(level.over_at(), circle.clone()));
-            self.unpair(circle);
+            self.detach(circle, &level);
         }
     }
 
     /// Takes a circle that is over out of what its sessions are in.
-    fn unpair(&mut self, circle: &Circle) {
-        let Circle::Pair(a, b) = circle else { return };
+    fn detach(&mut self, circle: &Circle, level: &Level) {
+        let (a, b) = match circle {
+            Circle::Pair(a, b) => (a, b),
+            Circle::Thread(thread) => {
+                return level.speakers.iter().for_each(|speaker| self.leave_thread(speaker, thread));
+            }
+        };
         for (one, other) in [(a, b), (b, a)] {
             if let Some(others) = self.pairs_of.get_mut(one) {
                 others.remove(other);
@@ -153,8 +195,8 @@ impl Loops {
     pub(super) fn sweep(&mut self, now: MonoMs) {
         while self.ending.first().is_some_and(|(over_at, _)| *over_at <= now) {
             let Some((_, circle)) = self.ending.pop_first() else { break };
-            self.levels.remove(&circle);
-            self.unpair(&circle);
+            let Some(level) = self.levels.remove(&circle) else { continue };
+            self.detach(&circle, &level);
         }
     }
 }
@@ -261,6 +303,28 @@ mod tests {
         assert_eq!(loops.levels.len(), LOOPS_KNOWN_MAX);
         loops.sweep(MonoMs(LOOP_WINDOW_MS));
         assert!(loops.levels.is_empty() && loops.ending.is_empty() && loops.pairs_of.is_empty());
+        for number in 0..=LOOP_SPEAKERS_MAX {
+            loops.note(vec![Circle::Thread("t".into())], &id(&number.to_string()), MonoMs(LOOP_WINDOW_MS));
+        }
+        assert_eq!(loops.threads_of.len(), LOOP_SPEAKERS_MAX);
+        loops.sweep(MonoMs(3 * LOOP_WINDOW_MS));
+        assert!(loops.levels.is_empty() && loops.threads_of.is_empty());
+    }
+
+    // row 64
+    #[test]
+    fn a_human_that_writes_to_a_speaker_ends_the_loops_of_its_threads_and_of_no_other() {
+        let mut loops = guarded();
+        let thread = |name: &str| vec![Circle::Thread(name.into())];
+        for n in 0..LOOP_TURNS_MAX {
+            loops.note(thread("t"), &id(if n % 2 == 0 { "a" } else { "b" }), MonoMs(0));
+            loops.note(thread("other"), &id(if n % 2 == 0 { "c" } else { "d" }), MonoMs(0));
+        }
+        loops.check(&thread("t"), &id("a"), MonoMs(0)).unwrap_err();
+        loops.reset(&[id("a")], None);
+        loops.check(&thread("t"), &id("a"), MonoMs(0)).unwrap();
+        loops.check(&thread("other"), &id("c"), MonoMs(0)).unwrap_err();
+        assert_eq!(loops.threads_of.keys().map(SessionId::as_str).collect::<Vec<_>>(), ["c", "d"]);
     }
 
     #[test]
