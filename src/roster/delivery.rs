@@ -3,14 +3,14 @@
 //! what the session does after that can show that it was read.
 
 use super::evidence::{TurnFacts, Verdict, verdict};
+use super::notices::NoticeWeight;
 use super::tables::newest_first;
 use super::turn::InTurn;
 use super::{Arrival, Change, EventKind, MessageState, Roster};
-use crate::ids::{IdSource, MessageId, NOTICE_SENDER, ReadId, RoomId, SessionId};
+use crate::ids::{IdSource, MessageId, ReadId, RoomId, SessionId};
 use crate::limits::{HANDED_LEASE_MS, HANDINGS_MAX, KEPT_MESSAGES_MAX, SWEEP_ROWS_MAX};
 use crate::model::{
     Delivery, Evidence, ItemType, Message, MessageRead, Path, Priority, Reason, Recipient, Row, State, Step, Stored,
-    Terms,
 };
 use crate::text::quoted;
 use crate::time::MonoMs;
@@ -428,6 +428,9 @@ impl Roster {
                     "your message {message} was handed to {name} {HANDINGS_MAX} times without a sign that it was read"
                 )
             }
+            Step::Claimed(by) if row.to == Recipient::Session(by.clone()) => {
+                format!("{name} is back and has your message {message} again")
+            }
             Step::Claimed(by) => {
                 let by = quoted(&self.name_of(by));
                 format!("your message {message} to {name}, which ended before reading it, was taken over by {by}")
@@ -436,38 +439,8 @@ impl Roster {
             Step::Undeliverable(Reason::LeftRoom) => return,
             Step::Kept | Step::Handed(_) | Step::Read(..) | Step::Superseded(_) => return,
         };
-        self.notice(&row, &text, ids);
-    }
-
-    /// Writes to the sender of `about` what there is to say of it.
-    pub(super) fn notice(&mut self, about: &Message, text: &str, ids: &mut dyn IdSource) {
-        let to = &about.from_session_id;
-        if about.is_notice() || !(self.tables.sessions.contains_key(to) || to.is_human()) {
-            return;
-        }
-        self.write_notice(about, text, ids);
-    }
-
-    /// Writes to whoever sent `about`, there or not.
-    pub(super) fn write_notice(&mut self, about: &Message, text: &str, ids: &mut dyn IdSource) {
-        let to = &about.from_session_id;
-        let terms = Terms { reply_to: Some(about.id.clone()), notice: true, ..Terms::default() };
-        let id = MessageId::from(ids.new_id());
-        self.tables.set(Message {
-            id: id.clone(),
-            from_session_id: SessionId::from(NOTICE_SENDER),
-            from_nick: Arc::from(NOTICE_SENDER),
-            to: Recipient::Session(to.clone()),
-            to_nick: about.from_nick.clone(),
-            body: Arc::from(text),
-            sent_at: self.tables.now.wall_ms,
-            read_at: None,
-            // It is no operator's word, and nobody's who could prove anything.
-            proof: None,
-            terms: Some(Box::new(terms)),
-        });
-        self.leave_for(to, &id);
-        self.dirty.insert(to.clone());
+        let is_open = matches!(step, Step::Claimed(_));
+        self.notice(&row, if is_open { NoticeWeight::Interim } else { NoticeWeight::Final }, &text, ids);
     }
 
     /// Where a message is, for each of its recipients: those of whom rows tell, and for a room's message those who were in

@@ -4,6 +4,7 @@
 
 use super::mailbox::Mailboxes;
 use super::nickname::{composed, default_root, short_of, without_number};
+use super::notices::NoticeWeight;
 use super::place;
 use super::{Answer, Caller, Claimed, Handled, Left, Reply, Roster, Wait};
 use crate::error::{ErrorKind, RequestError};
@@ -12,7 +13,7 @@ use crate::limits::{
     CLAIM_MESSAGES_MAX, DEPARTED_WITHOUT_MAIL_MAX, ENDED_KNOWN_MS, ID_SHORT_CHARS, KEPT_AGE_MAX_MS, KEPT_FOR_GONE_MAX,
     NOTICE_IDS_MAX, SWEEP_ROWS_MAX, UNCLAIMED_MAIL_AGE_MAX_MS,
 };
-use crate::model::{Departed, ItemType, Message, Reason, Recipient, Session, Step};
+use crate::model::{Delivery, Departed, ItemType, Message, Reason, Recipient, Session, Step};
 use crate::text::quoted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -379,12 +380,16 @@ impl Roster {
             // What it has written itself it need not read.
             unread.retain(|(_, id)| self.tables.messages.get(id).is_some_and(|m| m.stored.row.from_session_id != *by));
             // What was settled for itself, it cannot get in another's place either.
-            unread.retain(|(_, id)| self.tables.delivery(id, by).is_none_or(|own| !own.step.is_settled()));
+            let is_open = |step: &Step| !step.is_settled() || matches!(step, Step::Claimed(_));
+            unread.retain(|(_, id)| self.tables.delivery(id, by).is_none_or(|own| is_open(&own.step)));
             claimed.more |= unread.len() > left;
             unread.truncate(left);
             left -= unread.len();
             let taken: Vec<MessageId> = unread.into_iter().map(|(_, id)| id).collect();
-            taken.iter().for_each(|message| self.hand_down(message, session, by));
+            for message in &taken {
+                self.hand_down(message, session, by);
+                self.push_later(by, message);
+            }
             self.tell_of_heir(&taken, session, by, ids);
             if !taken.is_empty() {
                 claimed.from.push((session.clone(), nickname, taken.len()));
@@ -394,9 +399,13 @@ impl Roster {
     }
 
     /// Makes a message that one session has not read another one's.
-    fn hand_down(&mut self, message: &MessageId, from: &SessionId, to: &SessionId) {
+    pub(super) fn hand_down(&mut self, message: &MessageId, from: &SessionId, to: &SessionId) {
         self.settle(from, message, Step::Claimed(to.clone()));
         let Some(placed) = self.tables.messages.get(message) else { return };
+        // Another session had claimed it from this one, and has ended: it comes back.
+        if matches!(self.tables.delivery(message, to), Some(Delivery { step: Step::Claimed(_), .. })) {
+            return self.set_step(to, message, Step::Kept, 0);
+        }
         let is_own = placed.stored.row.to == Recipient::Session(to.clone())
             || self.tables.mail.is_unread(placed.place, to)
             || self.tables.delivery(message, to).is_some()
@@ -422,18 +431,21 @@ impl Roster {
                 self.tell_sender(&last.id, from, &Step::Claimed(by.clone()), ids);
             } else {
                 let text = self.heir_text(&messages, &last, by);
-                self.notice(&last, &text, ids);
+                self.notice(&last, NoticeWeight::Interim, &text, ids);
             }
         }
     }
 
     fn heir_text(&self, messages: &[MessageId], last: &Message, by: &SessionId) -> String {
-        let by = quoted(&self.name_of(by));
+        let (by, heir) = (quoted(&self.name_of(by)), by.clone());
         let rows = messages.iter().take(NOTICE_IDS_MAX).filter_map(|id| self.tables.messages.get(id));
         let named: Vec<String> = rows.map(|placed| self.called(&placed.stored.row)).collect();
         let more = messages.len() - named.len();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let (count, name, named) = (messages.len(), quoted(&last.to_nick), named.join(", "));
+        if last.to == Recipient::Session(heir) {
+            return format!("{name} is back and has {count} of your messages again: {named}{more}");
+        }
         format!(
             "{count} of your messages to {name}, which ended before reading them, were taken over by {by}: {named}{more}"
         )

@@ -25,7 +25,7 @@ impl Roster {
         let answered = self.answered(&sender, sending)?;
         let addressed = self.addressed(&sender, &sending.to, answered.as_ref())?;
         validate::body(&sending.body)?;
-        let terms = self.terms(&sender, sending, answered.as_ref(), ids)?;
+        let terms = self.terms(&sender, sending, answered.as_ref(), &addressed, ids)?;
         let now = self.tables.now.mono_ms;
         let circles = circles(&sender, &addressed, terms.as_ref().and_then(|terms| terms.thread.as_ref()));
         self.loops.check(&circles, &sender.id, now)?;
@@ -39,10 +39,11 @@ impl Roster {
         self.loops.note(circles, &sender.id, now);
         let supersedes = terms.as_ref().and_then(|terms| terms.supersedes.clone());
         let (mut sent, pushes) = self.dispatch(&sender, addressed, &Arc::from(sending.body.as_str()), terms, ids);
-        if let (Some(old), Some(first)) = (supersedes, sent.first_mut()) {
-            let by = first.message().row.id.clone();
-            self.supersede(&old, &by);
-            first.note_replaced(self.replaced(&old, &by));
+        if let Some(old) = supersedes {
+            self.supersede(&old, &mut sent);
+        }
+        if let Some(answered) = &answered {
+            self.settle_older_questions(answered.id(), &sender.id);
         }
         self.note_caller(&sender.id);
         let reply = match (sent.pop(), sent.is_empty()) {
@@ -78,7 +79,8 @@ impl Roster {
             return Err(RequestError::new(ErrorKind::KeyReused, message));
         }
         let supersedes = first.stored.row.terms.as_ref().and_then(|terms| terms.supersedes.clone());
-        let replaced = supersedes.and_then(|old| self.replaced(&old, &first.stored.row.id));
+        let by: Vec<MessageId> = placed.iter().map(|placed| placed.stored.row.id.clone()).collect();
+        let replaced = supersedes.and_then(|old| self.replaced(&old, &by));
         let mut sent: Vec<SentTo> = placed.into_iter().map(|placed| self.sent_before(placed)).collect();
         if let Some(first) = sent.first_mut() {
             first.note_replaced(replaced);

@@ -69,6 +69,10 @@ impl Roster {
             return Err(RequestError::not_found(format!("message '{message}' was for nobody")));
         };
         self.replace(&row.id, to, &one.message.row.id);
+        // The newer one reminds its sender from now on.
+        if self.tables.threads.expects_from_others(&row.id).is_some() {
+            self.settle_reply(&row.id);
+        }
         self.note_caller(&sender.id);
         Ok(Answer { reply: Reply::Sent(one), wait: Wait::Batch, pushes })
     }

@@ -4,7 +4,7 @@
 use super::turn::InTurn;
 use super::volatile::Volatile;
 use super::{Answer, Push, Roster};
-use crate::ids::{ClientId, SessionId};
+use crate::ids::{ClientId, MessageId, SessionId};
 use crate::limits::{PUSH_AGAIN_AGE_MAX_MS, PUSH_AGAIN_MAX, PUSHES_HELD_MAX};
 use crate::model::{Message, Priority, Recipient, Stored};
 use crate::time::MonoMs;
@@ -42,6 +42,9 @@ impl Pushes {
         let mut held = self.held.get(session).cloned().unwrap_or_default();
         if held.len() == PUSHES_HELD_MAX {
             held.pop_front();
+        }
+        if held.contains(&place) {
+            return;
         }
         held.push_back(place);
         self.held.insert(session.clone(), held);
@@ -149,18 +152,29 @@ impl Roster {
         Push { client: path.client, message: message.clone(), room_name, read_when_written, repeat }
     }
 
+    /// Pushes a message with this batch that is stored already: a notice, or one that the session has claimed.
+    pub(super) fn push_later(&mut self, session: &SessionId, message: &MessageId) {
+        let Some(place) = self.tables.messages.get(message).map(|placed| placed.place) else { return };
+        if self.has_live_path(session) {
+            self.tables.pushes.hold(session, place);
+            self.tables.pushes.ready.insert(session.clone(), ());
+        }
+    }
+
     /// What was held back for sessions whose turn is over by now, in the order of the log.
     pub(super) fn push_held(&mut self) -> Vec<Push> {
         let mut pushes = Vec::new();
         while let Some((session, ())) = self.tables.pushes.ready.pop_first() {
-            if self.in_turn(&session) != InTurn::No {
-                continue;
-            }
+            let is_working = self.in_turn(&session) != InTurn::No;
             let held = self.tables.pushes.held.remove(&session).unwrap_or_default();
             for place in held {
                 let is_free = self.tables.mail.is_free(place, &session, self.tables.now);
                 let Some(message) = self.tables.mail.at(place).filter(|_| is_free) else { continue };
                 let Some(placed) = self.tables.messages.get(message) else { continue };
+                if is_working && placed.stored.row.priority() < Priority::Now {
+                    self.tables.pushes.hold(&session, place);
+                    continue;
+                }
                 let Some(path) = self.live_path(&session) else { break };
                 pushes.push(self.push(path, &session, &placed.stored, false));
             }

@@ -1,17 +1,19 @@
 //! From what a sender wants to the terms of its message: which message it answers or replaces, until when it counts. It must
 //! not tell anybody of a message that is not for him.
 
-use super::sending::{Expiry, Replaced};
+use super::address::Addressed;
+use super::notices::NoticeWeight;
+use super::sending::Expiry;
 use super::speaker::Speaker;
 use super::tables::Placed;
-use super::{DeliveryStanding, DeliveryView, Roster, Sending, validate};
+use super::{Roster, Sending, validate};
 use crate::error::{ErrorKind, RequestError};
 use crate::ids::{IdSource, MessageId, SessionId, new_id_at};
 use crate::limits::{
     CANDIDATES_MAX, EXCERPT_CHARS_MAX, EXPIRY_MAX_MS, ID_BEGINNINGS_MAX, ID_BYTES_MAX, META_BYTES_MAX,
-    REPLACED_LINKS_MAX, REPLY_EXPECTED_MAX_MS, ROOM_DELIVERIES_SHOWN_MAX, SWEEP_ROWS_MAX,
+    REPLACED_LINKS_MAX, REPLY_EXPECTED_MAX_MS, SWEEP_ROWS_MAX,
 };
-use crate::model::{Message, Recipient, Step, Terms};
+use crate::model::{Message, Recipient, Terms};
 use crate::text::body::excerpt;
 use crate::text::{quoted, shown_name};
 use crate::time::human_age;
@@ -29,6 +31,11 @@ pub(super) struct Answered {
 }
 
 impl Answered {
+    /// The message's id.
+    pub(super) fn id(&self) -> &MessageId {
+        &self.id
+    }
+
     /// To whom an answer goes that names nobody.
     pub(super) fn author(&self) -> Result<SessionId, RequestError> {
         if self.is_notice {
@@ -56,6 +63,7 @@ impl Roster {
         sender: &Speaker,
         sending: &Sending,
         answered: Option<&Answered>,
+        addressed: &[Addressed],
         ids: &mut dyn IdSource,
     ) -> Result<Option<Terms>, RequestError> {
         let (wishes, now) = (&sending.wishes, self.tables.now.wall_ms);
@@ -63,7 +71,7 @@ impl Roster {
             validate::bounded("meta", meta, META_BYTES_MAX)?;
         }
         let replaced = wishes.supersedes.as_ref().map(|text| self.own_message(sender, sending, text)).transpose()?;
-        let supersedes = replaced.map(|old| self.unreplaced(old)).transpose()?;
+        let supersedes = replaced.map(|old| self.unreplaced(old, addressed)).transpose()?;
         let within = |what: &str, ms: i64, most: i64| {
             let message = || format!("{what} is to be between 1 second and {} days from now", most / 86_400_000);
             if (1000..=most).contains(&ms) { Ok(now + ms) } else { Err(RequestError::invalid(message())) }
@@ -92,20 +100,6 @@ impl Roster {
             notice: false,
         };
         Ok((terms != Terms::default()).then_some(terms))
-    }
-
-    /// A message of whose place no other one has taken: else there would be two that both count.
-    fn unreplaced(&self, old: &Message) -> Result<MessageId, RequestError> {
-        let newest = self.newest_in_place_of(old);
-        if newest.is_empty() {
-            return Ok(old.id.clone());
-        }
-        let newest = newest.iter().take(CANDIDATES_MAX);
-        let by: Vec<String> = newest.clone().map(|row| self.short_id(&row.id)).collect();
-        let (by, old) = (by.join(", "), self.short_id(&old.id));
-        let message = format!("message {by} has come in the place of {old} already: replace that one");
-        let candidates = newest.map(|row| self.told(row)).collect();
-        Err(RequestError { candidates, ..RequestError::new(ErrorKind::Refused, message) })
     }
 
     /// What its sender has put in the place of a message, and in the place of that, as far as the newest, in the order of the
@@ -181,7 +175,7 @@ impl Roster {
     }
 
     /// A message as a candidate: its id, and by what a person knows it.
-    fn told(&self, message: &Message) -> String {
+    pub(super) fn told(&self, message: &Message) -> String {
         let age = human_age(self.tables.now.wall_ms.saturating_sub(message.sent_at));
         let to = match &message.to {
             Recipient::Room(room) => format!("@{room}"),
@@ -189,13 +183,6 @@ impl Roster {
         };
         let (id, from) = (self.short_id(&message.id), shown_name(&message.from_nick));
         format!("{id} ({age} ago, {from} -> {to}: {})", excerpt(&message.body, EXCERPT_CHARS_MAX))
-    }
-
-    /// Settles an older message for those who have not read it: another one came in its place.
-    pub(super) fn supersede(&mut self, old: &MessageId, by: &MessageId) {
-        for session in self.awaiting(old) {
-            self.settle(&session, old, Step::Superseded(by.clone()));
-        }
     }
 
     /// A message is about to be deleted. If it shows that another one was answered, that one notes it: else its sender would
@@ -229,19 +216,6 @@ impl Roster {
         self.tables.set(Message { terms: Some(Box::new(terms)), ..row });
     }
 
-    /// What has become of an older message by the one that was to come in its place; none if it is not there any more.
-    pub(super) fn replaced(&self, old: &MessageId, by: &MessageId) -> Option<Replaced> {
-        let placed = self.tables.messages.get(old)?;
-        let is_replaced = |view: &DeliveryView| matches!(&view.standing, DeliveryStanding::Settled(Step::Superseded(newer), _) if newer == by);
-        let all = self.deliveries(&placed.stored.row, placed.place);
-        let of = all.len();
-        let (replaced, mut deliveries): (Vec<_>, Vec<_>) = all.into_iter().partition(is_replaced);
-        let count = replaced.len();
-        deliveries.extend(replaced);
-        deliveries.truncate(ROOM_DELIVERIES_SHOWN_MAX);
-        Some(Replaced { message: old.clone(), count, of, deliveries })
-    }
-
     /// Tells the senders of messages to which they expected an answer by now that none came. What is told is itself an
     /// answer, so that it is told once.
     pub(super) fn miss_replies(&mut self, ids: &mut dyn IdSource, is_full: impl Fn(&Self) -> bool) {
@@ -258,7 +232,7 @@ impl Roster {
             let unread = if self.awaiting(&id).is_empty() { "" } else { ", and it is not known to be read" };
             let text = format!("no reply to your message {} to {room}{name} came in time{unread}", self.called(&row));
             // Also to a sender that is not there: it may come back, and must not be looked for by every sweep until then.
-            self.write_notice(&row, &text, ids);
+            self.write_notice(&row, NoticeWeight::Final, &text, ids);
         }
     }
 }

@@ -8,6 +8,7 @@ mod departed;
 mod evidence;
 mod liveness;
 mod mail;
+mod meeting;
 mod model;
 mod names;
 mod outside;
