@@ -233,10 +233,10 @@ fn host(report: &HookReport) -> Option<Host> {
 /// Fills in the directory, operator and machine that the session's earlier hooks did not report.
 fn fill_in(row: &mut Session, event: &HookEvent) -> Result<(), RequestError> {
     let report = &event.report;
-    // A subagent may work in a directory of its own.
-    let cwd = report.cwd.as_deref().filter(|cwd| row.cwd.is_empty() && !cwd.is_empty() && !event.of_subagent);
+    let cwd = report.cwd.as_deref().filter(|cwd| row.cwd.is_empty() && !cwd.is_empty());
     let is_complete = row.operator.is_some() && row.host.is_some() && cwd.is_none();
-    if is_complete {
+    // Events of subagents are signs of life and no more: one may work in a directory of its own.
+    if is_complete || event.of_subagent {
         return Ok(());
     }
     validate_place(report)?;
