@@ -198,7 +198,7 @@ impl Run {
 
     fn await_refusals(&mut self, mut count: usize) {
         self.until("nobody is refused", |record| {
-            count -= usize::from(matches!(&record.event, Event::Refused { why, .. } if why.contains("storage_full")));
+            count -= usize::from(matches!(&record.event, Event::Refused { why, .. } if why.contains("storage_")));
             count == 0
         });
     }
