@@ -324,12 +324,12 @@ impl Run {
         self.report.slowest_return_ms = self.report.slowest_return_ms.max(after);
     }
 
-    /// A sync or a cut fails: nobody can tell what is on the disk, and the daemon must end.
+    /// A sync or taking back fails: nobody can tell what is on the disk, and the daemon must end.
     fn break_the_log(&mut self, kind: Kind) {
         let pid = self.daemon().pid();
         let inject = match kind {
             Kind::SyncFails => format!("fdatasync:error=EIO:when={}", 1 + self.random.below(20)),
-            _ => "ftruncate:error=EIO:when=1+".to_owned(),
+            _ => "pwrite64,ftruncate:error=EIO:when=1+".to_owned(),
         };
         let strace = Strace::attach(pid, &self.place.state(), &inject).unwrap();
         if kind == Kind::CutFails {
