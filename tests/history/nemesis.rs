@@ -134,7 +134,9 @@ impl Strace {
     pub fn attach(pid: u32, state: &Path, inject: &str) -> Option<Self> {
         let trace = state.with_file_name(format!("trace-{pid}"));
         let mut command = Command::new("strace");
-        command.args(["-f", "-ttt", "-e", "trace=fdatasync,write,pwrite64,ftruncate", "-e"]).arg(format!("inject={inject}"));
+        command
+            .args(["-f", "-ttt", "-e", "trace=fdatasync,write,pwrite64,ftruncate", "-e"])
+            .arg(format!("inject={inject}"));
         command.arg("-P").arg(state.join("events.jsonl")).arg("-o").arg(&trace).arg("-p").arg(pid.to_string());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().ok()?;
         let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
