@@ -107,7 +107,7 @@ fn row(session: &Session, now_ms: i64) -> Vec<(String, Ink)> {
         (agent, Ink::Plain),
         (text(&session.git_branch).unwrap_or_else(|| "-".to_owned()), Ink::Plain),
         (session.unread.to_string(), unread),
-        (reach_words(&session.reach), reach),
+        (reach_words(session), reach),
     ]
 }
 
@@ -130,12 +130,15 @@ fn state(session: &Session, now_ms: i64) -> String {
     cut(&text)
 }
 
-fn reach_words(reach: &str) -> String {
-    match reach {
+fn reach_words(session: &Session) -> String {
+    // Its hooks may hand mail over between tools: none has shown that yet.
+    let is_sure = session.state.as_deref() != Some("working") || session.hears.iter().any(|path| path == "tools");
+    match session.reach.as_str() {
         "now" => "now",
         "wakeable" => "can be woken",
         "between_tools" => "between tools",
-        "next_prompt" => "next prompt",
+        "next_prompt" if is_sure => "next prompt",
+        "next_prompt" => "next prompt?",
         "none" => "cannot hear",
         "" => "-",
         other => return cut(&line(other)),
@@ -252,6 +255,18 @@ quiet        -                                -       -       0       next promp
                 && wide.contains("until/it/ends"),
             "{wide}"
         );
+    }
+
+    // row 39
+    #[test]
+    fn the_list_marks_a_reach_that_no_tool_has_shown_yet() {
+        let shown = |state: &str, hears: &str| {
+            let session = format!(r#"{{"nickname":"s","reach":"next_prompt","state":"{state}","hears":[{hears}]}}"#);
+            reach_words(&from(&format!(r#"{{"sessions":[{session}]}}"#)).sessions[0])
+        };
+        assert_eq!(shown("working", r#""start""#), "next prompt?", "its tools may hand mail over sooner");
+        assert_eq!(shown("working", r#""start","tools""#), "next prompt");
+        assert_eq!(shown("idle", r#""start""#), "next prompt", "between two turns there are no tools");
     }
 
     // row 11, row 23

@@ -30,6 +30,7 @@ pub(crate) struct Session {
     pub(crate) session_name: Option<String>,
     pub(crate) connection: String,
     pub(crate) reach: String,
+    pub(crate) hears: Vec<String>,
     pub(crate) cwd: String,
     pub(crate) project: Option<String>,
     pub(crate) operator: Option<String>,
