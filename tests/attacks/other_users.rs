@@ -91,6 +91,12 @@ fn files_are_for_their_owner_alone_whatever_the_umask() {
         shell.env_remove("MARSHAL_AUTH").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         *command = shell;
     });
+    // The log gets its key with its first line.
+    let body = r#"{"session_id":"s","cwd":"/w"}"#;
+    let length = body.len();
+    let start =
+        format!("POST /hook/session-start HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}");
+    assert_eq!(raw_unix(&daemon.socket, start.as_bytes()).status, 200);
     for command in [&["token", "rotate"][..], &["compact"]] {
         assert!(place.run(command).status.success());
     }
